@@ -1,1 +1,2 @@
-//! placeholder
+//! The front door: HTTP and WebSockets to workerd, holding requests while it restarts.
+#![forbid(unsafe_code)]
