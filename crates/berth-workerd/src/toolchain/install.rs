@@ -88,9 +88,9 @@ async fn lock(
 /// `name version` of every package that this machine needs.
 fn pins() -> Vec<String> {
     let package: serde_json::Value = serde_json::from_str(PACKAGE_JSON).unwrap_or_default();
-    let processor = match std::env::consts::ARCH {
-        "aarch64" => "arm64",
-        _ => "64",
+    let (workerd, esbuild) = match std::env::consts::ARCH {
+        "aarch64" => ("arm64", "arm64"),
+        _ => ("64", "x64"),
     };
     ["optionalDependencies", "dependencies"]
         .iter()
@@ -99,12 +99,10 @@ fn pins() -> Vec<String> {
         .filter_map(|(name, version)| {
             let version = version.as_str().unwrap_or_default();
             if let Some(tool) = name.strip_prefix("@cloudflare/workerd-linux-") {
-                return (tool == processor).then(|| format!("workerd {version}"));
+                return (tool == workerd).then(|| format!("workerd {version}"));
             }
             if let Some(tool) = name.strip_prefix("@esbuild/linux-") {
-                return tool
-                    .ends_with(processor)
-                    .then(|| format!("esbuild {version}"));
+                return (tool == esbuild).then(|| format!("esbuild {version}"));
             }
             let alias = version
                 .strip_prefix("npm:")
