@@ -70,11 +70,7 @@ async fn try_carry(inside: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-async fn open(
-    destination: SocketAddr,
-    egress: &Egress,
-    shared: &Shared,
-) -> io::Result<TcpStream> {
+async fn open(destination: SocketAddr, egress: &Egress, shared: &Shared) -> io::Result<TcpStream> {
     destination::check(destination.ip(), &shared.options.allowed_destinations)?;
     match egress.upstream {
         Upstream::Direct if egress.internet => {

@@ -21,9 +21,9 @@ mod network;
 mod options;
 mod relay;
 mod sys;
-mod usage;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod worker;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -115,11 +115,7 @@ pub(crate) fn create_sockmap(entries: u32) -> io::Result<OwnedFd> {
 
 /// Puts a listening TCP socket or a bound UDP socket into a sockmap. The map does not keep the
 /// socket open: closing it removes the entry.
-pub(crate) fn set_socket(
-    map: BorrowedFd<'_>,
-    key: u32,
-    socket: BorrowedFd<'_>,
-) -> io::Result<()> {
+pub(crate) fn set_socket(map: BorrowedFd<'_>, key: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
     let value = u64::from(number(socket)?);
     let mut attr = MapUpdate {
         map_fd: number(map)?,

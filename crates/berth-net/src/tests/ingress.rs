@@ -74,7 +74,9 @@ fn a_container_has_an_interface_that_is_not_loopback() {
         let names = inside(&network, || {
             let dev = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
             let names = dev.lines().filter_map(|line| line.split_once(':'));
-            names.map(|(name, _)| name.trim().to_owned()).collect::<Vec<_>>()
+            names
+                .map(|(name, _)| name.trim().to_owned())
+                .collect::<Vec<_>>()
         })
         .await;
         assert!(names.contains(&"eth0".to_owned()), "{names:?}");

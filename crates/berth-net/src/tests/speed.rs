@@ -34,7 +34,9 @@ fn speed_of_creation_and_ingress() {
         let start = Instant::now();
         drop(networks);
         println!("drop 99 networks: {:?}", start.elapsed());
-        let listener = inside(&network, || std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let listener = inside(&network, || {
+            std::net::TcpListener::bind("127.0.0.1:0").unwrap()
+        });
         let listener = listener.await;
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || listener.incoming().for_each(drop));
@@ -85,6 +87,9 @@ fn speed_of_egress() {
         }
         drop(stream);
         client.await.unwrap();
-        println!("ingress by egress: {:.1} Gbit/s", gigabits(BODY, start.elapsed()));
+        println!(
+            "ingress by egress: {:.1} Gbit/s",
+            gigabits(BODY, start.elapsed())
+        );
     });
 }

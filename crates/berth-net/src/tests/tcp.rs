@@ -98,13 +98,21 @@ fn the_hosts_own_and_metadata_addresses_are_refused() {
         // service listens there.
         let (listener, address) = listen("203.0.113.5").await;
         let mut refused = vec![address];
-        for metadata in ["169.254.169.254:80", "[fd00:ec2::254]:80", "[2002:7f00:1::]:80"] {
+        for metadata in [
+            "169.254.169.254:80",
+            "[fd00:ec2::254]:80",
+            "[2002:7f00:1::]:80",
+        ] {
             refused.push(metadata.parse().unwrap());
         }
         let network = network(internet()).await;
         for address in refused {
             let result = inside(&network, move || fate(address)).await;
-            assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionReset, "{address}");
+            assert_eq!(
+                result.unwrap_err().kind(),
+                ErrorKind::ConnectionReset,
+                "{address}"
+            );
         }
         let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         assert!(nobody.is_err());
@@ -131,9 +139,14 @@ fn a_reset_passes_through_in_both_directions() {
         // From outside.
         let result = start_inside(&network, move || fate(address));
         let (stream, _) = listener.accept().await.unwrap();
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
         drop(stream);
-        assert_eq!(result.await.unwrap().unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(
+            result.await.unwrap().unwrap_err().kind(),
+            ErrorKind::ConnectionReset
+        );
         // From inside.
         let client = start_inside(&network, move || {
             let mut stream = TcpStream::connect(address).unwrap();
@@ -143,7 +156,9 @@ fn a_reset_passes_through_in_both_directions() {
         let (mut stream, _) = listener.accept().await.unwrap();
         assert_eq!(stream.read_u8().await.unwrap(), b'x');
         let client = client.await.unwrap();
-        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
         drop(client);
         let error = stream.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -175,7 +190,10 @@ fn a_hundred_megabytes_pass_each_way() {
                     break;
                 }
                 total += length;
-                sum += chunk[..length].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+                sum += chunk[..length]
+                    .iter()
+                    .map(|byte| u64::from(*byte))
+                    .sum::<u64>();
             }
             sending.join().unwrap();
             (total, sum)
