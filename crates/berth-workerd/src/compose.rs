@@ -172,10 +172,12 @@ fn sockets(context: &Context<'_>) -> Vec<Capnp> {
     } else {
         &context.project.name
     };
-    let mut sockets = vec![socket(context, HTTP_SOCKET, front)];
+    let mut sockets = Vec::new();
     if platform::has_triggers(context) {
         sockets.push(socket(context, TRIGGER_SOCKET, platform::TRIGGERS));
     }
+    // Last: workerd reports its sockets in this order, and this one means that it is ready.
+    sockets.push(socket(context, HTTP_SOCKET, front));
     sockets
 }
 
