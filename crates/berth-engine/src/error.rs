@@ -147,6 +147,7 @@ impl Hint for EngineError {
             Self::NoIdRange => {
                 Some("stop other Berth sessions or containers of this machine".to_owned())
             }
+            Self::Image { source, .. } => source.hint(),
             _ => None,
         }
     }

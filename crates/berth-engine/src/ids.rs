@@ -118,7 +118,7 @@ mod tests {
         let bases: BTreeSet<u32> = held.iter().map(IdRange::base).collect();
         assert_eq!(bases.len(), held.len());
         for base in bases {
-            assert!(base >= FIRST && (base - FIRST) % RANGE == 0);
+            assert!(base >= FIRST && (base - FIRST).is_multiple_of(RANGE));
             assert!(base.checked_add(RANGE).is_some_and(|end| end <= 1 << 31));
         }
     }

@@ -172,10 +172,7 @@ mod tests {
     fn later_environment_wins_in_the_first_place_and_no_equals_sign_unsets() {
         let image = list(&["A=1", "B=2", "C=3"]);
         let user = list(&["B=two", "D=", "C", "A=x", "A=y"]);
-        assert_eq!(
-            merge_env([&image[..], &user[..]]),
-            ["A=y", "B=two", "D="]
-        );
+        assert_eq!(merge_env([&image[..], &user[..]]), ["A=y", "B=two", "D="]);
     }
 
     fn container() -> Effective {
@@ -202,7 +199,10 @@ mod tests {
     fn exec_inherits_from_the_container() {
         let process = exec_process(&container(), &exec());
         assert_eq!(process.env, ["PATH=/bin", "HOSTNAME=h", "X=2"]);
-        assert_eq!((process.cwd.as_str(), process.user.as_str()), ("/srv", "app"));
+        assert_eq!(
+            (process.cwd.as_str(), process.user.as_str()),
+            ("/srv", "app")
+        );
     }
 
     #[test]
@@ -213,7 +213,10 @@ mod tests {
         spec.working_dir = Some("/tmp".to_owned());
         let process = exec_process(&container(), &spec);
         assert_eq!(process.env[0], "TERM=xterm");
-        assert_eq!((process.cwd.as_str(), process.user.as_str()), ("/tmp", "0:0"));
+        assert_eq!(
+            (process.cwd.as_str(), process.user.as_str()),
+            ("/tmp", "0:0")
+        );
         let mut container = container();
         container.env.push("TERM=dumb".to_owned());
         assert_eq!(exec_process(&container, &spec).env[0], "TERM=dumb");

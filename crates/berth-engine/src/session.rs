@@ -111,9 +111,8 @@ impl Session {
         let id = format!("{:012x}", rand::random::<u64>() >> 16);
         let unfinished = sessions_dir.join(format!("{UNFINISHED}{id}"));
         make_private_dir(&unfinished)?;
-        let lock = SessionLock::acquire(&unfinished)?.ok_or_else(|| {
-            file_error("lock", &unfinished)(io::ErrorKind::WouldBlock.into())
-        })?;
+        let lock = SessionLock::acquire(&unfinished)?
+            .ok_or_else(|| file_error("lock", &unfinished)(io::ErrorKind::WouldBlock.into()))?;
         let dir = sessions_dir.join(&id);
         let record = SessionRecord {
             pid: std::process::id(),
@@ -173,15 +172,16 @@ pub fn sessions(sessions_dir: &Path) -> Result<Vec<SessionRecord>, EngineError> 
 pub fn sweep(sessions_dir: &Path) -> Result<Vec<String>, EngineError> {
     let mut swept = Vec::new();
     for dir in directories(sessions_dir)? {
-        let name = || dir.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = || {
+            dir.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        };
         match sweep_one(&dir) {
             Ok(true) => swept.extend(name()),
             Ok(false) => {}
             Err(error) => {
-                let error = std::error::Error::source(&error).map_or_else(
-                    || error.to_string(),
-                    |source| format!("{error}: {source}"),
-                );
+                let error = std::error::Error::source(&error)
+                    .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
                 tracing::warn!(%error, "cannot clean up after a dead session");
             }
         }
@@ -278,7 +278,11 @@ fn is_named(dir: &Path, prefix: &str) -> bool {
 fn is_old(dir: &Path) -> bool {
     let age = fs_err::metadata(dir)
         .and_then(|metadata| metadata.modified())
-        .map(|modified| SystemTime::now().duration_since(modified).unwrap_or_default());
+        .map(|modified| {
+            SystemTime::now()
+                .duration_since(modified)
+                .unwrap_or_default()
+        });
     age.is_ok_and(|age| age > UNFINISHED_FOR)
 }
 

@@ -37,7 +37,11 @@ impl Drop for Lease {
             return;
         };
         let mut inner = table.lock();
-        if inner.by_name.get(&self.name).is_some_and(|h| h.id() == self.id) {
+        if inner
+            .by_name
+            .get(&self.name)
+            .is_some_and(|h| h.id() == self.id)
+        {
             inner.by_name.shift_remove(&self.name);
         }
     }
@@ -48,7 +52,11 @@ impl Table {
     ///
     /// # Errors
     /// [`EngineError::NameInUse`]; [`EngineError::ShuttingDown`] after [`Table::close`].
-    pub(crate) fn claim(self: &Arc<Self>, name: &str, handle: &Handle) -> Result<Lease, EngineError> {
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        name: &str,
+        handle: &Handle,
+    ) -> Result<Lease, EngineError> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(EngineError::ShuttingDown);

@@ -52,12 +52,11 @@ async fn try_launch<L: Launcher>(
     sink: Sink,
 ) -> Result<Launched<L::Guest>, EngineError> {
     let begin = Instant::now();
-    let (capture, output) =
-        Capture::start(sink.clone()).map_err(|source| EngineError::Kernel {
-            step: "make output pipes",
-            name: sink.name.as_ref().to_owned(),
-            source,
-        })?;
+    let (capture, output) = Capture::start(sink.clone()).map_err(|source| EngineError::Kernel {
+        step: "make output pipes",
+        name: sink.name.as_ref().to_owned(),
+        source,
+    })?;
     let open = begin.elapsed();
     match launcher.launch(ordinal, output).await {
         Ok(guest) => {

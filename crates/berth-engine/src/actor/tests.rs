@@ -108,7 +108,10 @@ impl FakeJail {
 
     fn living(&self) -> usize {
         let launched = self.launched.lock().unwrap();
-        launched.iter().filter(|p| p.exit.borrow().is_none()).count()
+        launched
+            .iter()
+            .filter(|p| p.exit.borrow().is_none())
+            .count()
     }
 }
 
@@ -520,10 +523,7 @@ async fn a_failed_preparation_frees_the_name() {
     let fails = async { Err::<Prepared<FakeJail>, _>(EngineError::NoIdRange) };
     let shared = Arc::clone(handle.shared());
     run(shared, mailbox, lease, world.events.clone(), fails, created).await;
-    assert!(matches!(
-        answer.await.unwrap(),
-        Err(EngineError::NoIdRange)
-    ));
+    assert!(matches!(answer.await.unwrap(), Err(EngineError::NoIdRange)));
     assert!(matches!(
         handle.start().await,
         Err(EngineError::NoSuchContainer(_))

@@ -37,7 +37,10 @@ impl World {
         });
     }
 
-    fn connect(&self, port: u16) -> impl Future<Output = Result<u32, EngineError>> + Send + 'static {
+    fn connect(
+        &self,
+        port: u16,
+    ) -> impl Future<Output = Result<u32, EngineError>> + Send + 'static {
         let liveness = self.liveness.subscribe();
         let (open, dials) = (Arc::clone(&self.open), Arc::clone(&self.dials));
         async move {

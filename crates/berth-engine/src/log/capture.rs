@@ -86,7 +86,11 @@ impl Streams {
             while left > 0 {
                 let (lines, read) = stream.take_rest(left.min(CHUNK));
                 self.sink.write(lines).await;
-                left = if read == 0 { 0 } else { left.saturating_sub(read) };
+                left = if read == 0 {
+                    0
+                } else {
+                    left.saturating_sub(read)
+                };
             }
             let last = stream.finish();
             self.sink.write(last).await;

@@ -62,7 +62,12 @@ mod tests {
     fn lines_lose_their_newline_and_empty_lines_stay() {
         assert_eq!(
             split(&[b"one\n\ntw", b"o\nlast"]),
-            [b"one".to_vec(), b"".to_vec(), b"two".to_vec(), b"last".to_vec()]
+            [
+                b"one".to_vec(),
+                b"".to_vec(),
+                b"two".to_vec(),
+                b"last".to_vec()
+            ]
         );
     }
 

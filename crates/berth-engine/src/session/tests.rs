@@ -29,7 +29,7 @@ fn a_living_session_is_listed_and_not_swept() {
     assert_eq!(listed[0].pid, std::process::id());
     assert_eq!(listed[0].project, Path::new("/srv/app"));
     assert_eq!(listed[0].socket, session.socket);
-    assert_eq!(names(&root), [session.id.clone()]);
+    assert_eq!(names(&root), std::slice::from_ref(&session.id));
     session.remove().unwrap();
     assert!(names(&root).is_empty());
 }
@@ -76,7 +76,9 @@ fn a_dead_session_is_swept_once_by_many() {
     std::fs::create_dir_all(dead[0].join("containers/x/upper")).unwrap();
     let alive = Session::create(root, Path::new("/p")).unwrap();
     let mut swept: Vec<String> = std::thread::scope(|scope| {
-        let sweepers: Vec<_> = (0..4).map(|_| scope.spawn(|| sweep(root).unwrap())).collect();
+        let sweepers: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| sweep(root).unwrap()))
+            .collect();
         sweepers
             .into_iter()
             .flat_map(|sweeper| sweeper.join().unwrap())
@@ -90,6 +92,6 @@ fn a_dead_session_is_swept_once_by_many() {
         .collect();
     expected.sort();
     assert_eq!(swept, expected);
-    assert_eq!(names(root), [alive.id.clone()]);
+    assert_eq!(names(root), std::slice::from_ref(&alive.id));
     alive.remove().unwrap();
 }

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::*;
+use crate::Event;
 use crate::engine::EVENTS_KEPT;
 use crate::log::LogStore;
-use crate::Event;
 
 fn sink(dir: &std::path::Path, budget: u64) -> Sink {
     Sink {
@@ -58,7 +58,11 @@ async fn output_written_just_before_the_end_is_complete_when_finish_returns() {
     assert_eq!(text.len(), 1001);
     assert_eq!((text[0], text[999]), (&b"line 0"[..], &b"line 999"[..]));
     assert_eq!(text[1000], b"no newline");
-    assert!(lines.iter().any(|line| line.stderr && line.bytes == b"oops"));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.stderr && line.bytes == b"oops")
+    );
 }
 
 #[tokio::test]
@@ -116,4 +120,3 @@ async fn a_flood_is_bounded_and_leaves_room_for_other_events() {
     };
     assert_eq!(line.bytes, b"after");
 }
-
