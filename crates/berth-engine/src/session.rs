@@ -18,6 +18,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use berth_jail::JailError;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -170,13 +171,21 @@ pub fn sessions(sessions_dir: &Path) -> Result<Vec<SessionRecord>, EngineError> 
 /// [`EngineError::File`] when `sessions_dir` exists but cannot be read. A session that cannot be
 /// swept is logged and left for the next time.
 pub fn sweep(sessions_dir: &Path) -> Result<Vec<String>, EngineError> {
+    sweep_with(sessions_dir, &berth_jail::sweep_session)
+}
+
+/// [`sweep`] with `kill` for what is left in a session's cgroup.
+fn sweep_with(
+    sessions_dir: &Path,
+    kill: &dyn Fn(&str) -> Result<(), JailError>,
+) -> Result<Vec<String>, EngineError> {
     let mut swept = Vec::new();
     for dir in directories(sessions_dir)? {
         let name = || {
             dir.file_name()
                 .map(|name| name.to_string_lossy().into_owned())
         };
-        match sweep_one(&dir) {
+        match sweep_one(&dir, kill) {
             Ok(true) => swept.extend(name()),
             Ok(false) => {}
             Err(error) => {
@@ -189,7 +198,10 @@ pub fn sweep(sessions_dir: &Path) -> Result<Vec<String>, EngineError> {
     Ok(swept)
 }
 
-fn sweep_one(dir: &Path) -> Result<bool, EngineError> {
+fn sweep_one(
+    dir: &Path,
+    kill: &dyn Fn(&str) -> Result<(), JailError>,
+) -> Result<bool, EngineError> {
     if is_named(dir, DEAD) {
         return delete(dir).map(|()| false);
     }
@@ -211,7 +223,7 @@ fn sweep_one(dir: &Path) -> Result<bool, EngineError> {
     };
     let record = read_record(dir);
     if let Some(record) = &record {
-        berth_jail::sweep_session(&record.cgroup).map_err(|source| EngineError::Jail {
+        kill(&record.cgroup).map_err(|source| EngineError::Jail {
             step: "clean up after the session of",
             name: record.id.clone(),
             source,

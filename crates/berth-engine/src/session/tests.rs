@@ -1,5 +1,7 @@
 //! Sessions in temporary directories; a dead daemon is one whose lock was dropped.
 
+use std::sync::Mutex;
+
 use super::*;
 
 fn names(dir: &Path) -> Vec<String> {
@@ -75,10 +77,14 @@ fn a_dead_session_is_swept_once_by_many() {
         .collect();
     std::fs::create_dir_all(dead[0].join("containers/x/upper")).unwrap();
     let alive = Session::create(root, Path::new("/p")).unwrap();
+    let killed = Mutex::new(Vec::new());
+    let kill = |cgroup: &str| {
+        killed.lock().unwrap().push(cgroup.to_owned());
+        Ok(())
+    };
+    let sweeper = || sweep_with(root, &kill).unwrap();
     let mut swept: Vec<String> = std::thread::scope(|scope| {
-        let sweepers: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| sweep(root).unwrap()))
-            .collect();
+        let sweepers: Vec<_> = (0..4).map(|_| scope.spawn(sweeper)).collect();
         sweepers
             .into_iter()
             .flat_map(|sweeper| sweeper.join().unwrap())
@@ -92,6 +98,32 @@ fn a_dead_session_is_swept_once_by_many() {
         .collect();
     expected.sort();
     assert_eq!(swept, expected);
+    let killed = killed.into_inner().unwrap();
+    for id in expected {
+        assert!(killed.contains(&format!("berth/{id}")));
+    }
+    assert!(!killed.contains(&alive.cgroup));
     assert_eq!(names(root), std::slice::from_ref(&alive.id));
     alive.remove().unwrap();
+}
+
+#[test]
+fn a_session_that_cannot_be_swept_stays_for_the_next_time() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = die(Session::create(temp.path(), Path::new("/p")).unwrap());
+    let fails = |_: &str| Err(JailError::NotFound("x".to_owned()));
+    assert!(sweep_with(temp.path(), &fails).unwrap().is_empty());
+    assert!(dir.join(RECORD).exists());
+    let works = |_: &str| Ok(());
+    assert_eq!(sweep_with(temp.path(), &works).unwrap().len(), 1);
+    assert!(!dir.exists());
+}
+
+#[test]
+fn a_deletion_that_was_interrupted_is_finished() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(temp.path().join(".dead-00/containers/x")).unwrap();
+    std::fs::create_dir(temp.path().join("not-a-session")).unwrap();
+    assert!(sweep(temp.path()).unwrap().is_empty());
+    assert_eq!(names(temp.path()), ["not-a-session"]);
 }
