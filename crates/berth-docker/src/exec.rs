@@ -23,7 +23,7 @@ use hyper::upgrade::OnUpgrade;
 use serde_json::json;
 
 use crate::api::Api;
-use crate::body::{CreateExec, StartExec, collect, decode};
+use crate::body::{CreateExec, StartExec, StringOrList, collect, decode};
 use crate::error::{ApiError, with_causes};
 use crate::query::Query;
 use crate::respond::{Reply, empty, json_reply, ok};
@@ -67,7 +67,7 @@ pub(crate) fn create(api: &Arc<Api>, name: &str, body: CreateExec) -> Reply {
     let command = body
         .cmd
         .clone()
-        .map(|cmd| cmd.into_vec())
+        .map(StringOrList::into_vec)
         .unwrap_or_default();
     if command.is_empty() {
         return Err(ApiError::bad_request("No exec command specified"));

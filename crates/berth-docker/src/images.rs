@@ -20,7 +20,7 @@ pub(crate) async fn list(api: &Arc<Api>) -> Reply {
         .iter()
         .map(|image| {
             json!({
-                "Id": format!("{:?}", image.id),
+                "Id": image.id.to_string(),
                 "ParentId": "",
                 "RepoTags": [image.name],
                 "RepoDigests": [],
@@ -76,7 +76,7 @@ pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
 fn image_json(image: &Image, tags: &[&str], size: u64, created: Option<u64>) -> Value {
     let config = serde_json::to_value(&*image.config).unwrap_or_default();
     json!({
-        "Id": format!("{:?}", image.id),
+        "Id": image.id.to_string(),
         "RepoTags": tags,
         "RepoDigests": [],
         "Parent": "",

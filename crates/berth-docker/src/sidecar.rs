@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, lock, random_id};
-use crate::body::CreateContainer;
+use crate::body::{CreateContainer, StringOrList};
 use crate::error::{ApiError, with_causes};
 use crate::names::SIDECAR_SUFFIX;
 use crate::{EGRESS_IMAGE, time};
@@ -200,7 +200,7 @@ impl Sidecars {
         if lock(&self.by_name).contains_key(name) {
             return Err(in_use());
         }
-        let command = body.cmd.map(|cmd| cmd.into_vec()).unwrap_or_default();
+        let command = body.cmd.map(StringOrList::into_vec).unwrap_or_default();
         let network = Network::create(initial_egress(&command))
             .await
             .map_err(|error| ApiError::internal(with_causes(&error)))?;

@@ -71,7 +71,7 @@ pub(crate) fn info(api: &Api) -> Response<Body> {
         "Architecture": rustix::system::uname().machine().to_string_lossy(),
         "KernelVersion": rustix::system::uname().release().to_string_lossy(),
         "NCPU": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        "MemTotal": u64::from(system.totalram) * u64::from(system.mem_unit),
+        "MemTotal": system.totalram * u64::from(system.mem_unit),
         "SecurityOptions": ["name=seccomp,profile=builtin"],
         "Warnings": Value::Null,
     }))

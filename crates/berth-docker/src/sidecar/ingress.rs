@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::relay::relay;
+use super::relay::{Carried, relay};
 use crate::body::{UpdateEgress, collect, decode};
 use crate::respond::{Body, empty, typed};
 
@@ -34,6 +34,8 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn connect(&self, port: u16) -> impl Future<Output = Result<TcpStream, String>> + Send;
     /// Applies an update before it returns.
     fn configure(&self, update: UpdateEgress);
+    /// Hears of every piece that a tunnel carried.
+    fn carried(&self, bytes: Carried);
     /// The certificate authority of intercepted TLS.
     fn ca_pem(&self) -> String;
 }
@@ -96,7 +98,7 @@ async fn handle<S: Service>(
     cancel: CancellationToken,
 ) -> Response<Body> {
     match (request.method(), request.uri().path()) {
-        (&Method::CONNECT, _) => connect(request, &*service, &tasks, cancel).await,
+        (&Method::CONNECT, _) => connect(request, service, &tasks, cancel).await,
         (&Method::PUT, "/egress") => configure(request, &*service).await,
         (&Method::GET, "/ca") => typed(StatusCode::OK, "application/x-pem-file", service.ca_pem()),
         (&(Method::PUT | Method::GET), _) => empty(StatusCode::NOT_FOUND),
@@ -123,7 +125,7 @@ async fn configure<S: Service>(request: Request<Incoming>, service: &S) -> Respo
 
 async fn connect<S: Service>(
     mut request: Request<Incoming>,
-    service: &S,
+    service: Arc<S>,
     tasks: &TaskTracker,
     cancel: CancellationToken,
 ) -> Response<Body> {
@@ -133,7 +135,7 @@ async fn connect<S: Service>(
     let upgrade = hyper::upgrade::on(&mut request);
     match service.connect(target.port()).await {
         Ok(app) => {
-            let tunnel = tunnel(upgrade, app);
+            let tunnel = tunnel(upgrade, app, service);
             tasks.spawn(async move {
                 tokio::select! {
                     () = cancel.cancelled() => (),
@@ -172,7 +174,7 @@ fn destination(headers: &HeaderMap) -> Option<SocketAddr> {
         .ok()
 }
 
-async fn tunnel(upgrade: OnUpgrade, app: TcpStream) {
+async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, service: Arc<S>) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -184,7 +186,8 @@ async fn tunnel(upgrade: OnUpgrade, app: TcpStream) {
         tracing::error!("an ingress connection is not a TCP stream");
         return;
     };
-    relay(&io.into_inner(), &app, &read_buf).await;
+    let meter = |bytes| service.carried(bytes);
+    relay(&io.into_inner(), &app, &read_buf, meter).await;
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use berth_engine::Engine;
+use berth_net::NetworkUsage;
 use tokio::net::TcpStream;
 
 use super::ingress::Service;
+use super::relay::Carried;
 use super::{Sidecar, tunnel_to};
 use crate::api::lock;
 use crate::body::UpdateEgress;
@@ -49,6 +51,15 @@ impl Service for Inside {
             egress.internet = internet.enabled;
         }
         self.sidecar.network.set_egress(egress);
+    }
+
+    fn carried(&self, bytes: Carried) {
+        let mut usage = NetworkUsage::default();
+        match bytes {
+            Carried::In(count) => usage.ingress_bytes = count as u64,
+            Carried::Out(count) => usage.egress_bytes = count as u64,
+        }
+        self.sidecar.network.count(usage);
     }
 
     fn ca_pem(&self) -> String {

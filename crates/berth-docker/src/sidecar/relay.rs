@@ -18,24 +18,38 @@ const BUFFER: usize = 64 << 10;
 /// Reads in a row before other tasks get their turn.
 const BURST: usize = 16;
 
+/// Which way bytes were carried, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carried {
+    In(usize),
+    Out(usize),
+}
+
 /// Carries bytes both ways until both directions have ended or one failed. `early` is what the
-/// client sent before the tunnel was open.
-pub(crate) async fn relay(client: &TcpStream, app: &TcpStream, early: &[u8]) {
+/// client sent before the tunnel was open; `meter` hears of every piece.
+pub(crate) async fn relay(
+    client: &TcpStream,
+    app: &TcpStream,
+    early: &[u8],
+    meter: impl Fn(Carried),
+) {
     if let Err(error) = app.set_nodelay(true) {
         tracing::debug!(%error, "tunnel without TCP_NODELAY");
     }
     let upstream = async {
         write_all(app, early).await?;
-        pump(client, app).await
+        meter(Carried::In(early.len()));
+        pump(client, app, |count| meter(Carried::In(count))).await
     };
-    if let Err(error) = tokio::try_join!(upstream, pump(app, client)) {
+    let downstream = pump(app, client, |count| meter(Carried::Out(count)));
+    if let Err(error) = tokio::try_join!(upstream, downstream) {
         tracing::trace!(%error, "a tunnel broke");
         reset_on_close(client);
         reset_on_close(app);
     }
 }
 
-async fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+async fn pump(from: &TcpStream, to: &TcpStream, meter: impl Fn(usize)) -> io::Result<()> {
     loop {
         from.readable().await?;
         let mut buffer = Vec::with_capacity(BUFFER);
@@ -43,7 +57,10 @@ async fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
             buffer.clear();
             match from.try_read_buf(&mut buffer) {
                 Ok(0) => return end_of_stream(to),
-                Ok(_) => write_all(to, &buffer).await?,
+                Ok(count) => {
+                    write_all(to, &buffer).await?;
+                    meter(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ const HOLDING: u16 = 7;
 struct Fake {
     app: Option<SocketAddr>,
     updates: Mutex<Vec<UpdateEgress>>,
+    carried_in: AtomicUsize,
+    carried_out: AtomicUsize,
     hold_began: Notify,
     hold_dropped: Arc<Notify>,
 }
@@ -42,6 +45,14 @@ impl Service for Fake {
 
     fn configure(&self, update: UpdateEgress) {
         self.updates.lock().unwrap().push(update);
+    }
+
+    fn carried(&self, bytes: Carried) {
+        let counter = match bytes {
+            Carried::In(count) => (&self.carried_in, count),
+            Carried::Out(count) => (&self.carried_out, count),
+        };
+        counter.0.fetch_add(counter.1, Ordering::Relaxed);
     }
 
     fn ca_pem(&self) -> String {
@@ -140,6 +151,9 @@ async fn a_tunnel_carries_bytes_and_half_closes() {
     ingress.cancel.cancel();
     ingress.tasks.close();
     ingress.tasks.wait().await;
+    assert_eq!(ingress.service.carried_in.load(Ordering::Relaxed), 8);
+    let carried_out = ingress.service.carried_out.load(Ordering::Relaxed);
+    assert_eq!(carried_out, answer.len());
 }
 
 #[tokio::test]
