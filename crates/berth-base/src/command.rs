@@ -19,7 +19,11 @@ pub(crate) async fn run(
     step: &str,
     on_line: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<(), BaseError> {
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let program = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
     let spawn_error = |source| BaseError::Spawn {
         program: program.clone(),
         step: step.to_owned(),
@@ -101,9 +105,15 @@ mod tests {
         .await
         .expect_err("exit status 3 is a failure");
         let message = error.to_string();
-        assert!(message.starts_with("counting failed (exit status: 3):\n"), "{message}");
+        assert!(
+            message.starts_with("counting failed (exit status: 3):\n"),
+            "{message}"
+        );
         assert!(message.contains("broken"), "{message}");
-        assert!(message.contains("100") && !message.contains("\n7\n"), "{message}");
+        assert!(
+            message.contains("100") && !message.contains("\n7\n"),
+            "{message}"
+        );
     }
 
     #[tokio::test]
@@ -111,7 +121,10 @@ mod tests {
         let error = run(&mut Command::new("no-such-program"), "testing", &|_| {})
             .await
             .expect_err("the program does not exist");
-        assert_eq!(error.to_string(), "could not run `no-such-program` for testing");
+        assert_eq!(
+            error.to_string(),
+            "could not run `no-such-program` for testing"
+        );
     }
 
     #[tokio::test]

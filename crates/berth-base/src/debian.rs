@@ -50,15 +50,22 @@ pub(crate) async fn make(
     let scratch = scratch(store)?;
     // The name is kept in the image's /etc/apt/sources.list.d.
     let source_file = scratch.path().join("debian.sources");
-    fs_err::write(&source_file, sources::render(&sources, codename, release.codename))
-        .map_err(file("write", &source_file))?;
+    fs_err::write(
+        &source_file,
+        sources::render(&sources, codename, release.codename),
+    )
+    .map_err(file("write", &source_file))?;
     let root = scratch.path().join("root");
     report("installing Debian's minimal system (about a minute, once)");
-    run(&mut bootstrap(release, &root, &source_file), "mmdebstrap", &|line| {
-        if let Some(line) = line.strip_prefix("I: ") {
-            report(line);
-        }
-    })
+    run(
+        &mut bootstrap(release, &root, &source_file),
+        "mmdebstrap",
+        &|line| {
+            if let Some(line) = line.strip_prefix("I: ") {
+                report(line);
+            }
+        },
+    )
     .await?;
     for path in MACHINE_FILES.map(|path| root.join(path)) {
         fs_err::write(&path, "").map_err(file("empty", &path))?;
@@ -110,7 +117,13 @@ async fn ensure_mmdebstrap(report: &(dyn Fn(&str) + Send + Sync)) -> Result<(), 
 async fn install_mmdebstrap() -> Result<(), BaseError> {
     run(
         Command::new("apt-get")
-            .args(["install", "-q", "-y", "--no-install-recommends", "mmdebstrap"])
+            .args([
+                "install",
+                "-q",
+                "-y",
+                "--no-install-recommends",
+                "mmdebstrap",
+            ])
             .env("DEBIAN_FRONTEND", "noninteractive"),
         "installing mmdebstrap",
         &|_| {},

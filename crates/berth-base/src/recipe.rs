@@ -158,7 +158,11 @@ mod tests {
             ("python:3.13", "python:3.13-slim-trixie"),
         ];
         for (reference, expected) in expectations {
-            assert_eq!(canonical(reference).as_deref(), Some(expected), "{reference}");
+            assert_eq!(
+                canonical(reference).as_deref(),
+                Some(expected),
+                "{reference}"
+            );
         }
     }
 

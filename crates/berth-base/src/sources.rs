@@ -104,7 +104,9 @@ fn parse_stanza(lines: &[&str]) -> Option<Source> {
     };
     let disabled = field("Enabled").is_some_and(|value| value.eq_ignore_ascii_case("no"));
     let binary = words("Types")?.iter().any(|kind| kind == "deb");
-    let main = words("Components")?.iter().any(|component| component == "main");
+    let main = words("Components")?
+        .iter()
+        .any(|component| component == "main");
     (binary && main && !disabled).then_some(Source {
         uris: words("URIs")?,
         suites: words("Suites")?,

@@ -39,7 +39,9 @@ fn file_systems() -> String {
     let before = list();
     if !before.contains("\toverlay\n") {
         // A module that is there but not loaded; the answer shows in the list.
-        let _ = std::process::Command::new("modprobe").arg("overlay").status();
+        let _ = std::process::Command::new("modprobe")
+            .arg("overlay")
+            .status();
         return list();
     }
     before

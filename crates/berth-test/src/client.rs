@@ -72,7 +72,8 @@ impl Client {
 
     /// `GET path`.
     pub async fn get(&self, path: &str) -> Reply {
-        self.send(self.request(Method::GET, path, Bytes::new())).await
+        self.send(self.request(Method::GET, path, Bytes::new()))
+            .await
     }
 
     /// `POST path` with a body.
@@ -133,7 +134,10 @@ impl Client {
     /// Sends a request and gives up after `limit`, closing the connection as an impatient client.
     pub async fn abandon(&self, request: Request<Body>, limit: Duration) {
         let outcome = tokio::time::timeout(limit, self.inner.request(request)).await;
-        assert!(outcome.is_err(), "the request was answered before it could be abandoned");
+        assert!(
+            outcome.is_err(),
+            "the request was answered before it could be abandoned"
+        );
     }
 }
 

@@ -19,7 +19,10 @@ impl Event {
 
     /// A text field, empty if it is not there.
     pub fn text(&self, field: &str) -> &str {
-        self.0.get(field).and_then(Value::as_str).unwrap_or_default()
+        self.0
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// Whether it is a log line that contains `text`.
@@ -157,14 +160,27 @@ mod tests {
     async fn past_and_future_events_are_found_in_order() {
         let (mut writer, reader) = tokio::io::duplex(1024);
         let events = Events::read(reader);
-        writer.write_all(b"{\"event\":\"a\"}\nnot json\n").await.unwrap();
+        writer
+            .write_all(b"{\"event\":\"a\"}\nnot json\n")
+            .await
+            .unwrap();
         let short = Duration::from_secs(5);
-        assert_eq!(events.wait("a", short, |event| event.kind() == "a").await.kind(), "a");
-        events.wait("garbage", short, |event| event.kind() == "garbage").await;
+        assert_eq!(
+            events
+                .wait("a", short, |event| event.kind() == "a")
+                .await
+                .kind(),
+            "a"
+        );
+        events
+            .wait("garbage", short, |event| event.kind() == "garbage")
+            .await;
         let mark = events.mark();
         assert_eq!(mark, 2);
         writer.write_all(b"{\"event\":\"a\"}\n").await.unwrap();
-        events.wait_after(mark, "another a", short, |event| event.kind() == "a").await;
+        events
+            .wait_after(mark, "another a", short, |event| event.kind() == "a")
+            .await;
         assert_eq!(events.count(|event| event.kind() == "a"), 2);
     }
 

@@ -42,7 +42,10 @@ impl Footprint {
 
     /// Says what is known once the session is ready.
     pub(crate) fn identify(&mut self, session: &str, port: u16) {
-        assert!(session.len() >= 6, "the session id `{session}` is too short to be searched for");
+        assert!(
+            session.len() >= 6,
+            "the session id `{session}` is too short to be searched for"
+        );
         self.session = Some(session.to_owned());
         self.port = Some(port);
     }

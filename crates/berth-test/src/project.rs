@@ -75,14 +75,22 @@ impl Project {
         let key = format!("{}@{version}", package.replace('/', "+"));
         let made = world.cached(&key, |directory| {
             let status = Command::new("npm")
-                .args(["install", "--silent", "--ignore-scripts", "--no-package-lock"])
+                .args([
+                    "install",
+                    "--silent",
+                    "--ignore-scripts",
+                    "--no-package-lock",
+                ])
                 .args(["--no-save", "--prefix"])
                 .arg(directory)
                 .arg(format!("{package}@{version}"))
                 .current_dir(directory)
                 .status()
                 .expect("run npm");
-            assert!(status.success(), "npm could not install {package}@{version}");
+            assert!(
+                status.success(),
+                "npm could not install {package}@{version}"
+            );
         });
         copy_tree(
             &made.join("node_modules").join(package),
@@ -95,7 +103,11 @@ impl Project {
 /// The root of the repository.
 fn repository() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.ancestors().nth(2).expect("the crate is in crates/").to_owned()
+    manifest
+        .ancestors()
+        .nth(2)
+        .expect("the crate is in crates/")
+        .to_owned()
 }
 
 fn copy_tree(from: &Path, to: &Path) {

@@ -12,8 +12,8 @@ use tokio::process::Child;
 use tokio::sync::SemaphorePermit;
 
 use crate::{
-    Client, Event, Events, Footprint, PATIENCE, Project, Reply, START_PATIENCE, Terminal, WebSocket,
-    World,
+    Client, Event, Events, Footprint, PATIENCE, Project, Reply, START_PATIENCE, Terminal,
+    WebSocket, World,
 };
 
 /// How long an ordered end may take: containers get SIGTERM and some seconds.
@@ -160,7 +160,10 @@ impl SessionBuilder {
             .expect("spawn berth dev");
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let stderr = Arc::default();
-        collect(child.stderr.take().expect("it is piped"), Arc::clone(&stderr));
+        collect(
+            child.stderr.take().expect("it is piped"),
+            Arc::clone(&stderr),
+        );
         let process = Process {
             pid: pid.expect("it has just been spawned"),
             events: Events::read(child.stdout.take().expect("it is piped")),
@@ -181,7 +184,10 @@ impl SessionBuilder {
         let (mut process, terminal) = self.spawn().await;
         let ready = process.events.find_from(0, |event| event.kind() == "ready");
         let Ok(ready) = tokio::time::timeout(START_PATIENCE, ready).await else {
-            panic!("not ready within {START_PATIENCE:?}\n{}", process.transcript());
+            panic!(
+                "not ready within {START_PATIENCE:?}\n{}",
+                process.transcript()
+            );
         };
         let Some(ready) = ready else {
             return Err(Box::new(process.into_failed().await));
@@ -271,7 +277,8 @@ impl DevSession {
     /// Waits until a container whose name contains `name` has done `action`.
     pub async fn container(&self, action: &str, name: &str) -> Event {
         let what = format!("container `{name}` that {action}");
-        self.event(&what, |event| event.is_container(action, name)).await
+        self.event(&what, |event| event.is_container(action, name))
+            .await
     }
 
     /// Runs another `berth` command for this session's project: `ps`, `logs`, `exec`.
@@ -318,7 +325,11 @@ impl DevSession {
         self.signal(Signal::KILL);
         self.process.wait(STOP_PATIENCE).await;
         Killed {
-            footprint: self.process.footprint.take().expect("it was not taken before"),
+            footprint: self
+                .process
+                .footprint
+                .take()
+                .expect("it was not taken before"),
             _slot: self.process.slot.take().expect("it was not taken before"),
         }
     }
@@ -334,7 +345,10 @@ impl Process {
     async fn wait(&mut self, patience: Duration) -> ExitStatus {
         match tokio::time::timeout(patience, self.child.wait()).await {
             Ok(status) => status.expect("wait for the session"),
-            Err(_) => panic!("the session runs on for {patience:?}\n{}", self.transcript()),
+            Err(_) => panic!(
+                "the session runs on for {patience:?}\n{}",
+                self.transcript()
+            ),
         }
     }
 
@@ -371,7 +385,10 @@ impl Process {
 
     fn transcript(&self) -> String {
         let stderr = self.stderr.lock().expect("no holder panics");
-        format!("{}\n--- standard error:\n{stderr}---", self.events.transcript())
+        format!(
+            "{}\n--- standard error:\n{stderr}---",
+            self.events.transcript()
+        )
     }
 }
 

@@ -34,6 +34,8 @@ impl Terminal {
 
     /// Types these characters.
     pub fn press(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).expect("type on the terminal");
+        self.master
+            .write_all(keys.as_bytes())
+            .expect("type on the terminal");
     }
 }

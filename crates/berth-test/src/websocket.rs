@@ -37,13 +37,19 @@ impl WebSocket {
     /// Sends text.
     pub async fn send(&mut self, text: impl Into<String>) {
         let message = Message::text(text.into());
-        self.stream.send(message).await.expect("send a WebSocket message");
+        self.stream
+            .send(message)
+            .await
+            .expect("send a WebSocket message");
     }
 
     /// Sends bytes.
     pub async fn send_bytes(&mut self, bytes: Vec<u8>) {
         let message = Message::binary(bytes);
-        self.stream.send(message).await.expect("send a WebSocket message");
+        self.stream
+            .send(message)
+            .await
+            .expect("send a WebSocket message");
     }
 
     /// The next message that is text or bytes, or `None` when the other side has closed.
@@ -93,7 +99,10 @@ impl WebSocket {
             code: code.into(),
             reason: "".into(),
         };
-        self.stream.close(Some(frame)).await.expect("close the WebSocket");
+        self.stream
+            .close(Some(frame))
+            .await
+            .expect("close the WebSocket");
         self.closed().await
     }
 

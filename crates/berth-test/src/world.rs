@@ -98,7 +98,10 @@ impl World {
 
     /// Waits until another session may run.
     pub(crate) async fn slot(&self) -> SemaphorePermit<'static> {
-        SESSIONS.acquire().await.expect("the semaphore is never closed")
+        SESSIONS
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
     }
 
     /// A directory for something that is made once and kept; `make` fills a directory that takes
@@ -125,7 +128,10 @@ impl World {
                 .stderr(Stdio::inherit())
                 .output()
                 .expect("run berth images make");
-            assert!(output.status.success(), "the base image {name} could not be made");
+            assert!(
+                output.status.success(),
+                "the base image {name} could not be made"
+            );
         }
     }
 }
@@ -137,7 +143,10 @@ fn test_root() -> PathBuf {
     }
     let executable = std::env::current_exe().expect("find the test's own executable");
     // <target>/<profile>/deps/<test>
-    let target = executable.ancestors().nth(3).expect("tests are built in a target directory");
+    let target = executable
+        .ancestors()
+        .nth(3)
+        .expect("tests are built in a target directory");
     target.join("berth-test")
 }
 
