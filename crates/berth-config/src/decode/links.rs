@@ -18,6 +18,7 @@ use super::field::Spanned;
 use super::nearest::nearest;
 use super::worker::Names;
 use crate::parse::Format;
+use crate::source::Span;
 use crate::{ContainerApp, DurableObjectBinding, DurableObjectClass, Location};
 
 /// What the checks leave.
@@ -43,17 +44,23 @@ pub(crate) fn link(
         classes,
         settled: IndexSet::new(),
         extra: IndexSet::new(),
+        broken_links: IndexSet::new(),
+        container_names: drafts
+            .iter()
+            .filter_map(|draft| Some(draft.name.as_ref()?.value.clone()))
+            .collect(),
     };
     let mut containers: Vec<ContainerApp> = Vec::new();
     let mut places = BTreeMap::new();
     let mut owners = Vec::new();
     for draft in drafts {
+        let written_name = draft.name.clone();
         let Some((mut app, class)) = linker.class_of(draft, names, environment) else {
             continue;
         };
         if containers.iter().any(|other| other.name == app.name) {
-            cx.error_hint(
-                &class.span,
+            cx.error(
+                written_name.as_ref().map_or(&class.span, |name| &name.span),
                 format!("two containers are named `{}`", app.name),
                 "give one of them another `name`",
             );
@@ -63,7 +70,7 @@ pub(crate) fn link(
             .any(|other| other.class_name == class.value)
         {
             linker.settled.insert(class.value.clone());
-            cx.error_hint(
+            cx.error(
                 &class.span,
                 format!("the class `{}` has a container already", class.value),
                 "a class drives one container: add a class, or remove this container",
@@ -103,6 +110,10 @@ struct Linker<'a> {
     settled: IndexSet<String>,
     /// Classes that are bound but declared nowhere; workerd runs them without SQLite.
     extra: IndexSet<String>,
+    /// Classes whose `container` was reported.
+    broken_links: IndexSet<String>,
+    /// The names that containers have been given.
+    container_names: IndexSet<String>,
 }
 
 impl Linker<'_> {
@@ -120,7 +131,7 @@ impl Linker<'_> {
             .and_then(|name| class_of_container(&self.classes, &name.value));
         let class = match (draft.class, claim) {
             (Some(class), Some((claimant, _))) if class.value != claimant => {
-                self.cx.error_hint(
+                self.cx.error(
                     &class.span,
                     format!(
                         "this container names the class `{}`, but `exports.{claimant}` claims it",
@@ -128,6 +139,7 @@ impl Linker<'_> {
                     ),
                     "make both agree, or remove `class_name`",
                 );
+                self.broken_links.insert(claimant);
                 return None;
             }
             (Some(class), _) => class,
@@ -136,18 +148,7 @@ impl Linker<'_> {
                 span: link.span,
             },
             (None, None) => {
-                let hint = match &draft.name {
-                    Some(name) => format!(
-                        "set `class_name`, or set `container` to `{}` at the class in `exports`",
-                        name.value
-                    ),
-                    None => "set `class_name` to the class that drives it".to_owned(),
-                };
-                self.cx.error_hint(
-                    &draft.span,
-                    format!("`{}` belongs to no Durable Object class", draft.path),
-                    hint,
-                );
+                self.report_unlinked(&draft.name, &draft.span, &draft.path);
                 return None;
             }
         };
@@ -158,15 +159,51 @@ impl Linker<'_> {
         Some((app, class))
     }
 
+    /// A container without a class: either nothing names one, or a class misspells the container.
+    fn report_unlinked(&mut self, name: &Option<Spanned<String>>, span: &Span, path: &str) {
+        let misspelt = name.as_ref().and_then(|name| {
+            self.classes.live.iter().find_map(|(class, declared)| {
+                let link = declared.container.as_ref()?;
+                let is_slip = !self.container_names.contains(&link.value)
+                    && nearest(&link.value, [name.value.as_str()]).is_some();
+                is_slip.then(|| (class.clone(), link.clone(), name.value.clone()))
+            })
+        });
+        if let Some((class, link, name)) = misspelt {
+            self.cx.error(
+                &link.span,
+                format!("there is no container `{}`", link.value),
+                format!("did you mean `{name}`?"),
+            );
+            self.broken_links.insert(class);
+            return;
+        }
+        let hint = match name {
+            Some(name) => format!(
+                "set `class_name`, or set `container` to `{}` at the class in `exports`",
+                name.value
+            ),
+            None => "set `class_name` to the class that drives it".to_owned(),
+        };
+        self.cx.error(
+            span,
+            format!("`{path}` belongs to no Durable Object class"),
+            hint,
+        );
+    }
+
     /// `exports.<Class>.container` must lead to a container that leads back.
     fn check_export_links(&mut self, containers: &[ContainerApp]) {
         for (class, declared) in &self.classes.live {
             let Some(link) = &declared.container else {
                 continue;
             };
+            if self.broken_links.contains(class) {
+                continue;
+            }
             match containers.iter().find(|app| app.name == link.value) {
                 Some(app) if app.class_name == *class => {}
-                Some(app) => self.cx.error_hint(
+                Some(app) => self.cx.error(
                     &link.span,
                     format!(
                         "the container `{}` belongs to the class `{}`",
@@ -174,18 +211,11 @@ impl Linker<'_> {
                     ),
                     "a container drives one class: make both agree",
                 ),
-                None => {
-                    let known = containers.iter().map(|app| app.name.as_str());
-                    let hint = match nearest(&link.value, known) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => "add it to `containers`, with this `name`".to_owned(),
-                    };
-                    self.cx.error_hint(
-                        &link.span,
-                        format!("there is no container `{}`", link.value),
-                        hint,
-                    );
-                }
+                None => self.cx.error(
+                    &link.span,
+                    format!("there is no container `{}`", link.value),
+                    "add it to `containers`, with this `name`",
+                ),
             }
         }
     }
@@ -198,7 +228,7 @@ impl Linker<'_> {
         }
         match self.classes.live.get(name) {
             Some(declared) if declared.sqlite => return,
-            Some(declared) => self.cx.error_hint(
+            Some(declared) => self.cx.error(
                 &declared.span,
                 format!("container class `{name}` has no SQLite storage"),
                 if self.classes.from_exports {
@@ -207,7 +237,7 @@ impl Linker<'_> {
                     "move it from `new_classes` to `new_sqlite_classes`: containers need that storage"
                 },
             ),
-            None => self.cx.error_hint(
+            None => self.cx.error(
                 &class.span,
                 self.undeclared("container class", name),
                 self.declare(name),
@@ -235,7 +265,7 @@ impl Linker<'_> {
                     .filter(|candidate| !bound_elsewhere(candidate)),
             );
             if let Some(near) = near.map(str::to_owned) {
-                self.cx.error_hint(
+                self.cx.error(
                     &binding.class.span,
                     format!("there is no Durable Object class `{name}`"),
                     format!("did you mean `{near}`?"),
@@ -244,13 +274,13 @@ impl Linker<'_> {
                     self.settled.insert(near);
                 }
             } else if self.classes.gone.contains_key(name) {
-                self.cx.error_hint(
+                self.cx.error(
                     &binding.class.span,
                     self.undeclared("class", name),
                     self.declare(name),
                 );
             } else if self.extra.insert(name.clone()) {
-                self.cx.warn_hint(
+                self.cx.warn(
                     &binding.class.span,
                     self.undeclared("class", name),
                     self.declare(name),
@@ -275,7 +305,7 @@ impl Linker<'_> {
                 "add a `[[durable_objects.bindings]]` with name = \"{binding}\" and class_name = \"{name}\""
             ),
         };
-        self.cx.error_hint(
+        self.cx.error(
             &class.span,
             format!("container class `{name}` is not bound, so no Worker can reach it"),
             hint,
@@ -299,6 +329,9 @@ impl Linker<'_> {
     fn declare(&self, name: &str) -> String {
         if let Some(Gone::Renamed(to)) = self.classes.gone.get(name) {
             return format!("use `{to}`");
+        }
+        if self.classes.gone.contains_key(name) {
+            return "remove this, or declare the class again".to_owned();
         }
         if let Some(near) = nearest(name, self.classes.live.keys().map(String::as_str)) {
             return format!("did you mean `{near}`?");

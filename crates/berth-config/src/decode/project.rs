@@ -127,7 +127,7 @@ fn check_entry(root: &Root<'_>, has_main: bool, has_containers: bool) {
         (false, false) => "`main` is missing: there is no Worker to run",
         (false, true) => return,
     };
-    root.cx.error_hint(
+    root.cx.error(
         &worker::start(root),
         message,
         "add the Worker's entry point, for example `src/index.ts`",

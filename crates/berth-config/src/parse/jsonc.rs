@@ -3,7 +3,7 @@
 use jsonc_parser::ast;
 use jsonc_parser::common::{Range, Ranged as _};
 use jsonc_parser::errors::{ParseError, ParseErrorKind};
-use jsonc_parser::{CollectOptions, ParseOptions};
+use jsonc_parser::{CollectOptions, ParseOptions, ParseStringErrorKind};
 
 use super::Parsed;
 use crate::Diagnostic;
@@ -57,10 +57,14 @@ impl Convert<'_> {
             ast::Value::StringLit(literal) => Kind::String(literal.value.into_owned()),
             ast::Value::NumberLit(literal) => {
                 Kind::Number(literal.value.parse().map_err(|_| {
-                    Box::new(self.source.error(
-                        span.clone(),
-                        format!("`{}` is not a number that fits", literal.value),
-                    ))
+                    Box::new(
+                        self.source
+                            .error(
+                                span.clone(),
+                                format!("`{}` is not a number that fits", literal.value),
+                            )
+                            .with_hint("numbers have 64 bits"),
+                    )
                 })?)
             }
             ast::Value::Array(array) => Kind::Array(
@@ -116,65 +120,96 @@ fn syntax_error(source: &Source, error: &ParseError) -> Diagnostic {
     let range = span(error.range());
     let text = source.text();
     let rest = text.get(range.start..).unwrap_or_default();
-    let (at, message, hint): (Span, String, Option<&str>) = match error.kind() {
+    let (at, message, hint): (Span, String, &str) = match error.kind() {
         P::ExpectedComma => (
             end_of_previous(text, range.start),
             "a comma is missing here".into(),
-            None,
+            "add a `,`",
         ),
         P::UnterminatedObject => (
             first(&range),
             "this `{` is never closed".into(),
-            Some("add the missing `}`"),
+            "add the missing `}`",
         ),
         P::UnterminatedArray => (
             first(&range),
             "this `[` is never closed".into(),
-            Some("add the missing `]`"),
+            "add the missing `]`",
         ),
         P::UnterminatedCommentBlock => (
             first(&range),
             "this comment is never closed".into(),
-            Some("add the missing `*/`"),
+            "add the missing `*/`",
         ),
         P::ExpectedStringObjectProperty => (
             range,
             "names must be in double quotes".into(),
-            Some("this is JSON with comments, not JavaScript"),
+            "this is JSON with comments, not JavaScript",
         ),
         P::SingleQuotedStringsNotAllowed => (
             range,
             "strings must be in double quotes".into(),
-            Some("this is JSON with comments, not JavaScript"),
+            "this is JSON with comments, not JavaScript",
         ),
         P::ExpectedColonAfterObjectKey => (
             end_of_previous(text, range.start),
-            "a colon and a value are missing here".into(),
-            None,
+            "a colon is missing here".into(),
+            "names and values are written `\"name\": value`",
         ),
-        P::ExpectedObjectValue => (
-            end_of_previous(text, range.start),
-            "a value is missing here".into(),
-            None,
+        P::ExpectedObjectValue
+        | P::UnexpectedCloseBrace
+        | P::UnexpectedCloseBracket
+        | P::UnexpectedComma
+            if matches!(last_before(text, range.start), ':' | ',' | '[') =>
+        {
+            (
+                end_of_previous(text, range.start),
+                "a value is missing here".into(),
+                "add it, or remove what asks for it",
+            )
+        }
+        P::UnexpectedCloseBrace => (
+            range,
+            "this `}` does not close anything".into(),
+            "a `[` in front of it is still open",
+        ),
+        P::UnexpectedCloseBracket => (
+            range,
+            "this `]` does not close anything".into(),
+            "a `{` in front of it is still open",
+        ),
+        P::UnexpectedTokenInObject => (
+            range,
+            "a name in double quotes must stand here".into(),
+            "an object is written `{ \"name\": value }`",
+        ),
+        P::String(ParseStringErrorKind::UnterminatedStringLiteral) => (
+            range,
+            "this string is never closed".into(),
+            "end it with `\"` in the same line",
         ),
         P::UnexpectedWord if rest.starts_with(|c: char| c.is_alphabetic()) => (
             range,
             "this is neither a string nor `true`, `false` or `null`".into(),
-            Some("strings must be in double quotes"),
+            "strings must be in double quotes",
         ),
         P::MultipleRootJsonValues => (
             first(&range),
             "the object has ended, and more follows".into(),
-            Some("one of the closing brackets before this is too early"),
+            "a closing bracket in front of this is too early",
         ),
-        P::NestingDepthExceeded => (first(&range), "this is nested too deeply".into(), None),
-        kind => (range, lower_first(&kind.to_string()), None),
+        P::NestingDepthExceeded => (
+            first(&range),
+            "this is nested too deeply".into(),
+            "a wrangler configuration is a few levels deep",
+        ),
+        kind => (
+            range,
+            lower_first(&kind.to_string()),
+            "this is JSON; only comments and trailing commas are allowed beyond it",
+        ),
     };
-    let diagnostic = source.error(at, message);
-    match hint {
-        Some(hint) => diagnostic.with_hint(hint),
-        None => diagnostic,
-    }
+    source.error(at, message).with_hint(hint)
 }
 
 fn first(span: &Span) -> Span {
@@ -203,6 +238,13 @@ fn end_of_previous(text: &str, index: usize) -> Span {
             None => return end..end,
         }
     }
+}
+
+/// The last character before `index` that is neither blank nor in a line comment.
+fn last_before(text: &str, index: usize) -> char {
+    let end = end_of_previous(text, index).start;
+    let before = text.get(..end).unwrap_or_default();
+    before.chars().next_back().unwrap_or(' ')
 }
 
 /// Where a `//` outside of strings begins in a line.
