@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexSet;
 
-use super::classes::{Classes, Gone};
+use super::classes::Classes;
 use super::containers::Draft;
 use super::cx::Cx;
 use super::durable::ClassBinding;
@@ -17,9 +17,10 @@ use super::exports::class_of_container;
 use super::field::Spanned;
 use super::nearest::nearest;
 use super::worker::Names;
-use crate::parse::Format;
 use crate::source::Span;
 use crate::{ContainerApp, DurableObjectBinding, DurableObjectClass, Location};
+
+mod wording;
 
 /// What the checks leave.
 pub(crate) struct Linked {
@@ -50,37 +51,7 @@ pub(crate) fn link(
             .filter_map(|draft| Some(draft.name.as_ref()?.value.clone()))
             .collect(),
     };
-    let mut containers: Vec<ContainerApp> = Vec::new();
-    let mut places = BTreeMap::new();
-    let mut owners = Vec::new();
-    for draft in drafts {
-        let written_name = draft.name.clone();
-        let Some((mut app, class)) = linker.class_of(draft, names, environment) else {
-            continue;
-        };
-        if containers.iter().any(|other| other.name == app.name) {
-            cx.error(
-                written_name.as_ref().map_or(&class.span, |name| &name.span),
-                format!("two containers are named `{}`", app.name),
-                "give one of them another `name`",
-            );
-        }
-        if containers
-            .iter()
-            .any(|other| other.class_name == class.value)
-        {
-            linker.settled.insert(class.value.clone());
-            cx.error(
-                &class.span,
-                format!("the class `{}` has a container already", class.value),
-                "a class drives one container: add a class, or remove this container",
-            );
-        }
-        app.class_name.clone_from(&class.value);
-        places.insert(class.value.clone(), cx.locate(&class.span));
-        containers.push(app);
-        owners.push(class);
-    }
+    let (containers, owners) = linker.settle(drafts, names, environment);
     linker.check_export_links(&containers);
     for class in &owners {
         linker.check_declared(class);
@@ -99,7 +70,10 @@ pub(crate) fn link(
             })
             .collect(),
         classes: linker.into_classes(),
-        places,
+        places: owners
+            .into_iter()
+            .map(|class| (class.value, cx.locate(&class.span)))
+            .collect(),
     }
 }
 
@@ -117,6 +91,43 @@ struct Linker<'a> {
 }
 
 impl Linker<'_> {
+    /// Names and classes of all containers, each name and each class once.
+    fn settle(
+        &mut self,
+        drafts: Vec<Draft>,
+        names: &Names,
+        environment: Option<&str>,
+    ) -> (Vec<ContainerApp>, Vec<Spanned<String>>) {
+        let mut containers: Vec<ContainerApp> = Vec::new();
+        let mut owners: Vec<Spanned<String>> = Vec::new();
+        for draft in drafts {
+            let written_name = draft.name.clone();
+            let Some((mut app, class)) = self.class_of(draft, names, environment) else {
+                continue;
+            };
+            if containers.iter().any(|other| other.name == app.name) {
+                let span = written_name.as_ref().map_or(&class.span, |name| &name.span);
+                self.cx.error(
+                    span,
+                    format!("two containers are named `{}`", app.name),
+                    "give one of them another `name`",
+                );
+            }
+            if owners.iter().any(|owner| owner.value == class.value) {
+                self.settled.insert(class.value.clone());
+                self.cx.error(
+                    &class.span,
+                    format!("the class `{}` has a container already", class.value),
+                    "a class drives one container: add a class, or remove this container",
+                );
+            }
+            app.class_name.clone_from(&class.value);
+            containers.push(app);
+            owners.push(class);
+        }
+        (containers, owners)
+    }
+
     /// The container's class, from either direction, and its name.
     fn class_of(
         &mut self,
@@ -239,8 +250,8 @@ impl Linker<'_> {
             ),
             None => self.cx.error(
                 &class.span,
-                self.undeclared("container class", name),
-                self.declare(name),
+                wording::undeclared(&self.classes, "container class", name),
+                wording::declare(&self.classes, self.cx.format, name),
             ),
         }
         self.settled.insert(name.clone());
@@ -276,14 +287,14 @@ impl Linker<'_> {
             } else if self.classes.gone.contains_key(name) {
                 self.cx.error(
                     &binding.class.span,
-                    self.undeclared("class", name),
-                    self.declare(name),
+                    wording::undeclared(&self.classes, "class", name),
+                    wording::declare(&self.classes, self.cx.format, name),
                 );
             } else if self.extra.insert(name.clone()) {
                 self.cx.warn(
                     &binding.class.span,
-                    self.undeclared("class", name),
-                    self.declare(name),
+                    wording::undeclared(&self.classes, "class", name),
+                    wording::declare(&self.classes, self.cx.format, name),
                 );
             }
         }
@@ -296,61 +307,11 @@ impl Linker<'_> {
         if bound || self.classes.from_exports || !self.settled.insert(name.clone()) {
             return;
         }
-        let binding = screaming(name);
-        let hint = match self.cx.format {
-            Format::Jsonc => format!(
-                "add to `durable_objects.bindings`: {{ \"name\": \"{binding}\", \"class_name\": \"{name}\" }}"
-            ),
-            Format::Toml => format!(
-                "add a `[[durable_objects.bindings]]` with name = \"{binding}\" and class_name = \"{name}\""
-            ),
-        };
         self.cx.error(
             &class.span,
             format!("container class `{name}` is not bound, so no Worker can reach it"),
-            hint,
+            wording::bind(self.cx.format, name),
         );
-    }
-
-    fn undeclared(&self, what: &str, name: &str) -> String {
-        match self.classes.gone.get(name) {
-            Some(Gone::Deleted(by)) => format!("{what} `{name}` was deleted by {by}"),
-            Some(Gone::Renamed(to)) => format!("{what} `{name}` was renamed to `{to}`"),
-            Some(Gone::Transferred(to)) => {
-                format!("{what} `{name}` was transferred to the Worker `{to}`")
-            }
-            None if self.classes.from_exports => {
-                format!("{what} `{name}` is not in `exports`")
-            }
-            None => format!("{what} `{name}` has no migration"),
-        }
-    }
-
-    fn declare(&self, name: &str) -> String {
-        if let Some(Gone::Renamed(to)) = self.classes.gone.get(name) {
-            return format!("use `{to}`");
-        }
-        if self.classes.gone.contains_key(name) {
-            return "remove this, or declare the class again".to_owned();
-        }
-        if let Some(near) = nearest(name, self.classes.live.keys().map(String::as_str)) {
-            return format!("did you mean `{near}`?");
-        }
-        let tag = &self.classes.next_tag;
-        match (self.classes.from_exports, self.cx.format) {
-            (true, Format::Jsonc) => format!(
-                "add to `exports`: \"{name}\": {{ \"type\": \"durable-object\", \"storage\": \"sqlite\" }}"
-            ),
-            (true, Format::Toml) => format!(
-                "add `[exports.{name}]` with type = \"durable-object\" and storage = \"sqlite\""
-            ),
-            (false, Format::Jsonc) => format!(
-                "add to `migrations`: {{ \"tag\": \"{tag}\", \"new_sqlite_classes\": [\"{name}\"] }}"
-            ),
-            (false, Format::Toml) => format!(
-                "add `[[migrations]]` with tag = \"{tag}\" and new_sqlite_classes = [\"{name}\"]"
-            ),
-        }
     }
 
     fn into_classes(self) -> Vec<DurableObjectClass> {
@@ -375,30 +336,4 @@ fn default_name(names: &Names, class: &str, environment: Option<&str>) -> String
         name.push_str(environment);
     }
     name.to_lowercase().replace(' ', "-")
-}
-
-/// `MyContainer` → `MY_CONTAINER`.
-fn screaming(class: &str) -> String {
-    let mut name = String::new();
-    let mut lower = false;
-    for character in class.chars() {
-        if character.is_uppercase() && lower {
-            name.push('_');
-        }
-        lower = character.is_lowercase() || character.is_ascii_digit();
-        name.extend(character.to_uppercase());
-    }
-    name
-}
-
-#[cfg(test)]
-mod tests {
-    use super::screaming;
-
-    #[test]
-    fn classes_become_binding_names() {
-        assert_eq!(screaming("MyContainer"), "MY_CONTAINER");
-        assert_eq!(screaming("MLService"), "MLSERVICE");
-        assert_eq!(screaming("Backend2Go"), "BACKEND2_GO");
-    }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::field::{Field, Spanned};
 use super::nearest::nearest;
+use super::project::Settings;
 use super::root::Root;
 use crate::source::Span;
 use crate::value::Kind;
@@ -152,9 +153,9 @@ pub(crate) fn absolute(base: &Path, written: &str) -> PathBuf {
     base.join(written).components().collect()
 }
 
-/// The compatibility date; `newest` is the latest that the runtime accepts, and `default` what a
-/// file without one gets.
-pub(crate) fn compatibility_date(root: &Root<'_>, newest: Option<&str>, default: &str) -> String {
+/// The compatibility date, which the runtime must accept.
+pub(crate) fn compatibility_date(root: &Root<'_>, settings: &Settings<'_>) -> String {
+    let default = settings.default_date;
     let Some(field) = root.get("compatibility_date") else {
         root.cx.warn(
             &start(root),
@@ -179,7 +180,7 @@ pub(crate) fn compatibility_date(root: &Root<'_>, newest: Option<&str>, default:
             format!("`{plain}` is not a date"),
             format!("write it as YYYY-MM-DD, for example `{default}`"),
         );
-    } else if let Some(newest) = newest
+    } else if let Some(newest) = settings.newest_date
         && plain.as_str() > newest
     {
         field.cx.error(

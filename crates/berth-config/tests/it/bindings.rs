@@ -53,18 +53,21 @@ fn bindings_with_mistakes() {
       |
     5 |   "kv_namespaces": [{ "id": "x" }, { "binding": "" }, { "binding": "KV", "remote": true }],
       |                     ^^^^^^^^^^^^^
+    hint: add `binding`
 
     error: `kv_namespaces[1].binding` must not be empty
      --> wrangler.jsonc:5:49
       |
     5 |   "kv_namespaces": [{ "id": "x" }, { "binding": "" }, { "binding": "KV", "remote": true }],
       |                                                 ^^
+    hint: remove it, or say something
 
     error: `d1_databases` must be an array, but is an object
      --> wrangler.jsonc:6:19
       |
     6 |   "d1_databases": { "binding": "DB" }
       |                   ^^^^^^^^^^^^^^^^^^^
+    hint: put the elements between `[` and `]`
 
     warning: unknown field `database_nme` in `d1_databases[0]`
      --> wrangler.toml:6:1
@@ -78,6 +81,7 @@ fn bindings_with_mistakes() {
       |
     7 | database_id = 7
       |               ^
+    hint: put the text in double quotes
     "#);
 }
 
@@ -92,11 +96,12 @@ fn queues_with_mistakes() {
   ] }"#,
         "[[queues.producers]]\nqueue = \"jobs\"\n[[queues.consumer]]\nqueue = \"jobs\"",
     ), @r#"
-    error: `queues.consumers[0].max_batch_size` must be a whole number, 1 or more, but is 0
+    error: `queues.consumers[0].max_batch_size` cannot be 0
      --> wrangler.jsonc:6:42
       |
     6 |     { "queue": "jobs", "max_batch_size": 0 },
       |                                          ^
+    hint: a whole number, 1 or more
 
     error: the queue `jobs` has two consumers here
      --> wrangler.jsonc:7:16
@@ -117,6 +122,7 @@ fn queues_with_mistakes() {
       |
     9 |     { "max_retries": 1 }
       |     ^^^^^^^^^^^^^^^^^^^^
+    hint: add `queue`
 
     warning: unknown field `consumer` in `queues`
      --> wrangler.toml:6:10
@@ -130,6 +136,7 @@ fn queues_with_mistakes() {
       |
     4 | [[queues.producers]]
       | ^^^^^^^^^^^^^^^^^^^^
+    hint: add `binding`
     "#);
 }
 
@@ -174,6 +181,7 @@ fn workflows_with_mistakes() {
       |
     9 |     { "binding": "D", "name": "d" }
       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: add `class_name`
     "#);
 }
 
@@ -361,10 +369,11 @@ fn names_in_env_are_unique() {
     hint: every binding needs its own name, by which the Worker finds it in `env`
     "#);
     assert_snapshot!(toml("[vars]\nX = 1\nX = 2"), @r"
-    error: duplicate key
+    error: `X` is given twice
      --> wrangler.toml:6:1
       |
     6 | X = 2
       | ^
+    hint: remove one of them
     ");
 }

@@ -241,6 +241,7 @@ fn migrations_that_cannot_be_applied() {
       |
     9 |     { "deleted_classes": ["Nothing"] }
       |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: add `tag`
 
     error: the class `Nothing` cannot be deleted: it does not exist
      --> wrangler.jsonc:9:27
@@ -262,6 +263,7 @@ fn migrations_that_cannot_be_applied() {
       |
     7 | renamed_classes = [{ from = "A" }]
       |                    ^^^^^^^^^^^^^^
+    hint: add `to`
     "#);
 }
 
@@ -275,7 +277,7 @@ fn a_class_that_is_gone_is_still_used() {
       |
     5 |   "containers": [{ "class_name": "Box", "image": "./Dockerfile" }],
       |                                  ^^^^^
-    hint: add to `migrations`: { "tag": "v3", "new_sqlite_classes": ["Box"] }
+    hint: remove this, or declare the class again
     "#);
     assert_snapshot!(jsonc(&format!(
         "{BINDING}\n  \"migrations\": [\n    {{ \"tag\": \"v1\", \"new_sqlite_classes\": [\"Box\"] }},\n    {{ \"tag\": \"v2\", \"renamed_classes\": [{{ \"from\": \"Box\", \"to\": \"Warehouse\" }}] }}\n  ]"
@@ -320,19 +322,12 @@ fn exports_that_contradict_containers() {
   "exports": { "Box": { "type": "durable-object", "storage": "sqlite", "container": "boxx" } }"#,
         "[exports.Box]\ntype = \"durable-object\"\nstorage = \"sqlite\"\ncontainer = \"box\"",
     ), @r#"
-    error: `containers[0]` belongs to no Durable Object class
-     --> wrangler.jsonc:5:18
-      |
-    5 |   "containers": [{ "name": "box", "image": "./Dockerfile" }],
-      |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-    hint: set `class_name`, or set `container` to `box` at the class in `exports`
-
     error: there is no container `boxx`
      --> wrangler.jsonc:6:85
       |
     6 |   "exports": { "Box": { "type": "durable-object", "storage": "sqlite", "container": "boxx" } }
       |                                                                                     ^^^^^^
-    hint: add it to `containers`, with this `name`
+    hint: did you mean `box`?
 
     error: there is no container `box`
      --> wrangler.toml:7:13
@@ -352,13 +347,6 @@ fn exports_that_contradict_containers() {
     5 |   "containers": [{ "name": "box", "class_name": "Crate", "image": "./Dockerfile" }],
       |                                                 ^^^^^^^
     hint: make both agree, or remove `class_name`
-
-    error: there is no container `box`
-     --> wrangler.jsonc:7:74
-      |
-    7 |     "Box": { "type": "durable-object", "storage": "sqlite", "container": "box" },
-      |                                                                          ^^^^^
-    hint: add it to `containers`, with this `name`
     "#);
     assert_snapshot!(jsonc(r#"  "containers": [{ "class_name": "Box", "image": "./Dockerfile" }],
   "exports": { "Crate": { "type": "durable-object", "storage": "sqlite" } }"#), @r#"
@@ -418,6 +406,7 @@ fn exports_by_themselves() {
       |
     7 |     "B": { "type": "durable-object" },
       |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: add `storage`
 
     error: `exports.C.state` cannot be `removed`
      --> wrangler.jsonc:8:47
@@ -483,10 +472,10 @@ fn containers_that_belong_to_no_class_or_to_the_same() {
     { "class_name": "Crate", "name": "a", "image": "./Dockerfile" }
   ]"#), @r#"
     error: two containers are named `a`
-      --> wrangler.jsonc:10:21
+      --> wrangler.jsonc:10:38
        |
     10 |     { "class_name": "Crate", "name": "a", "image": "./Dockerfile" }
-       |                     ^^^^^^^
+       |                                      ^^^
     hint: give one of them another `name`
     "#);
 }
@@ -529,11 +518,13 @@ fn bindings_need_both_names() {
       |
     5 |   "durable_objects": { "bindings": [{ "name": "BOX" }] }
       |                                     ^^^^^^^^^^^^^^^^^
+    hint: add `class_name`
 
     error: `durable_objects.bindings[0].name` is missing
      --> wrangler.toml:4:1
       |
     4 | [[durable_objects.bindings]]
       | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: add `name`
     "#);
 }

@@ -201,6 +201,7 @@ fn image_that_is_neither() {
        |
     15 | image = ""
        |         ^^
+    hint: remove it, or say something
     "#);
 }
 
@@ -405,6 +406,7 @@ fn custom_size_that_says_nothing_or_too_much() {
       |
     9 |       "instance_type": 2 }
       |                        ^
+    hint: for example `"basic"`
     "#);
 }
 
@@ -467,11 +469,12 @@ fn old_limits_and_instance_type_contradict() {
 #[test]
 fn counts_and_types() {
     assert_snapshot!(jsonc(&boxed(r#""max_instances": -1"#)), @r#"
-    error: `containers[0].max_instances` must be a whole number, 0 or more, but is -1
+    error: `containers[0].max_instances` cannot be -1
      --> wrangler.jsonc:9:24
       |
     9 |       "max_instances": -1 }
       |                        ^^
+    hint: a whole number, 0 or more
     "#);
     assert_snapshot!(jsonc(&boxed(r#""max_instances": "ten""#)), @r#"
     error: `containers[0].max_instances` must be a number, but is a string
@@ -479,13 +482,15 @@ fn counts_and_types() {
       |
     9 |       "max_instances": "ten" }
       |                        ^^^^^
+    hint: without quotes
     "#);
     assert_snapshot!(jsonc(&boxed(r#""max_instances": 2.5"#)), @r#"
-    error: `containers[0].max_instances` must be a whole number, 0 or more, but is 2.5
+    error: `containers[0].max_instances` cannot be 2.5
      --> wrangler.jsonc:9:24
       |
     9 |       "max_instances": 2.5 }
       |                        ^^^
+    hint: a whole number, 0 or more
     "#);
     assert_snapshot!(toml("containers = 3"), @r"
     error: `containers` must be an array, but is a number
@@ -493,6 +498,7 @@ fn counts_and_types() {
       |
     4 | containers = 3
       |              ^
+    hint: put the elements between `[` and `]`
     ");
     assert_snapshot!(jsonc(r#"  "containers": ["box"]"#), @r#"
     error: `containers[0]` must be an object, but is a string
@@ -500,6 +506,7 @@ fn counts_and_types() {
       |
     5 |   "containers": ["box"]
       |                  ^^^^^
+    hint: put its fields between `{` and `}`
     "#);
 }
 
@@ -522,11 +529,12 @@ fn rollout_rules() {
     hint: each step is the share of instances updated so far
     "#);
     assert_snapshot!(jsonc(&boxed(r#""rollout_step_percentage": [5, 100]"#)), @r#"
-    error: `containers[0].rollout_step_percentage[0]` must be a whole number from 10 to 100, but is 5
+    error: `containers[0].rollout_step_percentage[0]` cannot be 5
      --> wrangler.jsonc:9:35
       |
     9 |       "rollout_step_percentage": [5, 100] }
       |                                   ^
+    hint: a whole number from 10 to 100
     "#);
     assert_snapshot!(jsonc(&boxed(r#""rollout_step_percentage": [10, 50]"#)), @r#"
     error: `containers[0].rollout_step_percentage` does not end with 100
@@ -553,11 +561,12 @@ fn rollout_rules() {
     hint: choose one of `full_auto`, `full_manual`, `none`
     "#);
     assert_snapshot!(jsonc(&boxed(r#""rollout_active_grace_period": -5"#)), @r#"
-    error: `containers[0].rollout_active_grace_period` must be a whole number, 0 or more, but is -5
+    error: `containers[0].rollout_active_grace_period` cannot be -5
      --> wrangler.jsonc:9:38
       |
     9 |       "rollout_active_grace_period": -5 }
       |                                      ^^
+    hint: a whole number, 0 or more
     "#);
     assert_eq!(
         project(&boxed(r#""max_instances": 1"#)).containers[0].rollout_steps,
@@ -616,12 +625,14 @@ fn ssh_rules() {
       |
     9 |       "ssh": { "port": 70000 } }
       |              ^^^^^^^^^^^^^^^^^
+    hint: add `enabled`
 
-    error: `containers[0].ssh.port` must be a whole number from 1 to 65535, but is 70000
+    error: `containers[0].ssh.port` cannot be 70000
      --> wrangler.jsonc:9:24
       |
     9 |       "ssh": { "port": 70000 } }
       |                        ^^^^^
+    hint: a whole number from 1 to 65535
     "#);
     assert_snapshot!(jsonc(&boxed(r#""authorized_keys": [{ "public_key": "ssh-rsa AAAA" }]"#)), @r#"
     error: `containers[0].authorized_keys[0].name` is missing
@@ -629,6 +640,7 @@ fn ssh_rules() {
       |
     9 |       "authorized_keys": [{ "public_key": "ssh-rsa AAAA" }] }
       |                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: add `name`
 
     error: `containers[0].authorized_keys[0].public_key` is not an Ed25519 key
      --> wrangler.jsonc:9:43

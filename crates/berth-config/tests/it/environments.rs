@@ -156,6 +156,7 @@ fn environments_of_the_wrong_type() {
       |
     5 |   "env": []
       |          ^^
+    hint: its fields are environments, whose fields are like the top level's
     "#);
     let dir = jsonc(r#"  "env": { "staging": "x" }"#);
     assert_snapshot!(dir.says(&dir.in_environment("staging")), @r#"
@@ -164,6 +165,7 @@ fn environments_of_the_wrong_type() {
       |
     5 |   "env": { "staging": "x" }
       |                       ^^^
+    hint: its fields are like those of the top level
     "#);
 }
 

@@ -70,6 +70,7 @@ fn no_file() {
     assert_snapshot!(dir.says(&options), @r"
     error: could not read the file: No such file or directory (os error 2)
      --> missing.jsonc
+    hint: check the path and its permissions
     ");
     dir.write("wrangler.yaml", "name: app");
     options.config = Some(dir.path().join("wrangler.yaml"));
@@ -89,6 +90,7 @@ fn syntax_errors_in_jsonc() {
       |
     2 |   "name": "app" // the name
       |                ^
+    hint: add a `,`
     "#);
     assert_snapshot!(jsonc("{\n  \"name\": \"app\",\n  \"vars\": { \"A\": 1,\n"), @r#"
     error: this `{` is never closed
@@ -99,11 +101,12 @@ fn syntax_errors_in_jsonc() {
     hint: add the missing `}`
     "#);
     assert_snapshot!(jsonc("{ \"a\": [1, 2 }"), @r#"
-    error: unexpected close brace
+    error: this `}` does not close anything
      --> wrangler.jsonc:1:14
       |
     1 | { "a": [1, 2 }
       |              ^
+    hint: a `[` in front of it is still open
     "#);
     assert_snapshot!(jsonc("{ name: \"app\" }"), @r#"
     error: names must be in double quotes
@@ -122,18 +125,20 @@ fn syntax_errors_in_jsonc() {
     hint: this is JSON with comments, not JavaScript
     ");
     assert_snapshot!(jsonc("{ \"name\" \"app\" }"), @r#"
-    error: a colon and a value are missing here
+    error: a colon is missing here
      --> wrangler.jsonc:1:9
       |
     1 | { "name" "app" }
       |         ^
+    hint: names and values are written `"name": value`
     "#);
     assert_snapshot!(jsonc("{ \"name\": }"), @r#"
-    error: unexpected close brace
-     --> wrangler.jsonc:1:11
+    error: a value is missing here
+     --> wrangler.jsonc:1:10
       |
     1 | { "name": }
-      |           ^
+      |          ^
+    hint: add it, or remove what asks for it
     "#);
     assert_snapshot!(jsonc("{ \"name\": app }"), @r#"
     error: this is neither a string nor `true`, `false` or `null`
@@ -144,11 +149,12 @@ fn syntax_errors_in_jsonc() {
     hint: strings must be in double quotes
     "#);
     assert_snapshot!(jsonc("{ \"name\": \"app }\n"), @r#"
-    error: unterminated string literal
+    error: this string is never closed
      --> wrangler.jsonc:1:11
       |
     1 | { "name": "app }
       |           ^^^^^^
+    hint: end it with `"` in the same line
     "#);
     assert_snapshot!(jsonc("{} {}"), @r"
     error: the object has ended, and more follows
@@ -156,7 +162,7 @@ fn syntax_errors_in_jsonc() {
       |
     1 | {} {}
       |    ^
-    hint: one of the closing brackets before this is too early
+    hint: a closing bracket in front of this is too early
     ");
     assert_snapshot!(jsonc("{ /* never closed\n}"), @r"
     error: this comment is never closed
@@ -188,6 +194,7 @@ fn syntax_errors_in_jsonc() {
       |
     1 | { "a": 0x10 }
       |        ^
+    hint: this is JSON; only comments and trailing commas are allowed beyond it
     "#);
     assert_snapshot!(jsonc("{ \"a\": 1e999 }"), @r#"
     error: `1e999` is not a number that fits
@@ -195,6 +202,7 @@ fn syntax_errors_in_jsonc() {
       |
     1 | { "a": 1e999 }
       |        ^^^^^
+    hint: numbers have 64 bits
     "#);
     assert_snapshot!(jsonc(&"[".repeat(100_000)), @r"
     error: this is nested too deeply
@@ -202,6 +210,7 @@ fn syntax_errors_in_jsonc() {
       |
     1 | …[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[…
       |                                          ^
+    hint: a wrangler configuration is a few levels deep
     ");
 }
 
@@ -209,19 +218,20 @@ fn syntax_errors_in_jsonc() {
 fn syntax_errors_in_toml() {
     let toml = |text: &str| says("wrangler.toml", text);
     assert_snapshot!(toml("name = app\n"), @r"
-    error: string values must be quoted, expected literal string
+    error: text must be in quotes
      --> wrangler.toml:1:8
       |
     1 | name = app
       |        ^^^
-    hint: put the text in double quotes
+    hint: put it in double quotes
     ");
     assert_snapshot!(toml("name = \"app\nmain = \"x\"\n"), @r#"
-    error: invalid basic string, expected `"`
+    error: a string is never closed here
      --> wrangler.toml:1:12
       |
     1 | name = "app
       |            ^
+    hint: end it with `"` in the same line
     "#);
     assert_snapshot!(toml("[[containers]\nimage = \"x\"\n"), @r"
     error: unclosed array table, expected `]`
@@ -229,6 +239,7 @@ fn syntax_errors_in_toml() {
       |
     1 | [[containers]
       |              ^
+    hint: TOML is made of `name = value`, `[table]` and `[[element]]`
     ");
     assert_snapshot!(toml("name \"app\"\n"), @r#"
     error: key with no value, expected `=`
@@ -236,6 +247,7 @@ fn syntax_errors_in_toml() {
       |
     1 | name "app"
       |      ^
+    hint: TOML is made of `name = value`, `[table]` and `[[element]]`
     "#);
     assert_snapshot!(toml("[vars]\nA = inf\n"), @r"
     error: `inf` and `nan` mean nothing in a wrangler configuration
@@ -243,20 +255,23 @@ fn syntax_errors_in_toml() {
       |
     2 | A = inf
       |     ^^^
+    hint: write a number
     ");
     assert_snapshot!(toml("name = \"a\"\nname = \"b\"\n"), @r#"
-    error: duplicate key
+    error: `name` is given twice
      --> wrangler.toml:2:1
       |
     2 | name = "b"
       | ^^^^
+    hint: remove one of them
     "#);
     assert_snapshot!(toml(&format!("a = {}", "[".repeat(100_000))), @r"
-    error: cannot recurse further; max recursion depth met
+    error: this is nested too deeply
      --> wrangler.toml:1:85
       |
     1 | …[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[…
       |                                          ^
+    hint: a wrangler configuration is a few levels deep
     ");
 }
 

@@ -79,17 +79,17 @@ fn mistakes_name_file_and_line() {
     assert!(!dir.says(&dir.options()).contains("hunter2"));
     assert_snapshot!(dir.says(&dir.options()), @r"
     warning: this line is not an assignment
-     --> .dev.vars:4:1
+     --> .dev.vars:4:3
       |
-    4 | nonsense
-      | ^^^^^^^^
+    4 |   …
+      |   ^
     hint: write `NAME=value`, or begin the line with `#`; it is ignored
 
     error: this quote is never closed
      --> .dev.vars:3:7
       |
-    3 | TOKEN='never closed
-      |       ^^^^^^^^^^^^^
+    3 | TOKEN='…
+      |       ^
     hint: end the value with '
     ");
     dir.write(".dev.vars", b"A=1\nB=\xff\xfe\n");
@@ -97,8 +97,8 @@ fn mistakes_name_file_and_line() {
     error: the text is not UTF-8
      --> .dev.vars:2:3
       |
-    2 | B=��
-      |   ^
+    2 | …
+      |  ^
     hint: save the file as UTF-8
     ");
 }
@@ -110,10 +110,10 @@ fn a_secret_with_the_name_of_a_binding_is_ignored() {
     assert!(!dir.says(&dir.options()).contains("hunter2"));
     assert_snapshot!(dir.says(&dir.options()), @r"
     warning: the secret `KV` is ignored: a binding has that name
-     --> .env:2:1
+     --> .env:2:8
       |
-    2 | KV=2
-      | ^^
+    2 | export KV…
+      |        ^^
     hint: rename one of them
     ");
     let project = dir.load(&dir.options()).project;

@@ -20,21 +20,21 @@ fn name_main_and_date_missing() {
     options.directory = dir.path().join("My shop");
     assert_snapshot!(dir.says(&options), @r"
     warning: `compatibility_date` is missing; `2026-11-17` is used
-     --> wrangler.toml:1:1
+     --> My shop/wrangler.toml:1:1
       |
     1 | vars = {}
       | ^
     hint: add `compatibility_date` with the value `2026-11-17`, so that a newer runtime changes nothing
 
     error: `name` is missing
-     --> wrangler.toml:1:1
+     --> My shop/wrangler.toml:1:1
       |
     1 | vars = {}
       | ^
-    hint: add a name, for example `tmpaywih5`
+    hint: add a name, for example `my-shop`
 
     error: `main` is missing: there is no Worker to run
-     --> wrangler.toml:1:1
+     --> My shop/wrangler.toml:1:1
       |
     1 | vars = {}
       | ^
@@ -83,6 +83,7 @@ fn bad_names() {
       |
     1 | name = 7
       |        ^
+    hint: put the text in double quotes
     ");
 }
 
@@ -213,6 +214,7 @@ fn bad_variables() {
       |
     5 |   "vars": ["A"]
       |           ^^^^^
+    hint: put its fields between `{` and `}`
     "#);
     assert_snapshot!(jsonc("  \"compatibility_flags\": [\"nodejs_compat\", \"nodejs_compat\", 7]"), @r#"
     warning: the flag `nodejs_compat` is given twice
@@ -227,6 +229,7 @@ fn bad_variables() {
       |
     5 |   "compatibility_flags": ["nodejs_compat", "nodejs_compat", 7]
       |                                                             ^
+    hint: put the text in double quotes
     "#);
 }
 
@@ -366,6 +369,7 @@ fn bad_assets() {
       |
     5 |   "assets": { "directory": "./Dockerfile", "run_worker_first": ["api/*"] }
       |                            ^^^^^^^^^^^^^^
+    hint: name the directory with the files
 
     error: `api/*` is no path
      --> wrangler.jsonc:5:65
@@ -380,6 +384,7 @@ fn bad_assets() {
       |
     5 |   "assets": { "directory": "./src", "run_worker_first": "yes" }
       |                                                         ^^^^^
+    hint: for example `["/api/*"]`
     "#);
 }
 
@@ -434,11 +439,12 @@ fn observability_and_dev() {
       |                                                                ^^^^^^^
     hint: put a TLS proxy in front if the project needs it
 
-    error: `observability.head_sampling_rate` must be from 0 to 1, but is 2
+    error: `observability.head_sampling_rate` cannot be 2
      --> wrangler.jsonc:5:61
       |
     5 |   "observability": { "enabled": true, "head_sampling_rate": 2 },
       |                                                             ^
+    hint: a number from 0 to 1: the share of requests whose logs are kept
 
     error: `lokalhost` is not an IP address
      --> wrangler.jsonc:6:18
@@ -447,11 +453,12 @@ fn observability_and_dev() {
       |                  ^^^^^^^^^^^
     hint: for example `127.0.0.1`, or `0.0.0.0` for every interface
 
-    error: `dev.port` must be a whole number from 0 to 65535, but is 70000
+    error: `dev.port` cannot be 70000
      --> wrangler.jsonc:6:39
       |
     6 |   "dev": { "ip": "lokalhost", "port": 70000, "local_protocol": "https" }
       |                                       ^^^^^
+    hint: a whole number from 0 to 65535
 
     warning: unknown field `enable_container` in `dev`
      --> wrangler.toml:6:1
@@ -465,6 +472,7 @@ fn observability_and_dev() {
       |
     5 | port = "8787"
       |        ^^^^^^
+    hint: remove the quotes: `8787`
     "#);
 }
 
@@ -537,30 +545,35 @@ fn bad_bundling() {
       |
     5 |   "rules": [{ "type": "text", "globs": "**/*.md" }, {}],
       |                                        ^^^^^^^^^
+    hint: put the elements between `[` and `]`
 
     error: `rules[1].type` is missing
      --> wrangler.jsonc:5:53
       |
     5 |   "rules": [{ "type": "text", "globs": "**/*.md" }, {}],
       |                                                     ^^
+    hint: add `type`
 
     error: `rules[1].globs` is missing
      --> wrangler.jsonc:5:53
       |
     5 |   "rules": [{ "type": "text", "globs": "**/*.md" }, {}],
       |                                                     ^^
+    hint: add `globs`
 
     error: `define.DEBUG` must be a string, but is a boolean
      --> wrangler.jsonc:6:24
       |
     6 |   "define": { "DEBUG": true }, "minify": "yes", "tsconfig": "./tsconfig.json"
       |                        ^^^^
+    hint: put the text in double quotes
 
     error: `minify` must be `true` or `false`, but is a string
      --> wrangler.jsonc:6:42
       |
     6 |   "define": { "DEBUG": true }, "minify": "yes", "tsconfig": "./tsconfig.json"
       |                                          ^^^^^
+    hint: without quotes
 
     error: `tsconfig` does not exist: `./tsconfig.json`
      --> wrangler.jsonc:6:61
