@@ -6,8 +6,10 @@
 
 pub(crate) mod bindings;
 pub(crate) mod event;
+pub(crate) mod identity;
 pub(crate) mod images;
 pub(crate) mod keys;
+pub(crate) mod pump;
 pub(crate) mod run;
 pub(crate) mod screen;
 pub(crate) mod session;

@@ -7,6 +7,7 @@ mod dev;
 mod paths;
 mod printer;
 mod session_record;
+mod table;
 
 use std::process::ExitCode;
 

@@ -12,6 +12,8 @@ pub(crate) enum Screen {
     Text,
     /// For a tool.
     Json,
+    /// On standard error, because standard output is for something else.
+    Quiet,
 }
 
 impl Screen {
@@ -21,6 +23,11 @@ impl Screen {
             Self::Text => {
                 if let Some(text) = text(event) {
                     printer::line(text);
+                }
+            }
+            Self::Quiet => {
+                if let Some(text) = text(event) {
+                    printer::note(text);
                 }
             }
             Self::Json => match serde_json::to_string(&plain(event)) {
