@@ -1,6 +1,16 @@
 //! wrangler configuration (`wrangler.jsonc`, `.json`, `.toml`) → one validated [`Project`].
+//!
+//! [`load`] finds and reads the file, checks everything that can be checked without running the
+//! Worker, and returns either a [`Project`] or every mistake at once, each a [`Diagnostic`] with
+//! file, line, the line's text and a hint.
 #![forbid(unsafe_code)]
 
+mod diagnostic;
+mod load;
 mod project;
+mod spans;
 
+pub use diagnostic::{ConfigErrors, Diagnostic, Location, Severity};
+pub use load::{LoadOptions, Loaded, load, watched_files};
 pub use project::*;
+pub use spans::{Spans, bad_main, container_class_not_exported};
