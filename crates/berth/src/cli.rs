@@ -85,9 +85,9 @@ pub(crate) struct DevArgs {
 /// Which session a command looks into.
 #[derive(Debug, Args)]
 pub(crate) struct SessionArgs {
-    /// The project whose session is meant
-    #[arg(long, default_value = ".", value_name = "DIR")]
-    pub(crate) project: PathBuf,
+    /// The project whose session is meant [default: the current directory's, or the only one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
 }
 
 /// `berth ps`.
@@ -113,6 +113,12 @@ pub(crate) struct LogsArgs {
     /// Keep printing until the container is gone
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// Only the last lines
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+    /// Print the time of each line
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
 }
 
 /// `berth exec`.

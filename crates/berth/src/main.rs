@@ -6,8 +6,9 @@ mod commands;
 mod dev;
 mod paths;
 mod printer;
-mod session_record;
+mod running;
 mod table;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -48,9 +49,9 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
     let paths = Paths::resolve(&cli.global)?;
     match cli.command {
         Command::Dev(args) => Box::pin(commands::dev::run(*args, paths)).await,
-        Command::Ps(args) => commands::ps::run(&args).await,
-        Command::Logs(args) => commands::logs::run(&args).await,
-        Command::Exec(args) => commands::exec::run(args).await,
+        Command::Ps(args) => commands::ps::run(&args, &paths).await,
+        Command::Logs(args) => commands::logs::run(&args, &paths).await,
+        Command::Exec(args) => commands::exec::run(args, &paths).await,
         Command::Images(command) => commands::images::run(command, &paths).await,
     }
 }

@@ -45,8 +45,8 @@ async fn live(
     };
     screen.show(&DevEvent::Ready {
         url: session.url(),
-        control: session.record().socket.display().to_string(),
-        session: session.record().session,
+        control: session.socket().display().to_string(),
+        session: session.id().to_owned(),
         elapsed_ms: milliseconds(began.elapsed()),
         bindings: bindings::table(&session.project),
     });

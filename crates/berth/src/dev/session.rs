@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,6 @@ use super::worker::{Worker, WorkerOptions};
 use crate::cli::DevArgs;
 use crate::dev::identity;
 use crate::paths::Paths;
-use crate::session_record::SessionRecord;
 
 /// Requests wait this long for a Worker that starts or reloads: images may be built meanwhile.
 const HOLD_LIMIT: Duration = Duration::from_secs(60);
@@ -115,23 +114,23 @@ impl DevSession {
         for dead in berth_engine::sweep(&paths.sessions())? {
             tracing::info!(session = dead, "cleaned up after a session that was killed");
         }
-        let session = Session::create(&paths.sessions())?;
+        let session = Session::create(&paths.sessions(), &project.root)?;
         let zygote = Zygote::launch(ZygoteConfig {
             executable: PathBuf::from("/proc/self/exe"),
-            cgroup: session.cgroup().to_owned(),
+            cgroup: session.cgroup.clone(),
             on_disconnect: OnDisconnect::KillAll,
         })
         .await?;
         let config = EngineConfig {
-            state_dir: session.dir().to_owned(),
-            cgroup: session.cgroup().to_owned(),
+            state_dir: session.dir.clone(),
+            cgroup: session.cgroup.clone(),
             default_limits: berth_jail::Limits::default(),
             log_bytes: LOG_BYTES,
         };
         let engine = Engine::open(config, store.clone(), zygote.clone()).await?;
         let deployment_id = uuid::Uuid::new_v4().to_string();
         let applications = identity::applications(&project, &deployment_id);
-        let docker = DockerApi::serve(&session.socket(), engine.clone(), applications)
+        let docker = DockerApi::serve(&session.socket, engine.clone(), applications)
             .await
             .context("could not serve the container API")?;
         let state_dir = match &args.persist_to {
@@ -142,7 +141,7 @@ impl DevSession {
             toolchain,
             generated_dir: project.root.join(".berth/generated"),
             state_dir,
-            listen: Listen::Unix(session.dir().join("workerd.sock")),
+            listen: Listen::Unix(session.dir.join("workerd.sock")),
             screen,
         });
         let images = Images::new(store, zygote.clone(), screen, args.no_cache);
@@ -176,7 +175,6 @@ impl DevSession {
         }
         self.workerd = Some(workerd);
         self.gateway.release();
-        self.record().write(&self.project.root)?;
         Ok(watch)
     }
 
@@ -197,9 +195,9 @@ impl DevSession {
 
     fn container_options(&self, images: BTreeMap<String, ClassImages>) -> Option<ContainerOptions> {
         containers_wanted(&self.project, self.no_containers).then(|| ContainerOptions {
-            docker_socket: self.session.socket(),
+            docker_socket: self.session.socket.clone(),
             egress_image: berth_docker::EGRESS_IMAGE.to_owned(),
-            session_id: self.session.id().to_owned(),
+            session_id: self.session.id.clone(),
             images,
         })
     }
@@ -259,14 +257,14 @@ impl DevSession {
         format!("http://{host}:{}", address.port())
     }
 
-    /// What other `berth` commands need to find this session.
-    pub(crate) fn record(&self) -> SessionRecord {
-        SessionRecord {
-            session: self.session.id().to_owned(),
-            pid: std::process::id(),
-            socket: self.session.socket(),
-            url: self.url(),
-        }
+    /// Id of the session.
+    pub(crate) fn id(&self) -> &str {
+        &self.session.id
+    }
+
+    /// The session's Docker API socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.session.socket
     }
 
     /// Files of the configuration: their change is a reason to reload as well.
@@ -276,12 +274,11 @@ impl DevSession {
 
     /// The session's cgroup: workerd is put there so that it is found if this process is killed.
     pub(crate) fn cgroup(&self) -> String {
-        self.session.cgroup().to_owned()
+        self.session.cgroup.clone()
     }
 
     /// Ends everything; nothing of the session remains.
     pub(crate) async fn end(self) {
-        SessionRecord::remove(&self.project.root, self.session.id());
         if let Some(gateway) = Arc::into_inner(self.gateway) {
             gateway.shutdown(Duration::ZERO).await;
         }
