@@ -7,6 +7,7 @@
 
 mod bundle;
 mod compose;
+mod esbuild;
 mod supervise;
 mod toolchain;
 
@@ -14,5 +15,6 @@ pub use bundle::{Bundle, BundleError, Bundler, Module, ModuleKind};
 pub use compose::{
     ClassImages, ComposeError, ComposeOptions, ContainerOptions, Listen, compose, unique_key,
 };
+pub use esbuild::SessionError;
 pub use supervise::{LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent, WorkerdOptions};
 pub use toolchain::{Toolchain, ToolchainError, ToolchainEvent};

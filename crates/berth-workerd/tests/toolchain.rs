@@ -12,7 +12,7 @@ async fn two_at_once_install_once_and_a_third_finds_it_there() {
     let ensure = || {
         let events = Arc::clone(&events);
         Toolchain::ensure(cache.path(), move |event| {
-            events.lock().unwrap().push(event)
+            events.lock().unwrap().push(event);
         })
     };
     let (first, second) = tokio::join!(ensure(), ensure());
