@@ -1,5 +1,7 @@
 //! The table of what a Worker has, for the ready line.
 
+use std::path::Path;
+
 use berth_config::{ContainerApp, ImageSource, Project, RunWorkerFirst};
 
 use super::event::Binding;
@@ -40,7 +42,7 @@ pub(crate) fn table(project: &Project) -> Vec<Binding> {
         env(&service.binding, "Service", target);
     }
     if let Some(assets) = &project.assets {
-        let target = project.relative(&assets.directory);
+        let target = relative(project, &assets.directory);
         let first = match &assets.run_worker_first {
             RunWorkerFirst::Always(true) => " (Worker first)",
             RunWorkerFirst::Always(false) => "",
@@ -76,6 +78,12 @@ fn container(app: &ContainerApp) -> String {
         Some(ImageSource::Reference(reference)) => format!(", {reference}"),
     };
     format!("{} ({}{image})", app.class_name, app.instance_type)
+}
+
+/// A path as it is seen from the project.
+fn relative(project: &Project, path: &Path) -> String {
+    let seen = path.strip_prefix(&project.root).unwrap_or(path);
+    seen.display().to_string()
 }
 
 /// A value as JSON, cut to what fits on a line.

@@ -302,13 +302,20 @@ fn load(args: &DevArgs, screen: Screen) -> Result<(LoadOptions, Project), Report
     let options = LoadOptions {
         directory: crate::paths::absolute(&args.project)?,
         config: args.config.as_deref().map(crate::paths::absolute).transpose()?,
-        environment: args.env.clone(),
+        environment: args.env.clone().or_else(|| std::env::var("CLOUDFLARE_ENV").ok()),
         vars: args.vars.clone(),
         max_compatibility_date: Some(berth_workerd::MAX_COMPATIBILITY_DATE.to_owned()),
+        process_env: process_env(),
     };
     let loaded = berth_config::load(&options)?;
     show_warnings(&loaded.warnings, screen);
     Ok((options, loaded.project))
+}
+
+/// Variables whose name or value is not text cannot be meant by a configuration.
+fn process_env() -> Vec<(String, String)> {
+    let text = |value: std::ffi::OsString| value.into_string().ok();
+    std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
 }
 
 fn show_warnings(warnings: &[berth_config::Diagnostic], screen: Screen) {
