@@ -7,7 +7,12 @@ use clap::{Args, Parser, Subcommand};
 
 /// Workers + Containers applications on your own machines.
 #[derive(Debug, Parser)]
-#[command(name = "berth", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "berth",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -194,7 +199,10 @@ mod tests {
 
     #[test]
     fn a_var_keeps_everything_after_the_first_colon() {
-        assert_eq!(parse_var("URL:http://x:1"), Ok(("URL".into(), "http://x:1".into())));
+        assert_eq!(
+            parse_var("URL:http://x:1"),
+            Ok(("URL".into(), "http://x:1".into()))
+        );
         assert!(parse_var(":x").is_err());
         assert!(parse_var("x").is_err());
     }

@@ -20,12 +20,18 @@ use crate::paths::Paths;
 
 fn main() -> ExitCode {
     // The helper must be single-threaded, so this comes before anything that could start a thread.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == berth_jail::ZYGOTE_ARG) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == berth_jail::ZYGOTE_ARG)
+    {
         return berth_jail::zygote_main();
     }
     let cli = Cli::parse();
     start_tracing(cli.global.verbose);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             let report = berth_error::Report::from_error(&error).context("could not start");

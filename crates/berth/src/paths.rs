@@ -50,6 +50,5 @@ fn default_cache() -> Option<PathBuf> {
 
 /// The path from the root, without touching the file system.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Report> {
-    std::path::absolute(path)
-        .context(format!("could not tell where `{}` is", path.display()))
+    std::path::absolute(path).context(format!("could not tell where `{}` is", path.display()))
 }

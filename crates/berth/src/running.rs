@@ -25,7 +25,10 @@ fn choose<'a>(
 ) -> Result<&'a SessionRecord, Report> {
     let of_project = directory.ancestors().find_map(|ancestor| {
         // The newest one counts when a project runs twice.
-        sessions.iter().rev().find(|session| session.project == ancestor)
+        sessions
+            .iter()
+            .rev()
+            .find(|session| session.project == ancestor)
     });
     match (of_project, sessions) {
         (Some(session), _) => Ok(session),
@@ -35,11 +38,16 @@ fn choose<'a>(
             Some("start one with `berth dev`".to_owned()),
         )),
         (None, several) => {
-            let projects: Vec<_> =
-                several.iter().map(|session| session.project.display().to_string()).collect();
+            let projects: Vec<_> = several
+                .iter()
+                .map(|session| session.project.display().to_string())
+                .collect();
             Err(Report::new(
                 format!("no `berth dev` session runs for `{}`", directory.display()),
-                Some(format!("name one of the running projects with `--project`: {}", projects.join(", "))),
+                Some(format!(
+                    "name one of the running projects with `--project`: {}",
+                    projects.join(", ")
+                )),
             ))
         }
     }
@@ -52,19 +60,28 @@ pub(crate) async fn instance(client: &Client, wanted: &str) -> Result<ContainerS
     // Of two with the same start, one that runs is meant.
     containers.sort_by_key(|container| container.state != "running");
     let exact = |container: &ContainerSummary| {
-        [&container.display_name, &container.name, &container.id].iter().any(|name| *name == wanted)
+        [&container.display_name, &container.name, &container.id]
+            .iter()
+            .any(|name| *name == wanted)
     };
     if let Some(found) = containers.iter().position(exact) {
         return Ok(containers.swap_remove(found));
     }
     let starts = |container: &ContainerSummary| {
-        let short = container.display_name.rsplit('/').next().unwrap_or_default();
+        let short = container
+            .display_name
+            .rsplit('/')
+            .next()
+            .unwrap_or_default();
         [&container.display_name, &container.name, &container.id]
             .iter()
             .any(|name| name.starts_with(wanted))
             || short.starts_with(wanted)
     };
-    let names: Vec<_> = containers.iter().map(|container| container.display_name.clone()).collect();
+    let names: Vec<_> = containers
+        .iter()
+        .map(|container| container.display_name.clone())
+        .collect();
     let running = |container: &&ContainerSummary| container.state == "running";
     let candidates: Vec<_> = containers.into_iter().filter(starts).collect();
     let living = candidates.iter().filter(running).count();
@@ -77,12 +94,15 @@ pub(crate) async fn instance(client: &Client, wanted: &str) -> Result<ContainerS
                 format!("there are: {}", names.join(", "))
             }),
         )),
-        count if count == 1 || living == 1 => candidates.into_iter().next().ok_or_else(|| {
-            Report::new(format!("no instance `{wanted}` in this session"), None)
-        }),
+        count if count == 1 || living == 1 => candidates
+            .into_iter()
+            .next()
+            .ok_or_else(|| Report::new(format!("no instance `{wanted}` in this session"), None)),
         count => {
-            let names: Vec<_> =
-                candidates.iter().map(|container| container.display_name.as_str()).collect();
+            let names: Vec<_> = candidates
+                .iter()
+                .map(|container| container.display_name.as_str())
+                .collect();
             Err(Report::new(
                 format!("`{wanted}` means {count} instances"),
                 Some(format!("name one of them: {}", names.join(", "))),
@@ -116,7 +136,10 @@ mod tests {
         assert_eq!(chosen("/a/c").unwrap(), "/a");
         assert!(chosen("/elsewhere").is_err());
         let only = [session("/a")];
-        assert_eq!(choose(&only, Path::new("/elsewhere"), false).unwrap().id, "/a");
+        assert_eq!(
+            choose(&only, Path::new("/elsewhere"), false).unwrap().id,
+            "/a"
+        );
         assert!(choose(&only, Path::new("/elsewhere"), true).is_err());
         assert!(choose(&[], Path::new("/"), false).is_err());
     }

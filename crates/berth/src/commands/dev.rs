@@ -12,7 +12,11 @@ use crate::paths::Paths;
 use crate::{dev, printer};
 
 pub(crate) async fn run(args: DevArgs, paths: Paths) -> Result<ExitCode, Report> {
-    let screen = if args.json { Screen::Json } else { Screen::Text };
+    let screen = if args.json {
+        Screen::Json
+    } else {
+        Screen::Text
+    };
     let outcome = if args.print_config {
         print_config(&args, &paths).await
     } else {
@@ -20,7 +24,9 @@ pub(crate) async fn run(args: DevArgs, paths: Paths) -> Result<ExitCode, Report>
     };
     match (outcome, screen) {
         (Err(report), Screen::Json) => {
-            screen.show(&DevEvent::Error { message: report.render() });
+            screen.show(&DevEvent::Error {
+                message: report.render(),
+            });
             Ok(ExitCode::FAILURE)
         }
         (outcome, _) => outcome,

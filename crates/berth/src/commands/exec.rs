@@ -18,7 +18,8 @@ use crate::{printer, running};
 pub(crate) async fn run(args: ExecArgs, paths: &Paths) -> Result<ExitCode, Report> {
     let client = running::client(&args.session, paths)?;
     let container = running::instance(&client, &args.instance).await?;
-    let interactive = !args.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let interactive =
+        !args.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let options = ExecOptions {
         command: args.command,
         env: args.env,
@@ -31,7 +32,9 @@ pub(crate) async fn run(args: ExecArgs, paths: &Paths) -> Result<ExitCode, Repor
     let (input, mut output, control) = session.into_parts();
     let _raw = options.terminal.map(|_| RawTerminal::enter());
     let feed = tokio::spawn(feed(input));
-    let resize = options.terminal.map(|_| tokio::spawn(follow_size(control.clone())));
+    let resize = options
+        .terminal
+        .map(|_| tokio::spawn(follow_size(control.clone())));
     while let Some(frame) = output.next().await {
         let frame = frame.context("the connection to the command broke off")?;
         let printed = match frame.stream {
@@ -69,9 +72,13 @@ async fn feed(mut input: tokio::net::unix::OwnedWriteHalf) {
 
 /// Tells the command's terminal whenever this one changes its size.
 async fn follow_size(control: ExecControl) {
-    let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
+    let Ok(mut changes) = signal(SignalKind::window_change()) else {
+        return;
+    };
     while changes.recv().await.is_some() {
-        let Some((rows, columns)) = size() else { return };
+        let Some((rows, columns)) = size() else {
+            return;
+        };
         if let Err(error) = control.resize(rows, columns).await {
             tracing::debug!(%error, "the terminal keeps its size");
         }

@@ -14,8 +14,11 @@ use crate::{printer, running};
 pub(crate) async fn run(args: &LogsArgs, paths: &Paths) -> Result<ExitCode, Report> {
     let client = running::client(&args.session, paths)?;
     let container = running::instance(&client, &args.instance).await?;
-    let options =
-        LogOptions { follow: args.follow, tail: args.tail, timestamps: args.timestamps };
+    let options = LogOptions {
+        follow: args.follow,
+        tail: args.tail,
+        timestamps: args.timestamps,
+    };
     let mut lines = Box::pin(client.logs(&container.name, options).await?);
     while let Some(frame) = lines.next().await {
         let frame = frame.context("the log broke off")?;

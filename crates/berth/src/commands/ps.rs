@@ -10,7 +10,9 @@ use crate::table::Table;
 use crate::{printer, running};
 
 pub(crate) async fn run(args: &PsArgs, paths: &Paths) -> Result<ExitCode, Report> {
-    let containers = running::client(&args.session, paths)?.list(args.all).await?;
+    let containers = running::client(&args.session, paths)?
+        .list(args.all)
+        .await?;
     if args.json {
         let rows: Vec<_> = containers
             .iter()

@@ -10,10 +10,17 @@ use super::event::Binding;
 pub(crate) fn table(project: &Project) -> Vec<Binding> {
     let mut rows = Vec::new();
     let mut env = |name: &str, kind: &'static str, target: String| {
-        rows.push(Binding { name: format!("env.{name}"), kind, target });
+        rows.push(Binding {
+            name: format!("env.{name}"),
+            kind,
+            target,
+        });
     };
     for binding in &project.durable_objects {
-        let app = project.containers.iter().find(|app| app.class_name == binding.class_name);
+        let app = project
+            .containers
+            .iter()
+            .find(|app| app.class_name == binding.class_name);
         match app {
             Some(app) if project.dev.enable_containers => {
                 env(&binding.name, "Container", container(app));
@@ -22,13 +29,21 @@ pub(crate) fn table(project: &Project) -> Vec<Binding> {
         }
     }
     for workflow in &project.workflows {
-        env(&workflow.binding, "Workflow", format!("{} ({})", workflow.name, workflow.class_name));
+        env(
+            &workflow.binding,
+            "Workflow",
+            format!("{} ({})", workflow.name, workflow.class_name),
+        );
     }
     for namespace in &project.kv_namespaces {
         env(&namespace.binding, "KV namespace", namespace.id.clone());
     }
     for database in &project.d1_databases {
-        env(&database.binding, "D1 database", database.database_name.clone());
+        env(
+            &database.binding,
+            "D1 database",
+            database.database_name.clone(),
+        );
     }
     for producer in &project.queue_producers {
         env(&producer.binding, "Queue", producer.queue.clone());
@@ -48,11 +63,22 @@ pub(crate) fn table(project: &Project) -> Vec<Binding> {
             RunWorkerFirst::Always(false) => "",
             RunWorkerFirst::Routes(_) => " (Worker first for some routes)",
         };
-        let name = assets.binding.as_ref().map_or_else(|| "assets".to_owned(), |name| format!("env.{name}"));
-        rows.push(Binding { name, kind: "Assets", target: format!("{target}{first}") });
+        let name = assets
+            .binding
+            .as_ref()
+            .map_or_else(|| "assets".to_owned(), |name| format!("env.{name}"));
+        rows.push(Binding {
+            name,
+            kind: "Assets",
+            target: format!("{target}{first}"),
+        });
     }
     let mut env = |name: &str, kind: &'static str, target: String| {
-        rows.push(Binding { name: format!("env.{name}"), kind, target });
+        rows.push(Binding {
+            name: format!("env.{name}"),
+            kind,
+            target,
+        });
     };
     for (name, value) in &project.vars {
         if !project.secrets.contains_key(name) {
@@ -64,10 +90,18 @@ pub(crate) fn table(project: &Project) -> Vec<Binding> {
     }
     for consumer in &project.queue_consumers {
         let target = consumer.queue.clone();
-        rows.push(Binding { name: "queue()".to_owned(), kind: "Queue consumer", target });
+        rows.push(Binding {
+            name: "queue()".to_owned(),
+            kind: "Queue consumer",
+            target,
+        });
     }
     for cron in &project.crons {
-        rows.push(Binding { name: "scheduled()".to_owned(), kind: "Cron", target: cron.clone() });
+        rows.push(Binding {
+            name: "scheduled()".to_owned(),
+            kind: "Cron",
+            target: cron.clone(),
+        });
     }
     rows
 }
@@ -103,6 +137,9 @@ mod tests {
     #[test]
     fn long_values_are_cut() {
         assert_eq!(shorten(&serde_json::json!("short")), "\"short\"");
-        assert_eq!(shorten(&serde_json::json!("x".repeat(100))).chars().count(), 40);
+        assert_eq!(
+            shorten(&serde_json::json!("x".repeat(100))).chars().count(),
+            40
+        );
     }
 }

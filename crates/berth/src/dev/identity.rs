@@ -22,16 +22,25 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
                 pids: Some(PIDS),
             },
             max_instances: app.max_instances,
-            application_id: stable_id(&[project.root.as_os_str().as_encoded_bytes(), app.name.as_bytes()]),
+            application_id: stable_id(&[
+                project.root.as_os_str().as_encoded_bytes(),
+                app.name.as_bytes(),
+            ]),
         })
         .collect();
-    Applications { applications, identity: identity(deployment_id) }
+    Applications {
+        applications,
+        identity: identity(deployment_id),
+    }
 }
 
 /// Where this machine is. The defaults say «unknown»: a laptop does not know its region.
 fn identity(deployment_id: &str) -> Identity {
     let setting = |name: &str, default: &str| {
-        std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or(default.to_owned())
+        std::env::var(name)
+            .ok()
+            .filter(|value| !value.is_empty())
+            .unwrap_or(default.to_owned())
     };
     Identity {
         deployment_id: deployment_id.to_owned(),

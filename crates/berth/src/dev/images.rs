@@ -27,7 +27,12 @@ pub(crate) struct Images {
 impl Images {
     /// A builder over the store.
     pub(crate) fn new(store: ImageStore, zygote: Zygote, screen: Screen, no_cache: bool) -> Self {
-        Self { store, zygote, screen, no_cache }
+        Self {
+            store,
+            zygote,
+            screen,
+            no_cache,
+        }
     }
 
     /// Makes sure that every image of the project is in the store; the references, by class.
@@ -42,7 +47,10 @@ impl Images {
                 None => None,
             };
             let named = try_join_all(app.images.iter().map(|(name, source)| async move {
-                Ok::<_, Report>((name.clone(), self.provide(project, app, name, source).await?))
+                Ok::<_, Report>((
+                    name.clone(),
+                    self.provide(project, app, name, source).await?,
+                ))
             }))
             .await?
             .into_iter()
@@ -65,7 +73,11 @@ impl Images {
                 self.base(&app.name, reference).await?;
                 Ok(reference.clone())
             }
-            ImageSource::Dockerfile { dockerfile, context, args } => {
+            ImageSource::Dockerfile {
+                dockerfile,
+                context,
+                args,
+            } => {
                 for base in berth_build::base_images(dockerfile, args)? {
                     self.base(&app.name, &base).await?;
                 }
@@ -93,7 +105,11 @@ impl Images {
         }
         let progress = |message: String| {
             let container = container.to_owned();
-            self.screen.show(&DevEvent::Build { container, message, output: true });
+            self.screen.show(&DevEvent::Build {
+                container,
+                message,
+                output: true,
+            });
         };
         match berth_base::ensure(&self.store, reference, &progress).await? {
             Some(_) => Ok(()),
@@ -114,14 +130,21 @@ impl Images {
             BuildEvent::Output { line, .. } => (line, true),
             BuildEvent::StepFinished { .. } => return,
         };
-        self.screen.show(&DevEvent::Build { container: container.to_owned(), message, output });
+        self.screen.show(&DevEvent::Build {
+            container: container.to_owned(),
+            message,
+            output,
+        });
     }
 }
 
 /// The name of an image that `berth dev` builds: the same for every build of the same project, so
 /// that a rebuild replaces it, and different for different projects.
 fn dev_image_name(root: &Path, container: &str, tag: &str) -> String {
-    let project = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, root.as_os_str().as_encoded_bytes());
+    let project = uuid::Uuid::new_v5(
+        &uuid::Uuid::NAMESPACE_URL,
+        root.as_os_str().as_encoded_bytes(),
+    );
     let repository: String = container
         .chars()
         .map(|character| match character {
@@ -159,6 +182,9 @@ mod tests {
         let one = dev_image_name(Path::new("/a"), "My App", "latest");
         assert_eq!(one, dev_image_name(Path::new("/a"), "My App", "latest"));
         assert_ne!(one, dev_image_name(Path::new("/b"), "My App", "latest"));
-        assert!(one.starts_with("berth-dev/my-app-") && one.ends_with(":latest"), "{one}");
+        assert!(
+            one.starts_with("berth-dev/my-app-") && one.ends_with(":latest"),
+            "{one}"
+        );
     }
 }

@@ -35,7 +35,9 @@ impl Keys {
         let former = rustix::termios::tcgetattr(rustix::stdio::stdin()).ok();
         if let Some(former) = &former {
             let mut settings = former.clone();
-            settings.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+            settings
+                .local_modes
+                .remove(LocalModes::ICANON | LocalModes::ECHO);
             settings.special_codes[SpecialCodeIndex::VMIN] = 1;
             settings.special_codes[SpecialCodeIndex::VTIME] = 0;
             let stdin = rustix::stdio::stdin();

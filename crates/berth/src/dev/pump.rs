@@ -60,7 +60,11 @@ impl Pump {
                 self.gateway.release();
             }
             WorkerdEvent::Log { level, text } => {
-                let stream = if level >= LogLevel::Warn { "stderr" } else { "stdout" };
+                let stream = if level >= LogLevel::Warn {
+                    "stderr"
+                } else {
+                    "stdout"
+                };
                 for message in text.lines() {
                     self.screen.show(&DevEvent::Log {
                         source: "worker".to_owned(),
@@ -97,7 +101,9 @@ impl Pump {
             Event::StartFailed(container) => ("failed", container),
             Event::Removed(container) => ("removed", container),
             Event::Created(_) => return,
-            Event::Log { display_name, line, .. } => {
+            Event::Log {
+                display_name, line, ..
+            } => {
                 return self.screen.show(&DevEvent::Log {
                     source: display_name.to_string(),
                     stream: if line.stderr { "stderr" } else { "stdout" },
@@ -106,7 +112,11 @@ impl Pump {
             }
         };
         let out_of_memory = container.exit.is_some_and(|exit| exit.oom_killed);
-        let reason = if out_of_memory { Some("out of memory".to_owned()) } else { container.error.clone() };
+        let reason = if out_of_memory {
+            Some("out of memory".to_owned())
+        } else {
+            container.error.clone()
+        };
         self.screen.show(&DevEvent::Container {
             action,
             name: container.display_name.clone(),

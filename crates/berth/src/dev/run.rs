@@ -19,9 +19,9 @@ use crate::printer;
 
 /// Runs a session until it is told to end. When this returns nothing of the session remains.
 pub(crate) async fn run(args: &DevArgs, paths: &Paths, screen: Screen) -> Result<ExitCode, Report> {
-    let mut signals = Signals::listen()?;
+    let (mut signals, mut first) = (Signals::listen()?, Signals::listen()?);
     let outcome = tokio::select! {
-        outcome = Box::pin(live(args, paths, screen, &mut Signals::listen()?)) => outcome,
+        outcome = Box::pin(live(args, paths, screen, &mut first)) => outcome,
         // The first signal is the inner loop's, which ends the session in order; while it starts
         // or ends, this one drops everything where it is.
         () = signals.second() => Ok(ExitCode::from(130)),
@@ -102,17 +102,23 @@ async fn reload(session: &mut DevSession, watcher: &mut FileWatcher, screen: Scr
         Ok((watch, replaced)) => {
             watcher.watch(watch.into_iter().chain(session.config_files()));
             if replaced {
-                screen.show(&DevEvent::Reloaded { elapsed_ms: milliseconds(began.elapsed()) });
+                screen.show(&DevEvent::Reloaded {
+                    elapsed_ms: milliseconds(began.elapsed()),
+                });
             }
         }
-        Err(report) => screen.show(&DevEvent::Error { message: report.render() }),
+        Err(report) => screen.show(&DevEvent::Error {
+            message: report.render(),
+        }),
     }
 }
 
 async fn rebuild(session: &mut DevSession, screen: Screen) {
     match session.rebuild().await {
         Ok(stopped) => screen.show(&DevEvent::Rebuilt { stopped }),
-        Err(report) => screen.show(&DevEvent::Error { message: report.render() }),
+        Err(report) => screen.show(&DevEvent::Error {
+            message: report.render(),
+        }),
     }
 }
 

@@ -42,8 +42,12 @@ impl Screen {
 fn plain(event: &DevEvent) -> DevEvent {
     let strip = |text: &str| anstream::adapter::strip_str(text).to_string();
     match event {
-        DevEvent::Warning { message } => DevEvent::Warning { message: strip(message) },
-        DevEvent::Error { message } => DevEvent::Error { message: strip(message) },
+        DevEvent::Warning { message } => DevEvent::Warning {
+            message: strip(message),
+        },
+        DevEvent::Error { message } => DevEvent::Error {
+            message: strip(message),
+        },
         other => other.clone(),
     }
 }
@@ -51,21 +55,45 @@ fn plain(event: &DevEvent) -> DevEvent {
 fn text(event: &DevEvent) -> Option<String> {
     Some(match event {
         DevEvent::Progress { message } => format!("{} {message}", "·".dimmed()),
-        DevEvent::Build { container, message, output: false } => {
+        DevEvent::Build {
+            container,
+            message,
+            output: false,
+        } => {
             format!("{} {message}", prefix(container))
         }
-        DevEvent::Build { container, message, output: true } => {
+        DevEvent::Build {
+            container,
+            message,
+            output: true,
+        } => {
             format!("{} {}", prefix(container), message.dimmed())
         }
-        DevEvent::Ready { url, elapsed_ms, bindings, .. } => ready(url, *elapsed_ms, bindings),
+        DevEvent::Ready {
+            url,
+            elapsed_ms,
+            bindings,
+            ..
+        } => ready(url, *elapsed_ms, bindings),
         DevEvent::Reloaded { elapsed_ms } => {
             format!("{} Worker reloaded in {elapsed_ms} ms", "·".dimmed())
         }
         DevEvent::Rebuilt { stopped } => {
-            let containers = if *stopped == 1 { "container" } else { "containers" };
-            format!("{} images rebuilt, {stopped} {containers} stopped", "·".dimmed())
+            let containers = if *stopped == 1 {
+                "container"
+            } else {
+                "containers"
+            };
+            format!(
+                "{} images rebuilt, {stopped} {containers} stopped",
+                "·".dimmed()
+            )
         }
-        DevEvent::Log { source, stream, message } => {
+        DevEvent::Log {
+            source,
+            stream,
+            message,
+        } => {
             let prefix = prefix(source);
             if *stream == "stderr" && source == "worker" {
                 format!("{prefix} {}", message.yellow())
@@ -73,10 +101,18 @@ fn text(event: &DevEvent) -> Option<String> {
                 format!("{prefix} {message}")
             }
         }
-        DevEvent::Container { action, name, exit_code, reason } => {
-            container(action, name, *exit_code, reason.as_deref())?
-        }
-        DevEvent::Request { method, path, status, duration_ms } => {
+        DevEvent::Container {
+            action,
+            name,
+            exit_code,
+            reason,
+        } => container(action, name, *exit_code, reason.as_deref())?,
+        DevEvent::Request {
+            method,
+            path,
+            status,
+            duration_ms,
+        } => {
             let style = match status {
                 500.. => Style::new().red(),
                 400.. => Style::new().yellow(),
@@ -175,7 +211,10 @@ fn prefix(name: &str) -> String {
     let sum = name.bytes().fold(5381_usize, |sum, byte| {
         sum.wrapping_mul(33).wrapping_add(usize::from(byte))
     });
-    format!("{}", format_args!("[{name}]").style(colours[sum % colours.len()]))
+    format!(
+        "{}",
+        format_args!("[{name}]").style(colours[sum % colours.len()])
+    )
 }
 
 #[cfg(test)]
@@ -194,8 +233,16 @@ mod tests {
             session: String::new(),
             elapsed_ms: 812,
             bindings: vec![
-                Binding { name: "env.A".into(), kind: "KV namespace", target: "a".into() },
-                Binding { name: "env.LONG".into(), kind: "Queue", target: "q".into() },
+                Binding {
+                    name: "env.A".into(),
+                    kind: "KV namespace",
+                    target: "a".into(),
+                },
+                Binding {
+                    name: "env.LONG".into(),
+                    kind: "Queue",
+                    target: "q".into(),
+                },
             ],
         };
         assert_eq!(
@@ -207,9 +254,16 @@ mod tests {
 
     #[test]
     fn a_label_is_not_printed_twice() {
-        let labelled = DevEvent::Error { message: "error: no\n".into() };
+        let labelled = DevEvent::Error {
+            message: "error: no\n".into(),
+        };
         assert_eq!(bare(&labelled), "error: no");
-        assert_eq!(bare(&DevEvent::Error { message: "no".into() }), "error: no");
+        assert_eq!(
+            bare(&DevEvent::Error {
+                message: "no".into()
+            }),
+            "error: no"
+        );
     }
 
     #[test]
@@ -220,12 +274,20 @@ mod tests {
             exit_code: Some(137),
             reason: Some("out of memory".into()),
         };
-        assert_eq!(bare(&event), "[Box/12ab] exited with code 137 (out of memory)");
+        assert_eq!(
+            bare(&event),
+            "[Box/12ab] exited with code 137 (out of memory)"
+        );
     }
 
     #[test]
     fn json_has_no_colours() {
-        let event = plain(&DevEvent::Error { message: format!("{}", "no".red()) });
-        assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"event":"error","message":"no"}"#);
+        let event = plain(&DevEvent::Error {
+            message: format!("{}", "no".red()),
+        });
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            r#"{"event":"error","message":"no"}"#
+        );
     }
 }

@@ -169,7 +169,10 @@ impl DevSession {
     ) -> Result<Vec<PathBuf>, Report> {
         let prepared = self.prepare_worker().await?;
         let watch = prepared.watch.clone();
-        let workerd = self.worker.start(prepared, &self.project.root, events).await?;
+        let workerd = self
+            .worker
+            .start(prepared, &self.project.root, events)
+            .await?;
         if let Some(upstream) = workerd.upstream().borrow().clone() {
             self.gateway.set_upstream(gateway_upstream(upstream));
         }
@@ -180,7 +183,12 @@ impl DevSession {
 
     /// Images and bundle side by side, then the configuration that names both.
     async fn prepare_worker(&mut self) -> Result<super::worker::Prepared, Report> {
-        let Self { images, worker, project, .. } = self;
+        let Self {
+            images,
+            worker,
+            project,
+            ..
+        } = self;
         let images = async {
             if containers_wanted(project, self.no_containers) {
                 images.prepare(project).await
@@ -220,9 +228,15 @@ impl DevSession {
     async fn apply(&mut self) -> Result<(Vec<PathBuf>, bool), Report> {
         let prepared = self.prepare_worker().await?;
         let watch = prepared.watch.clone();
-        self.docker.set_applications(identity::applications(&self.project, &self.deployment_id));
-        let Some(workerd) = &self.workerd else { return Ok((watch, false)) };
-        let replaced = self.worker.replace(prepared, workerd, &self.gateway).await?;
+        self.docker
+            .set_applications(identity::applications(&self.project, &self.deployment_id));
+        let Some(workerd) = &self.workerd else {
+            return Ok((watch, false));
+        };
+        let replaced = self
+            .worker
+            .replace(prepared, workerd, &self.gateway)
+            .await?;
         Ok((watch, replaced))
     }
 
@@ -301,8 +315,15 @@ fn containers_wanted(project: &Project, no_containers: bool) -> bool {
 fn load(args: &DevArgs, screen: Screen) -> Result<(LoadOptions, Project), Report> {
     let options = LoadOptions {
         directory: crate::paths::absolute(&args.project)?,
-        config: args.config.as_deref().map(crate::paths::absolute).transpose()?,
-        environment: args.env.clone().or_else(|| std::env::var("CLOUDFLARE_ENV").ok()),
+        config: args
+            .config
+            .as_deref()
+            .map(crate::paths::absolute)
+            .transpose()?,
+        environment: args
+            .env
+            .clone()
+            .or_else(|| std::env::var("CLOUDFLARE_ENV").ok()),
         vars: args.vars.clone(),
         max_compatibility_date: Some(berth_workerd::MAX_COMPATIBILITY_DATE.to_owned()),
         process_env: process_env(),
@@ -315,12 +336,16 @@ fn load(args: &DevArgs, screen: Screen) -> Result<(LoadOptions, Project), Report
 /// Variables whose name or value is not text cannot be meant by a configuration.
 fn process_env() -> Vec<(String, String)> {
     let text = |value: std::ffi::OsString| value.into_string().ok();
-    std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+        .collect()
 }
 
 fn show_warnings(warnings: &[berth_config::Diagnostic], screen: Screen) {
     for warning in warnings {
-        screen.show(&DevEvent::Warning { message: warning.to_string() });
+        screen.show(&DevEvent::Warning {
+            message: warning.to_string(),
+        });
     }
 }
 
@@ -329,9 +354,15 @@ async fn bind(
     project: &Project,
     events: mpsc::UnboundedSender<RequestEvent>,
 ) -> Result<Gateway, Report> {
-    let ip = args.ip.or(project.dev.ip).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let ip = args
+        .ip
+        .or(project.dev.ip)
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let port = args.port.or(project.dev.port).unwrap_or(8787);
-    let options = GatewayOptions { address: SocketAddr::from((ip, port)), hold_limit: HOLD_LIMIT };
+    let options = GatewayOptions {
+        address: SocketAddr::from((ip, port)),
+        hold_limit: HOLD_LIMIT,
+    };
     Ok(Gateway::bind(options, events).await?)
 }
 

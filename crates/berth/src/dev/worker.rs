@@ -88,11 +88,15 @@ impl Worker {
         for message in &bundle.notes {
             if !self.said.contains(message) {
                 self.said.push(message.clone());
-                self.screen.show(&DevEvent::Progress { message: message.clone() });
+                self.screen.show(&DevEvent::Progress {
+                    message: message.clone(),
+                });
             }
         }
         for message in &bundle.warnings {
-            self.screen.show(&DevEvent::Warning { message: message.clone() });
+            self.screen.show(&DevEvent::Warning {
+                message: message.clone(),
+            });
         }
         Ok(bundle)
     }
@@ -110,13 +114,16 @@ impl Worker {
             .modules
             .iter()
             .map(|module| {
-                let content = fs_err::read(&module.path)
-                    .context("could not read a module of the bundle")?;
+                let content =
+                    fs_err::read(&module.path).context("could not read a module of the bundle")?;
                 Ok((module.path.clone(), content))
             })
             .collect::<Result<_, Report>>()?;
         let generation = Generation { config, modules };
-        Ok(Prepared { watch: bundle.watch_inputs.clone(), generation })
+        Ok(Prepared {
+            watch: bundle.watch_inputs.clone(),
+            generation,
+        })
     }
 
     /// Starts workerd for the first time.

@@ -12,8 +12,14 @@ use crate::printer;
 pub(super) fn run(store: &ImageStore, path: &Path, name: Option<&str>) -> Result<ExitCode, Report> {
     let needs_name = || {
         Report::new(
-            format!("`{}` is a root file system, which carries no name", path.display()),
-            Some(format!("give it one: `berth images import {} <name>`", path.display())),
+            format!(
+                "`{}` is a root file system, which carries no name",
+                path.display()
+            ),
+            Some(format!(
+                "give it one: `berth images import {} <name>`",
+                path.display()
+            )),
         )
     };
     let images = if path == Path::new("-") {
@@ -28,8 +34,11 @@ pub(super) fn run(store: &ImageStore, path: &Path, name: Option<&str>) -> Result
     };
     let named = store.list()?;
     for image in images {
-        let names: Vec<_> =
-            named.iter().filter(|known| known.id == image.id).map(|known| known.name.as_str()).collect();
+        let names: Vec<_> = named
+            .iter()
+            .filter(|known| known.id == image.id)
+            .map(|known| known.name.as_str())
+            .collect();
         printer::line(format!("imported {} ({})", names.join(", "), image.id));
     }
     Ok(ExitCode::SUCCESS)

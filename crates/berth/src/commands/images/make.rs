@@ -16,7 +16,9 @@ pub(super) async fn run(store: &ImageStore, name: &str) -> Result<ExitCode, Repo
         }
         None => Err(Report::new(
             format!("there is no recipe for `{name}`"),
-            Some(format!("bring it in with `berth images import <tar> {name}`")),
+            Some(format!(
+                "bring it in with `berth images import <tar> {name}`"
+            )),
         )),
     }
 }
