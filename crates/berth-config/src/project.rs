@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
+use crate::spans::Spans;
+
 /// One Workers + Containers project in one environment.
 #[derive(Clone, Debug)]
 pub struct Project {
@@ -57,6 +59,8 @@ pub struct Project {
     pub dev: Dev,
     /// How the Worker is bundled.
     pub bundle: Bundle,
+    /// Where things stand in the configuration file, for mistakes that are only found later.
+    pub spans: Spans,
 }
 
 /// One entry of `containers`.
@@ -268,6 +272,29 @@ pub struct Bundle {
     pub keep_names: bool,
     /// `tsconfig`, if set.
     pub tsconfig: Option<PathBuf>,
+    /// `jsx_factory`, if set; wrangler's default is `React.createElement`.
+    pub jsx_factory: Option<String>,
+    /// `jsx_fragment`, if set; wrangler's default is `React.Fragment`.
+    pub jsx_fragment: Option<String>,
+    /// `find_additional_modules`; `None`: true exactly when `no_bundle` is.
+    pub find_additional_modules: Option<bool>,
+    /// `base_dir`: where `rules` look for additional modules. `None`: the directory of `main`.
+    pub base_dir: Option<PathBuf>,
+    /// `preserve_file_names`: modules keep their names instead of getting a hash in front.
+    pub preserve_file_names: bool,
+    /// `build`: a command to run before bundling.
+    pub custom_build: Option<CustomBuild>,
+}
+
+/// `build` with a `command`: wrangler runs it before it bundles, and again when a watched file changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomBuild {
+    /// For `sh -c`.
+    pub command: String,
+    /// Where it runs; the project's directory unless the file says otherwise.
+    pub cwd: PathBuf,
+    /// Directories whose changes run it again; `src` in the project's directory by default.
+    pub watch_dirs: Vec<PathBuf>,
 }
 
 /// One entry of `rules`.

@@ -1,13 +1,37 @@
 //! The network of a container: a namespace of its own, ingress by sockets opened inside it, egress
 //! captured inside it and carried by tasks of ours.
+//!
+//! Role: everything between a container's sockets and the outside: TCP and UDP relays, the
+//! resolver, the way to workerd, the interception CA, byte counts. Owner: the engine holds one
+//! [`Network`] per sandbox and closes it with the sandbox.
+//!
+//! Invariants:
+//! - A namespace has no device that leads out. What is not carried by a task here does not leave.
+//! - A container cannot reach loopback, the host's own addresses or link-local addresses of the
+//!   host, unless [`NetworkOptions::allowed_destinations`] says so.
+//! - Nothing of a network outlives [`Network::close`] but the namespace itself, which lives as long
+//!   as its descriptors and processes.
 
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
+mod ca;
+mod capture;
+mod egress;
+mod error;
+mod namespace;
+mod network;
+mod options;
+mod relay;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod worker;
 
-/// One network sandbox: namespace, egress proxy, resolver.
-#[derive(Debug)]
-pub struct Network {}
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+pub use error::NetError;
+pub use network::Network;
+pub use options::{Cidr, NetworkOptions};
+pub use usage::NetworkUsage;
 
 /// Where connections leave to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,55 +60,6 @@ pub struct Egress {
     pub dns: DnsPolicy,
 }
 
-/// Bytes carried since the network was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetworkUsage {
-    /// From the container outwards.
-    pub egress_bytes: u64,
-    /// From outside into the container, replies to its connections included.
-    pub ingress_bytes: u64,
-}
-
-/// Why a network could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum NetError {}
-
-/// Address that a container's `/etc/resolv.conf` names.
-pub const RESOLVER_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 88, 0, 53));
-
-#[allow(unused_variables, missing_docs, clippy::todo, clippy::unused_async)]
-impl Network {
-    /// Makes a namespace and starts its tasks on the current tokio runtime.
-    pub async fn create(egress: Egress) -> Result<Arc<Self>, NetError> {
-        todo!()
-    }
-    /// The namespace, to start processes in.
-    pub fn namespace(&self) -> BorrowedFd<'_> {
-        todo!()
-    }
-    /// A second descriptor of the namespace.
-    pub fn namespace_owned(&self) -> std::io::Result<OwnedFd> {
-        todo!()
-    }
-    pub fn set_egress(&self, egress: Egress) {
-        todo!()
-    }
-    pub fn egress(&self) -> Egress {
-        todo!()
-    }
-    /// Connects to `127.0.0.1:port` **inside** the namespace. `ConnectionRefused` when nothing listens.
-    pub async fn connect(&self, port: u16) -> std::io::Result<tokio::net::TcpStream> {
-        todo!()
-    }
-    pub fn usage(&self) -> NetworkUsage {
-        todo!()
-    }
-    /// Stops the tasks and closes every connection. Also done when the last handle is dropped.
-    pub fn close(&self) {
-        todo!()
-    }
-    /// PEM of the CA that signs intercepted TLS connections; made on first use.
-    pub fn ca_pem(&self) -> String {
-        todo!()
-    }
-}
+/// Address that a container's `/etc/resolv.conf` names. Port 53 of every other address that is not
+/// the container's own is answered by the same resolver.
+pub const RESOLVER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 53));

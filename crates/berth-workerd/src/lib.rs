@@ -1,2 +1,21 @@
 //! Bundles a Worker, writes workerd's configuration, supervises the process.
+//!
+//! The way of a Worker: [`Toolchain::ensure`] brings workerd and esbuild, a [`Bundler`] turns the
+//! project's source into [`Module`]s on disk, [`compose`] writes the configuration that embeds them,
+//! [`Workerd::start`] runs it and [`Workerd::replace`] swaps it for the next one.
 #![forbid(unsafe_code)]
+
+mod bundle;
+mod capnp;
+mod compose;
+mod esbuild;
+mod supervise;
+mod toolchain;
+
+pub use bundle::{Bundle, BundleError, Bundler, Module, ModuleKind};
+pub use compose::{
+    ClassImages, ComposeError, ComposeOptions, ContainerOptions, Listen, compose, unique_key,
+};
+pub use esbuild::SessionError;
+pub use supervise::{LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent, WorkerdOptions};
+pub use toolchain::{Toolchain, ToolchainError, ToolchainEvent};

@@ -1,0 +1,199 @@
+//! What the engine's callers see: specifications, snapshots, events.
+//!
+//! Plain data without behaviour; owned by whoever holds it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_jail::{ExitStatus, Limits};
+use berth_net::Network;
+
+/// Settings of an engine.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The session's directory: container uppers, logs, records. On the store's file system.
+    pub state_dir: PathBuf,
+    /// cgroup path of the session, as given to the zygote.
+    pub cgroup: String,
+    /// Resources of a container that brings none.
+    pub default_limits: Limits,
+    /// Bytes of log kept per container.
+    pub log_bytes: u64,
+}
+
+/// What a container is made of.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec {
+    /// Unique name.
+    pub name: String,
+    /// Image reference as given; echoed by inspect.
+    pub image: String,
+    /// Replaces the image's `ENTRYPOINT` if set.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's `CMD` if set.
+    pub command: Option<Vec<String>>,
+    /// `KEY=value`, over the image's; later entries win.
+    pub env: Vec<String>,
+    /// Overrides the image's `USER`.
+    pub user: Option<String>,
+    /// Overrides the image's `WORKDIR`.
+    pub working_dir: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Host name inside.
+    pub hostname: String,
+    /// Extra `/etc/hosts` lines: (name, address).
+    pub extra_hosts: Vec<(String, String)>,
+    /// The network it joins.
+    pub network: Arc<Network>,
+    /// Its limits; `None`: the engine's default.
+    pub limits: Option<Limits>,
+    /// What a person knows it as: class and instance, for logs and `berth ps`.
+    pub display_name: String,
+}
+
+/// Where a container is in its life. See `state.rs` for what is legal when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Made, never started.
+    Created,
+    /// Its process is being made.
+    Starting,
+    /// Its first process lives.
+    Running,
+    /// Its first process has ended.
+    Exited,
+    /// It is being removed.
+    Removing,
+}
+
+/// A snapshot of one container.
+#[derive(Clone, Debug)]
+pub struct ContainerInfo {
+    /// 64 hex digits.
+    pub id: String,
+    /// Unique name.
+    pub name: String,
+    /// See [`ContainerSpec::display_name`].
+    pub display_name: String,
+    /// As given at create.
+    pub image: String,
+    /// Id of the image.
+    pub image_id: String,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Host pid while it runs.
+    pub pid: Option<u32>,
+    /// How it ended.
+    pub exit: Option<ExitStatus>,
+    /// Why it could not start.
+    pub error: Option<String>,
+    /// Unix milliseconds.
+    pub created_ms: u64,
+    /// Unix milliseconds of the last start.
+    pub started_ms: Option<u64>,
+    /// Unix milliseconds of the last exit.
+    pub finished_ms: Option<u64>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Effective environment.
+    pub env: Vec<String>,
+    /// Effective argv.
+    pub argv: Vec<String>,
+    /// Its limits.
+    pub limits: Limits,
+    /// How long each phase of its life's beginning took.
+    pub timings: Timings,
+}
+
+/// How long the phases of a container's (latest) start took; `None`: not reached yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// From the create call until everything that can be made ahead existed.
+    pub prepare: Option<Duration>,
+    /// From the start call until pipes and namespace descriptors were at hand.
+    pub open: Option<Duration>,
+    /// From there until the jail said that the first process has been exec'ed.
+    pub spawn: Option<Duration>,
+    /// From the exec until something inside first called `listen`.
+    pub first_listen: Option<Duration>,
+}
+
+/// One line (or part of a long line) that a container wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Unix milliseconds.
+    pub time_ms: u64,
+    /// Standard error rather than standard output.
+    pub stderr: bool,
+    /// Bytes without the newline.
+    pub bytes: Vec<u8>,
+}
+
+/// Something that happened to a container; for the dev session's screen and `berth logs -f`.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// It was created.
+    Created(ContainerInfo),
+    /// Its first process runs.
+    Started(ContainerInfo),
+    /// Its first process ended.
+    Exited(ContainerInfo),
+    /// It could not start.
+    StartFailed(ContainerInfo),
+    /// It is gone.
+    Removed(ContainerInfo),
+    /// It wrote a line.
+    Log {
+        /// See [`ContainerSpec::display_name`].
+        display_name: Arc<str>,
+        /// Unique name.
+        name: Arc<str>,
+        /// The line.
+        line: LogLine,
+    },
+}
+
+/// What to execute in a running container.
+#[derive(Clone, Debug)]
+pub struct ExecSpec {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Over the container's environment; later wins.
+    pub env: Vec<String>,
+    /// `None`: the container's.
+    pub working_dir: Option<String>,
+    /// `None`: the container's.
+    pub user: Option<String>,
+    /// A terminal of rows × columns.
+    pub terminal: Option<(u16, u16)>,
+    /// Connect standard input.
+    pub stdin: bool,
+}
+
+/// A running exec: its streams and its end.
+#[derive(Debug)]
+pub struct Exec {
+    /// The process.
+    pub process: berth_jail::ExecProcess,
+    /// Streams.
+    pub io: ExecIo,
+}
+
+/// Streams of an exec; non-blocking pipes, or the terminal's master.
+#[derive(Debug)]
+pub enum ExecIo {
+    /// Three pipes.
+    Pipes {
+        /// Write end of standard input, if connected.
+        stdin: Option<tokio::net::unix::pipe::Sender>,
+        /// Read end of standard output.
+        stdout: tokio::net::unix::pipe::Receiver,
+        /// Read end of standard error.
+        stderr: tokio::net::unix::pipe::Receiver,
+    },
+    /// The master of a pseudo-terminal.
+    Terminal(std::os::fd::OwnedFd),
+}

@@ -1,0 +1,11 @@
+//! Tests over real namespaces: a [`world`](world::World) stands for the host and the internet.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper that fails should fail the test at its line"
+)]
+
+mod ingress;
+mod speed;
+mod tcp;
+mod world;

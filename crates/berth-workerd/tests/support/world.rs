@@ -1,0 +1,264 @@
+//! A project in a temporary directory, and the tools, for the integration tests.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "shared by several tests"
+)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use berth_config::{
+    ContainerApp, Dev, DurableObjectBinding, Observability, Project, Resources, Spans,
+};
+use berth_workerd::{
+    Bundler, ComposeOptions, Listen, LogLevel, Toolchain, Upstream, Workerd, WorkerdError,
+    WorkerdEvent, WorkerdOptions, compose,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use indexmap::IndexMap;
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+/// The tools, in the cache that all tests of this build share.
+pub async fn toolchain() -> Toolchain {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("berth-cache");
+    Toolchain::ensure(&cache, |event| println!("{event:?}"))
+        .await
+        .unwrap()
+}
+
+/// A project on disk.
+pub struct World {
+    directory: TempDir,
+    pub project: Project,
+}
+
+impl World {
+    /// A project with these files whose entry point is `src/index.ts`.
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let world = Self {
+            project: project(&root),
+            directory,
+        };
+        for (path, content) in files {
+            world.write(path, content);
+        }
+        world
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().canonicalize().unwrap()
+    }
+
+    pub fn out(&self) -> PathBuf {
+        self.root().join(".berth/generated/bundle")
+    }
+
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.root().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+}
+
+fn project(root: &Path) -> Project {
+    Project {
+        root: root.to_owned(),
+        config_path: root.join("wrangler.jsonc"),
+        environment: None,
+        name: "my-app".to_owned(),
+        main: Some(root.join("src/index.ts")),
+        compatibility_date: "2026-11-01".to_owned(),
+        compatibility_flags: Vec::new(),
+        vars: IndexMap::new(),
+        secrets: BTreeMap::new(),
+        containers: Vec::new(),
+        durable_objects: Vec::new(),
+        classes: Vec::new(),
+        kv_namespaces: Vec::new(),
+        d1_databases: Vec::new(),
+        queue_producers: Vec::new(),
+        queue_consumers: Vec::new(),
+        workflows: Vec::new(),
+        crons: Vec::new(),
+        assets: None,
+        services: Vec::new(),
+        observability: Observability::default(),
+        dev: Dev {
+            ip: None,
+            port: None,
+            enable_containers: true,
+        },
+        bundle: berth_config::Bundle::default(),
+        spans: Spans::default(),
+    }
+}
+
+pub fn object(name: &str, class_name: &str) -> DurableObjectBinding {
+    DurableObjectBinding {
+        name: name.to_owned(),
+        class_name: class_name.to_owned(),
+    }
+}
+
+pub fn container(class_name: &str) -> ContainerApp {
+    ContainerApp {
+        name: "my-app-container".to_owned(),
+        class_name: class_name.to_owned(),
+        image: None,
+        images: IndexMap::new(),
+        scheduling_policy: "default".to_owned(),
+        instance_type: "lite".to_owned(),
+        resources: Resources {
+            vcpu: 0.0625,
+            memory_mib: 256,
+            disk_mb: 2000,
+        },
+        max_instances: 1,
+        rollout_active_grace_period_s: 0,
+        rollout_steps: vec![100],
+        rollout_kind: "full_auto".to_owned(),
+        regions: Vec::new(),
+        jurisdiction: None,
+    }
+}
+
+impl World {
+    pub fn generated(&self) -> PathBuf {
+        self.root().join(".berth/generated")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.generated().join("workerd.capnp")
+    }
+
+    /// Bundles and writes the configuration.
+    pub async fn prepare(&self, listen: &Listen) -> WorkerdOptions {
+        let toolchain = toolchain().await;
+        let bundle = Bundler::new(&toolchain, &self.out())
+            .bundle(&self.project)
+            .await;
+        let bundle = bundle.map_err(|error| error.to_string()).unwrap();
+        let options = ComposeOptions {
+            state_dir: self.root().join(".berth/state"),
+            generated_dir: self.generated(),
+            listen: listen.clone(),
+            containers: None,
+        };
+        let text = compose(&self.project, &bundle, &options).unwrap();
+        std::fs::create_dir_all(self.generated()).unwrap();
+        std::fs::write(self.config(), text).unwrap();
+        WorkerdOptions {
+            executable: toolchain.workerd,
+            config: self.config(),
+            listen: listen.clone(),
+            directory: self.root(),
+            source_map: bundle.source_map,
+        }
+    }
+
+    pub fn socket(&self) -> Listen {
+        Listen::Unix(self.root().join("w.sock"))
+    }
+
+    pub async fn try_start(&self) -> Result<Running, WorkerdError> {
+        let options = self.prepare(&self.socket()).await;
+        let (sender, events) = mpsc::unbounded_channel();
+        let workerd = Workerd::start(options, sender).await?;
+        Ok(Running { workerd, events })
+    }
+
+    pub async fn start(&self) -> Running {
+        match self.try_start().await {
+            Ok(running) => running,
+            Err(error) => panic!(
+                "{error}\n{}",
+                std::fs::read_to_string(self.config()).unwrap()
+            ),
+        }
+    }
+}
+
+/// A running workerd. Dropping it ends the process.
+pub struct Running {
+    pub workerd: Workerd,
+    pub events: mpsc::UnboundedReceiver<WorkerdEvent>,
+}
+
+impl Running {
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        self.request("GET", path, "").await
+    }
+
+    /// The body of a response with status 200.
+    pub async fn text(&self, path: &str) -> String {
+        let (status, text) = self.get(path).await;
+        assert_eq!(status, 200, "{path}: {text}");
+        text
+    }
+
+    pub async fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let upstream = self
+            .workerd
+            .upstream()
+            .borrow()
+            .clone()
+            .expect("workerd runs");
+        let response = send(&upstream, method, path, body).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// The next log line with this in it.
+    pub async fn log(&mut self, needle: &str) -> (LogLevel, String) {
+        let wait = async {
+            loop {
+                match self.events.recv().await.expect("the supervisor runs") {
+                    WorkerdEvent::Log { level, text } if text.contains(needle) => {
+                        return (level, text);
+                    }
+                    other => println!("{other:?}"),
+                }
+            }
+        };
+        let limit = std::time::Duration::from_secs(20);
+        tokio::time::timeout(limit, wait)
+            .await
+            .expect("the line is printed")
+    }
+}
+
+pub async fn send(
+    upstream: &Upstream,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Response<hyper::body::Incoming> {
+    let Upstream::Unix(socket) = upstream else {
+        panic!("{upstream:?}");
+    };
+    let stream = UnixStream::connect(socket).await.unwrap();
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.unwrap();
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost:8787")
+        .header("berth-cf", r#"{"colo":"DEV"}"#)
+        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+        .unwrap();
+    sender.send_request(request).await.unwrap()
+}
