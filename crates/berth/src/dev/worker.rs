@@ -47,6 +47,7 @@ struct Generation {
 pub(crate) struct Prepared {
     /// Files whose change makes it stale.
     pub(crate) watch: Vec<PathBuf>,
+    source_map: Option<PathBuf>,
     generation: Generation,
 }
 
@@ -122,6 +123,7 @@ impl Worker {
         let generation = Generation { config, modules };
         Ok(Prepared {
             watch: bundle.watch_inputs.clone(),
+            source_map: bundle.source_map.clone(),
             generation,
         })
     }
@@ -138,6 +140,7 @@ impl Worker {
             config: self.write(&prepared.generation)?,
             listen: self.listen.clone(),
             directory: directory.to_owned(),
+            source_map: prepared.source_map,
         };
         let workerd = Workerd::start(options, events).await?;
         self.running = Some(prepared.generation);

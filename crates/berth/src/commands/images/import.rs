@@ -1,6 +1,5 @@
 //! `berth images import`.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,7 +23,7 @@ pub(super) fn run(store: &ImageStore, path: &Path, name: Option<&str>) -> Result
     };
     let images = if path == Path::new("-") {
         let name = name.ok_or_else(needs_name)?;
-        vec![store.import_rootfs(std::io::stdin().lock().take(u64::MAX), name)?]
+        vec![store.import_rootfs(std::io::stdin(), name)?]
     } else if is_archive(path)? {
         store.import_archive(path, name)?
     } else {
