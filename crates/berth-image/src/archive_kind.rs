@@ -19,16 +19,25 @@ pub fn is_archive(path: &Path) -> Result<bool, ImageError> {
     if path.is_dir() {
         return Ok(true);
     }
-    let io = |source| ImageError::Io { action: "read", path: path.to_owned(), source };
+    let io = |source| ImageError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
     let file = fs_err::File::open(path).map_err(|error| io(error.into()))?;
     let mut reader = BufReader::new(file.into_file());
     let compression = sniff(&mut reader).map_err(io)?;
     let mut tar = TarReader::new(decompress(compression, reader).map_err(io)?);
     for _ in 0..LOOKED_AT {
-        let Some(entry) = tar.next_entry().map_err(io)? else { return Ok(false) };
+        let Some(entry) = tar.next_entry().map_err(io)? else {
+            return Ok(false);
+        };
         let name = String::from_utf8_lossy(&entry.path);
         let name = name.trim_start_matches("./");
-        if matches!(name, "oci-layout" | "index.json" | "manifest.json" | "repositories") {
+        if matches!(
+            name,
+            "oci-layout" | "index.json" | "manifest.json" | "repositories"
+        ) {
             return Ok(true);
         }
         if !belongs_to_archive(name, entry.kind) {
@@ -73,7 +82,11 @@ mod tests {
         let archive = |names: &[&str]| is_archive(tar(names).path()).unwrap();
         assert!(archive(&["blobs/sha256/aa", "index.json"]));
         assert!(archive(&["./oci-layout"]));
-        assert!(archive(&[&format!("{hex}/layer.tar"), &format!("{hex}.json"), "manifest.json"]));
+        assert!(archive(&[
+            &format!("{hex}/layer.tar"),
+            &format!("{hex}.json"),
+            "manifest.json"
+        ]));
         assert!(!archive(&["bin/sh", "manifest.json"]));
         assert!(!archive(&["./etc/passwd"]));
         assert!(!archive(&[]));

@@ -30,7 +30,9 @@ mod tests {
     fn the_newest_compatibility_date_is_the_pinned_release_s() {
         let lock = include_str!("../../../tools/package-lock.json");
         let lock: serde_json::Value = serde_json::from_str(lock).unwrap();
-        let version = lock["packages"]["node_modules/workerd"]["version"].as_str().unwrap();
+        let version = lock["packages"]["node_modules/workerd"]["version"]
+            .as_str()
+            .unwrap();
         let date = super::MAX_COMPATIBILITY_DATE.replace('-', "");
         assert_eq!(version.split('.').nth(1), Some(date.as_str()));
     }

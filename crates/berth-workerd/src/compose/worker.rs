@@ -28,7 +28,7 @@ pub(super) fn service(context: &Context<'_>) -> Capnp {
         let docker = record([
             (
                 "socketPath",
-                containers.docker_socket.to_string_lossy().as_ref().into(),
+                format!("unix:{}", containers.docker_socket.display()).into(),
             ),
             (
                 "containerEgressInterceptorImage",

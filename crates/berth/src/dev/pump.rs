@@ -101,6 +101,17 @@ impl Pump {
             Event::StartFailed(container) => ("failed", container),
             Event::Removed(container) => ("removed", container),
             Event::Created(_) => return,
+            Event::CreateFailed {
+                display_name,
+                reason,
+            } => {
+                return self.screen.show(&DevEvent::Container {
+                    action: "failed",
+                    name: display_name.clone(),
+                    exit_code: None,
+                    reason: Some(reason.clone()),
+                });
+            }
             Event::Log {
                 display_name, line, ..
             } => {
