@@ -549,6 +549,12 @@ async fn thirty_containers_at_once(world: World) -> World {
     let list = world.engine.list();
     assert_eq!(list.len(), 30);
     assert!(list.iter().all(|info| info.status == Status::Running));
+    assert!(list.iter().all(|info| info.timings.first_listen.is_some()));
+    // Also shows that the check for leftovers sees what there is.
+    assert_eq!(world.processes().len(), 30);
+    let mut spawns: Vec<_> = list.iter().filter_map(|info| info.timings.spawn).collect();
+    spawns.sort();
+    println!("spawn: median {:?}, max {:?}", spawns[15], spawns[29]);
     world
 }
 

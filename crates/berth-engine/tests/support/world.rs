@@ -173,6 +173,9 @@ impl World {
                 }));
             }
         }
+        // One process is in every hierarchy.
+        found.sort();
+        found.dedup();
         found
     }
 
