@@ -57,9 +57,10 @@ impl ApiError {
             | EngineError::StillRunning(_)
             | EngineError::BeingRemoved(_) => StatusCode::CONFLICT,
             EngineError::AlreadyRunning(_) => StatusCode::NOT_MODIFIED,
-            EngineError::NoCommand(_) | EngineError::Start { .. } | EngineError::Exec { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            EngineError::NoCommand(_)
+            | EngineError::InvalidHost(_)
+            | EngineError::Start { .. }
+            | EngineError::Exec { .. } => StatusCode::BAD_REQUEST,
             EngineError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             EngineError::NotListening { .. }
             | EngineError::Connect { .. }
