@@ -35,8 +35,9 @@ mod ingest;
 mod layers;
 mod names;
 
+pub(crate) use blobs::MAX_DOCUMENT;
 pub use collect::Collected;
-pub(crate) use images::{Descriptor, Manifest, pair_layers};
+pub(crate) use images::{Manifest, pair_layers};
 pub(crate) use ingest::{Ingest, Plain, ZSTD_LEVEL};
 pub(crate) use layers::LayerRecord;
 

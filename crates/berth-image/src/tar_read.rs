@@ -9,6 +9,7 @@
 //! ends the archive; PAX global records are ignored.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use tar::{EntryType, Header};
 
@@ -20,6 +21,12 @@ use pax::Pax;
 const BLOCK: u64 = 512;
 /// Most bytes of one extension record (long name, long link, PAX): xattr values have at most 64 KiB.
 const MAX_EXTENSION: u64 = 1 << 20;
+
+/// Where the numbers are in a header block.
+const MODE: Range<usize> = 100..108;
+const UID: Range<usize> = 108..116;
+const GID: Range<usize> = 116..124;
+const SIZE: Range<usize> = 124..136;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +138,7 @@ impl<R: Read> TarReader<R> {
         let stored = if kind == Kind::File {
             match pax.size {
                 Some(size) => size,
-                None => header.entry_size()?,
+                None => number(header, &SIZE, Header::entry_size)?,
             }
         } else {
             0
@@ -146,9 +153,13 @@ impl<R: Read> TarReader<R> {
             path: pax.sparse.name.take().unwrap_or(path),
             link,
             kind,
-            mode: header.mode()? & 0o7777,
-            uid: pax.uid.map_or_else(|| header.uid(), Ok)?,
-            gid: pax.gid.map_or_else(|| header.gid(), Ok)?,
+            mode: number(header, &MODE, Header::mode)? & 0o7777,
+            uid: pax
+                .uid
+                .map_or_else(|| number(header, &UID, Header::uid), Ok)?,
+            gid: pax
+                .gid
+                .map_or_else(|| number(header, &GID, Header::gid), Ok)?,
             mtime: match pax.mtime {
                 Some(mtime) => mtime,
                 None => (signed_time(header), 0),
@@ -243,6 +254,20 @@ impl<R: Read> Read for TarReader<R> {
         }
         self.remaining -= read as u64;
         Ok(read)
+    }
+}
+
+/// A number of a header; a field that was left empty is zero.
+fn number<T: Default>(
+    header: &Header,
+    field: &Range<usize>,
+    read: impl Fn(&Header) -> io::Result<T>,
+) -> io::Result<T> {
+    let bytes = &header.as_bytes()[field.clone()];
+    if bytes.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        Ok(T::default())
+    } else {
+        read(header)
     }
 }
 

@@ -17,16 +17,19 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use berth_error::Hint;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::tar_read::{Entry, Kind, TarReader};
 
 mod attributes;
+mod error;
+mod limits;
 mod root;
 
 pub(crate) use attributes::{OPAQUE_XATTR, OVERLAY_PREFIX};
+pub use error::UnpackError;
+pub(crate) use limits::UnpackLimits;
 pub(crate) use root::Root;
 use root::{Name, normalize};
 
@@ -34,67 +37,6 @@ const WHITEOUT_PREFIX: &[u8] = b".wh.";
 const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
 /// Bookkeeping of an old Docker storage driver, found in some old layers.
 const AUFS_PREFIX: &[u8] = b".wh..wh.";
-
-/// Why a layer could not be unpacked.
-#[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
-    /// The archive itself is damaged, cut off or not a tar.
-    #[error("the archive cannot be read")]
-    Archive(#[source] io::Error),
-    /// One entry could not be written.
-    #[error("entry `{entry}` cannot be unpacked")]
-    Entry {
-        /// Its name.
-        entry: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// Too many entries.
-    #[error("the archive has more than {0} entries")]
-    TooManyEntries(u64),
-    /// Too much data.
-    #[error("the archive unpacks to more than {0} bytes")]
-    TooManyBytes(u64),
-}
-
-impl Hint for UnpackError {
-    fn hint(&self) -> Option<String> {
-        let source = match self {
-            Self::Archive(source) | Self::Entry { source, .. } => source,
-            Self::TooManyEntries(_) | Self::TooManyBytes(_) => {
-                return Some("this looks like an archive made to fill the disk".to_owned());
-            }
-        };
-        match source.kind() {
-            io::ErrorKind::StorageFull => Some("free some space on the disk".to_owned()),
-            io::ErrorKind::PermissionDenied => {
-                Some("images hold files of many owners: run berth as root".to_owned())
-            }
-            io::ErrorKind::InvalidData => {
-                Some("the archive is damaged or no tar: make or fetch it again".to_owned())
-            }
-            _ => None,
-        }
-    }
-}
-
-/// How much a layer may unpack to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct UnpackLimits {
-    /// Headers in the archive.
-    pub(crate) entries: u64,
-    /// Bytes of the stream and bytes of files, holes included, each.
-    pub(crate) bytes: u64,
-}
-
-impl Default for UnpackLimits {
-    fn default() -> Self {
-        Self {
-            entries: 1_000_000,
-            bytes: 64 << 30,
-        }
-    }
-}
 
 /// What came out of an archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,7 +64,7 @@ pub(crate) fn unpack(
     };
     let mut reader = TarReader::new(Capped {
         inner: stream,
-        left: limits.bytes.saturating_mul(2),
+        left: limits.stream_bytes(),
     });
     while let Some(entry) = reader.next_entry().map_err(UnpackError::Archive)? {
         if reader.headers() > limits.entries {

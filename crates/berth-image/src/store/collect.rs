@@ -45,8 +45,7 @@ impl ImageStore {
     }
 
     fn collect(&self) -> Result<Collected, ImageError> {
-        let mut collected = Collected::default();
-        collected.images = self.change_index(|index| {
+        let images = self.change_index(|index| {
             let named: BTreeSet<Digest> = index.names.values().cloned().collect();
             let before = index.images.len();
             index.images.retain(|id, _| named.contains(id));
@@ -63,10 +62,12 @@ impl ImageStore {
             diff_ids.extend(image.layers.into_iter().map(|layer| layer.diff_id));
         }
         let root = &self.inner.root;
-        collected.blobs = remove_others(&root.join("blobs/sha256"), &blobs)?;
-        collected.layers = remove_others(&root.join("layers"), &diff_ids)?;
         remove_others(&root.join("locks"), &diff_ids)?;
-        Ok(collected)
+        Ok(Collected {
+            images,
+            blobs: remove_others(&root.join("blobs/sha256"), &blobs)?,
+            layers: remove_others(&root.join("layers"), &diff_ids)?,
+        })
     }
 }
 

@@ -93,6 +93,35 @@ impl ImageStore {
             .sum()
     }
 
+    /// Stores an image whose configuration is exactly these bytes.
+    pub(crate) fn put_config(
+        &self,
+        config: &[u8],
+        layers: Vec<Layer>,
+    ) -> Result<Image, ImageError> {
+        let id = self.put_blob(config)?;
+        let descriptors: Vec<Descriptor> = layers
+            .into_iter()
+            .map(|layer| Descriptor {
+                media_type: layer.media_type,
+                digest: layer.digest,
+                size: layer.size,
+            })
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": Descriptor {
+                media_type: CONFIG.to_owned(),
+                digest: id,
+                size: config.len() as u64,
+            },
+            "layers": descriptors,
+        });
+        let manifest = self.put_blob(&crate::json::canonical(manifest))?;
+        self.register(&manifest, &[])
+    }
+
     /// Enters an image whose manifest, configuration and layers are in the store.
     pub(crate) fn register(
         &self,
@@ -179,26 +208,5 @@ pub(super) fn put(
     fields
         .entry("architecture")
         .or_insert_with(|| crate::archive::architecture().into());
-    let bytes = crate::json::canonical(config);
-    let id = store.put_blob(&bytes)?;
-    let descriptors: Vec<Descriptor> = layers
-        .into_iter()
-        .map(|layer| Descriptor {
-            media_type: layer.media_type,
-            digest: layer.digest,
-            size: layer.size,
-        })
-        .collect();
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": Descriptor {
-            media_type: CONFIG.to_owned(),
-            digest: id,
-            size: bytes.len() as u64,
-        },
-        "layers": descriptors,
-    });
-    let manifest = store.put_blob(&crate::json::canonical(manifest))?;
-    store.register(&manifest, &[])
+    store.put_config(&crate::json::canonical(config), layers)
 }

@@ -16,8 +16,8 @@ use crate::{Digest, ImageError, Layer};
 const CHUNK: usize = 256 * 1024;
 /// Chunks between the two threads.
 const CHUNKS_AHEAD: usize = 16;
-/// zstd's fastest regular level: on a 340 MB tree of a Node project 2.9 times faster than gzip's
-/// fastest and 8 % smaller.
+/// zstd's fastest regular level. On a 179 MB `node_modules`, zstd -1 took 0.8 s of CPU for 54 MB and
+/// gzip -1 3.1 s for 58 MB.
 pub(crate) const ZSTD_LEVEL: i32 = 1;
 
 /// What becomes of a tar that is not compressed.

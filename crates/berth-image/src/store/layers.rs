@@ -38,6 +38,11 @@ impl ImageStore {
         self.layer_dir(diff_id).join("fs").is_dir()
     }
 
+    /// Whether both the tree and the blob are in the store.
+    pub fn has_layer(&self, layer: &Layer) -> bool {
+        self.has_tree(&layer.diff_id) && self.has_blob(&layer.digest)
+    }
+
     pub(super) fn layer_bytes(&self, diff_id: &Digest) -> Result<u64, ImageError> {
         Ok(self.layer_record(diff_id)?.map_or(0, |record| record.bytes))
     }

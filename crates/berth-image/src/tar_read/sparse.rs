@@ -110,7 +110,7 @@ impl<R: Read> TarReader<R> {
 }
 
 fn pairs(numbers: &[u64]) -> io::Result<Vec<Run>> {
-    if numbers.len() % 2 != 0 {
+    if !numbers.len().is_multiple_of(2) {
         return Err(bad("a sparse file's map is malformed"));
     }
     Ok(numbers
