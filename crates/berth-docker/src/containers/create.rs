@@ -19,9 +19,12 @@ use crate::sidecar::{Sidecar, is_sidecar};
 /// Makes a sidecar or an application container.
 ///
 /// workerd reads 201, 404 (no image) and 409 (name in use: it removes the old one and tries again).
-pub(crate) async fn create(api: &Arc<Api>, name: Option<String>, body: CreateContainer) -> Reply {
-    let name = name.unwrap_or_else(|| format!("berth-{}", &random_id()[..12]));
-    let name = name.strip_prefix('/').unwrap_or(&name);
+pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateContainer) -> Reply {
+    let name = name.map_or_else(
+        || format!("berth-{}", &random_id()[..12]),
+        |name| name.trim_start_matches('/').to_owned(),
+    );
+    let name = name.as_str();
     check_name(name)?;
     if is_sidecar(name, &body) {
         if api.engine.inspect(name).is_some() {

@@ -161,6 +161,7 @@ async fn a_killed_container_ends_its_execs() {
     let end = tokio::time::timeout(PATIENCE, output.try_next()).await;
     assert_eq!(end.unwrap().unwrap(), None);
     assert_eq!(control.exit_code().await.unwrap(), Some(137));
+    assert_eq!(world.docker.wait(&name(), "").await.code().await, 137);
     let refused = client
         .exec(&name(), &command(&["/guest"]))
         .await
@@ -222,7 +223,10 @@ async fn the_wire_as_workerd_reads_it() {
     let inspected = world.docker.get(&format!("/exec/{id}/json")).await.json();
     assert_eq!(inspected["Running"], false);
     assert_eq!(inspected["ExitCode"], 0);
-    let again = world.docker.raw(&request).await;
+    let again = world
+        .docker
+        .raw(&request.replace("Connection: Upgrade", "Connection: Upgrade, close"))
+        .await;
     assert_eq!(again.status, 409);
     world.close().await;
 }

@@ -177,17 +177,17 @@ async fn signals_and_stop() {
     let path = |operation: &str| format!("/containers/{}/{operation}", name());
     assert_eq!(docker.post(&path("kill?signal=SIGTERM")).await.status, 404);
 
-    world.run(&["/guest"]).await;
+    world.run_until_ready().await;
     assert_eq!(docker.post(&path("kill?signal=SIGNOPE")).await.status, 400);
     assert_eq!(docker.post(&path("kill?signal=SIGTERM")).await.status, 204);
     assert_eq!(docker.wait(&name(), "").await.code().await, 0);
     assert_eq!(docker.post(&path("kill?signal=15")).await.status, 409);
 
-    world.run(&["/guest"]).await;
+    world.run_until_ready().await;
     assert_eq!(docker.post(&path("kill?signal=9")).await.status, 204);
     assert_eq!(docker.wait(&name(), "").await.code().await, 137);
 
-    world.run(&["/guest"]).await;
+    world.run_until_ready().await;
     assert_eq!(docker.post(&path("stop?t=5")).await.status, 204);
     assert_eq!(docker.wait(&name(), "").await.code().await, 0);
     assert_eq!(docker.post(&path("stop?t=5")).await.status, 304);

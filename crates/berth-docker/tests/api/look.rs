@@ -16,7 +16,7 @@ async fn listings_and_filters() {
         .send(
             "POST",
             "/containers/create?name=labelled",
-            &serde_json::json!({"Image": IMAGE, "Labels": {"dev.workerd.session": "one"}}),
+            &serde_json::json!({"Image": IMAGE, "Cmd": ["/guest"], "Labels": {"dev.workerd.session": "one"}}),
         )
         .await;
     let names = |filters: &str, all: u8| {
@@ -178,11 +178,11 @@ async fn events_are_streamed() {
 async fn mounts_are_refused_and_privileges_warned_of() {
     let world = World::new().await;
     world.sidecar().await;
-    let mut body = app_body(&[]);
+    let mut body = app_body(&["/guest"]);
     body["HostConfig"]["Binds"] = serde_json::json!(["volume:/mnt"]);
     let path = format!("/containers/create?name={}", name());
     assert_eq!(world.docker.send("POST", &path, &body).await.status, 501);
-    let mut body = app_body(&[]);
+    let mut body = app_body(&["/guest"]);
     body["HostConfig"]["CapAdd"] = serde_json::json!(["SYS_ADMIN"]);
     let reply = world.docker.send("POST", &path, &body).await;
     assert_eq!(reply.status, 201);

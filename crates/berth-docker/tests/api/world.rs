@@ -26,7 +26,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A session: everything but workerd.
 pub struct World {
-    pub directory: TempDir,
+    /// Kept until the end: everything on disk is in it.
+    _directory: TempDir,
     pub engine: Engine,
     pub api: Arc<DockerApi>,
     pub docker: Docker,
@@ -70,7 +71,7 @@ impl World {
             .unwrap();
         Self {
             docker: Docker { socket },
-            directory,
+            _directory: directory,
             engine,
             api,
             zygote,
@@ -109,6 +110,14 @@ impl World {
             .post(&format!("/containers/{}/start", name()))
             .await;
         assert_eq!(started.status, 204, "{started:?}");
+    }
+
+    /// Makes and starts one that handles SIGTERM, and waits until it does.
+    pub async fn run_until_ready(&self) {
+        let mut events = self.engine.events();
+        self.run(&["/guest", "lines", "1"]).await;
+        self.until(&mut events, |event| matches!(event, Event::Log { .. }))
+            .await;
     }
 
     /// Waits for an event of the application container.
@@ -208,6 +217,7 @@ fn guest_rootfs() -> Vec<u8> {
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
+    #[expect(dead_code, reason = "shown when an assertion fails")]
     pub head: String,
     pub body: Vec<u8>,
 }
