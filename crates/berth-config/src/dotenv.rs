@@ -3,10 +3,10 @@
 //! `NAME=value`, `NAME: value`, `export NAME=value`; values in single, double or back quotes may
 //! span lines, and `\n` and `\r` mean something in double quotes only; `#` begins a comment outside
 //! of quotes, even without a space in front. Where `dotenv` would skip a line or keep half a quote,
-//! this says so.
+//! this says so. Messages show names, never values: they end up in terminals and logs.
 
-use crate::Diagnostic;
 use crate::source::{Source, Span};
+use crate::{Diagnostic, Location};
 
 mod expand;
 
@@ -75,11 +75,11 @@ impl<'a> Reader<'a> {
         match self.assignment() {
             Some(variable) => Some(variable),
             None => {
-                self.findings.push(
-                    self.source
-                        .warning(start..start + line.len(), "this line is not an assignment")
-                        .with_hint("write `NAME=value`, or begin the line with `#`; it is ignored"),
-                );
+                let finding = self
+                    .source
+                    .warning(start..start + 1, "this line is not an assignment")
+                    .with_hint("write `NAME=value`, or begin the line with `#`; it is ignored");
+                self.findings.push(mask(finding, |place| place.column - 1));
                 self.at = start;
                 self.take_line();
                 None
@@ -141,11 +141,11 @@ impl<'a> Reader<'a> {
             return match inner.strip_suffix(quote) {
                 Some(inner) => unescape(inner, quote),
                 None => {
-                    self.findings.push(
-                        self.source
-                            .error(start..start + text.len(), "this quote is never closed")
-                            .with_hint(format!("end the value with {quote}")),
-                    );
+                    let finding = self
+                        .source
+                        .error(start..start + 1, "this quote is never closed")
+                        .with_hint(format!("end the value with {quote}"));
+                    self.findings.push(mask(finding, |place| place.column));
                     String::new()
                 }
             };
@@ -171,6 +171,15 @@ impl<'a> Reader<'a> {
         self.take_line();
         Some(unescape(inner.get(..end)?, quote))
     }
+}
+
+/// Leaves only the first characters of the line that a finding shows; the place stays.
+pub(crate) fn mask(mut finding: Diagnostic, shown: impl Fn(&Location) -> usize) -> Diagnostic {
+    if let Some(place) = &mut finding.location {
+        let shown = shown(place);
+        place.source_line = place.source_line.chars().take(shown).chain(['…']).collect();
+    }
+    finding
 }
 
 fn unescape(text: &str, quote: char) -> String {

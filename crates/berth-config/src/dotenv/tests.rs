@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::{expand, parse};
+use crate::Diagnostic;
 use crate::source::Source;
 
 fn read(text: &str) -> (Vec<(String, String)>, String) {
     let source = Source::new(PathBuf::from("/project/.dev.vars"), text.to_owned());
     let (variables, findings) = parse(&source);
-    let findings: Vec<_> = findings.iter().map(|it| it.render_plain()).collect();
+    let findings: Vec<_> = findings.iter().map(Diagnostic::render_plain).collect();
     (
         variables
             .into_iter()
@@ -71,8 +72,8 @@ fn a_quote_that_is_never_closed_is_an_error() {
     error: this quote is never closed
      --> /project/.dev.vars:2:3
       |
-    2 | B="two
-      |   ^^^^
+    2 | B="…
+      |   ^
     hint: end the value with "
     "#);
 }
@@ -85,8 +86,8 @@ fn a_line_that_is_no_assignment_is_named() {
     warning: this line is not an assignment
      --> /project/.dev.vars:2:1
       |
-    2 | just words
-      | ^^^^^^^^^^
+    2 | …
+      | ^
     hint: write `NAME=value`, or begin the line with `#`; it is ignored
     ");
 }
