@@ -33,7 +33,11 @@ impl Project {
 
     /// A copy of a directory.
     pub fn copy_of(source: &Path) -> Self {
-        assert!(source.is_dir(), "there is no project in {}", source.display());
+        assert!(
+            source.is_dir(),
+            "there is no project in {}",
+            source.display()
+        );
         let project = Self::empty();
         copy_tree(source, project.path());
         project

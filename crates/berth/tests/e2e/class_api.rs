@@ -32,7 +32,12 @@ pub(crate) async fn start(version: &str) -> DevSession {
 /// Calls a method of an instance over RPC; its result.
 pub(crate) async fn call(session: &DevSession, target: &str, arguments: Value) -> Value {
     let path = format!("/call/{target}");
-    session.client().post(&path, arguments.to_string()).await.ok().json()
+    session
+        .client()
+        .post(&path, arguments.to_string())
+        .await
+        .ok()
+        .json()
 }
 
 async fn json_at(session: &DevSession, path: &str) -> Value {
@@ -76,13 +81,19 @@ async fn ports_and_variables(version: &str) {
     assert_eq!(env["CLOUDFLARE_LOCATION"], "user");
     // What the Worker sent is what the container gets.
     let seen = json_at(&session, "/fetch/Main/a/some/path?query=1").await;
-    assert_eq!((&seen["url"], &seen["method"]), (&json!("/some/path?query=1"), &json!("GET")));
+    assert_eq!(
+        (&seen["url"], &seen["method"]),
+        (&json!("/some/path?query=1"), &json!("GET"))
+    );
 
     // requiredPorts on 127.0.0.1, the second one late: answered when both are there.
     let first = json_at(&session, "/port/Ports/p/8080/id").await;
     let second = json_at(&session, "/port/Ports/p/8081/id").await;
     assert_eq!(first["boot"], second["boot"]);
-    assert_eq!((&first["port"], &second["port"]), (&json!(8080), &json!(8081)));
+    assert_eq!(
+        (&first["port"], &second["port"]),
+        (&json!(8080), &json!(8081))
+    );
     let switched = json_at(&session, "/switch/Ports/p/8081/id").await;
     assert_eq!(switched["port"], 8081);
 
@@ -96,12 +107,26 @@ async fn ports_and_variables(version: &str) {
         "entrypoint": ["node", "server.mjs", "--of", "options"],
     } }]);
     call(&session, "Main/options/startAndWaitForPorts", options).await;
-    assert_eq!(json_at(&session, "/fetch/Main/options/env").await["ONLY"], "here");
+    assert_eq!(
+        json_at(&session, "/fetch/Main/options/env").await["ONLY"],
+        "here"
+    );
     let argv = json_at(&session, "/fetch/Main/options/argv").await;
     assert_eq!(argv, json!(["--of", "options"]));
-    call(&session, "Manual/m/start", json!([{ "envVars": { "MANUAL": "yes" } }])).await;
-    assert_eq!(json_at(&session, "/fetch/Manual/m/argv").await, json!(["from", "entrypoint"]));
-    assert_eq!(json_at(&session, "/fetch/Manual/m/env").await["MANUAL"], "yes");
+    call(
+        &session,
+        "Manual/m/start",
+        json!([{ "envVars": { "MANUAL": "yes" } }]),
+    )
+    .await;
+    assert_eq!(
+        json_at(&session, "/fetch/Manual/m/argv").await,
+        json!(["from", "entrypoint"])
+    );
+    assert_eq!(
+        json_at(&session, "/fetch/Manual/m/env").await["MANUAL"],
+        "yes"
+    );
     session.stop().await;
 }
 
@@ -126,7 +151,10 @@ async fn life_and_hooks(version: &str) {
     hook(&session, mark, "onStop", r#""exitCode":0"#).await;
     session.log("got SIGTERM").await;
     let second = json_at(&session, "/fetch/Main/life/id").await;
-    assert_ne!(first["boot"], second["boot"], "a start after a stop is a new process");
+    assert_ne!(
+        first["boot"], second["boot"],
+        "a start after a stop is a new process"
+    );
 
     let mark = session.events().mark();
     call(&session, "Main/life/destroy", json!([])).await;
@@ -136,7 +164,12 @@ async fn life_and_hooks(version: &str) {
     json_at(&session, "/fetch/Main/life/id").await;
     let mark = session.events().mark();
     let reply = session.get("/fetch/Main/life/exit?code=42").await;
-    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", reply.text());
+    assert_eq!(
+        reply.status,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "{}",
+        reply.text()
+    );
     hook(&session, mark, "onStop", r#""exitCode":42"#).await;
     let hooks = call(&session, "Main/life/hooks", json!([])).await;
     let names: Vec<_> = hooks
@@ -147,14 +180,19 @@ async fn life_and_hooks(version: &str) {
         .collect();
     assert_eq!(
         names,
-        ["onStart", "onStop", "onStart", "onStop", "onStart", "onStop"],
+        [
+            "onStart", "onStop", "onStart", "onStop", "onStart", "onStop"
+        ],
         "each end is told exactly once"
     );
 
     // A start without ports returns although nobody will ever listen.
     let took = call(&session, "Portless/quiet/timedStart", json!([])).await;
     assert!(took.as_u64().unwrap() < 2500, "start() took {took} ms");
-    assert_eq!(call(&session, "Portless/quiet/running", json!([])).await, true);
+    assert_eq!(
+        call(&session, "Portless/quiet/running", json!([])).await,
+        true
+    );
 
     // schedule
     let mark = session.events().mark();
@@ -182,7 +220,10 @@ async fn sleep_and_activity(version: &str) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         call(&session, "Short/s/touch", json!([])).await;
     }
-    assert_eq!(json_at(&session, "/fetch/Short/s/id").await["boot"], first["boot"]);
+    assert_eq!(
+        json_at(&session, "/fetch/Short/s/id").await["boot"],
+        first["boot"]
+    );
     let mark = session.events().mark();
     hook(&session, mark, "onActivityExpired", "").await;
     // Its own exit code on SIGTERM, told to onStop.
@@ -196,7 +237,9 @@ async fn sleep_and_activity(version: &str) {
 async fn egress_follows_enable_internet() {
     let session = start(VERSIONS[0]).await;
     // The registry that this machine's npm uses is the one server a test can count on.
-    let output = std::process::Command::new("npm").args(["config", "get", "registry"]).output();
+    let output = std::process::Command::new("npm")
+        .args(["config", "get", "registry"])
+        .output();
     let registry = String::from_utf8(output.unwrap().stdout).unwrap();
     let registry: http::Uri = registry.trim().parse().unwrap();
     let host = registry.host().unwrap();
@@ -204,7 +247,9 @@ async fn egress_follows_enable_internet() {
     let online = json_at(&session, &format!("/fetch/Main/on{plain}")).await;
     // A proxy may sign for itself, which only shows that the connection was made.
     let reached = online["status"] == 200
-        || online["error"].as_str().is_some_and(|error| error.contains("CERT"));
+        || online["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("CERT"));
     assert!(reached, "{online}");
     let resolved = json_at(&session, &format!("/fetch/Main/on/resolve?name={host}")).await;
     assert!(resolved["address"].is_string(), "{resolved}");
@@ -220,7 +265,11 @@ async fn egress_follows_enable_internet() {
         for address in host_addresses() {
             let path = format!("/fetch/{class}/fetch?url=http://{address}:{port}/");
             let reply = json_at(&session, &path).await;
-            assert_eq!(reply["status"], Value::Null, "{class} reached {address}: {reply}");
+            assert_eq!(
+                reply["status"],
+                Value::Null,
+                "{class} reached {address}: {reply}"
+            );
         }
     }
     session.stop().await;

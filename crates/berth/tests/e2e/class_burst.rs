@@ -35,7 +35,9 @@ async fn hundred_first_requests(version: &str) {
 #[tokio::test]
 async fn thirty_objects_at_once_all_answer() {
     let session = start("0.3.7").await;
-    let paths: Vec<_> = (0..30).map(|number| format!("/fetch/Main/object-{number}/id")).collect();
+    let paths: Vec<_> = (0..30)
+        .map(|number| format!("/fetch/Main/object-{number}/id"))
+        .collect();
     let replies = join_all(paths.iter().map(|path| session.get(path))).await;
     let boots: BTreeSet<_> = replies
         .into_iter()
@@ -49,13 +51,20 @@ async fn thirty_objects_at_once_all_answer() {
 async fn a_program_that_boots_for_ten_seconds_is_waited_for() {
     let world = world();
     let project = project(&world, "0.3.7");
-    project.replace("src/index.ts", r#"OVERRIDDEN: "class","#, r#"BOOT_MS: "10000","#);
+    project.replace(
+        "src/index.ts",
+        r#"OVERRIDDEN: "class","#,
+        r#"BOOT_MS: "10000","#,
+    );
     let session = world.dev(&project).start().await;
     let began = Instant::now();
     let reply = session.get("/fetch/Main/slow/id").await;
     let took = began.elapsed();
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     assert!(took > Duration::from_secs(10), "{took:?}");
-    assert!(took < Duration::from_secs(14), "it answers soon after it listens: {took:?}");
+    assert!(
+        took < Duration::from_secs(14),
+        "it answers soon after it listens: {took:?}"
+    );
     session.stop().await;
 }

@@ -21,7 +21,9 @@ async fn chunk(body: &mut Incoming) -> Option<Bytes> {
         }
         None
     };
-    tokio::time::timeout(PATIENCE, next).await.expect("the body goes on")
+    tokio::time::timeout(PATIENCE, next)
+        .await
+        .expect("the body goes on")
 }
 
 #[tokio::test]
@@ -73,9 +75,15 @@ async fn echo_of_a_large_body(session: &DevSession) {
     drop(sender);
     assert_eq!(chunk(&mut echo).await, None);
 
-    let large: Bytes = (0..8 * 1024 * 1024_u32).map(|n| (n.wrapping_mul(31) >> 3) as u8).collect();
+    let large: Bytes = (0..8 * 1024 * 1024_u32)
+        .map(|n| (n.wrapping_mul(31) >> 3) as u8)
+        .collect();
     let reply = client.post("/fetch/Main/s/echo", large.clone()).await.ok();
-    assert!(reply.body == large, "8 MiB come back as they were: {}", reply.body.len());
+    assert!(
+        reply.body == large,
+        "8 MiB come back as they were: {}",
+        reply.body.len()
+    );
 }
 
 #[tokio::test]

@@ -8,21 +8,32 @@ use rustix::process::Signal;
 use crate::world;
 
 async fn event_after(session: &DevSession, mark: usize, kind: &str) {
-    session.events().wait_after(mark, kind, PATIENCE, |event| event.kind() == kind).await;
+    session
+        .events()
+        .wait_after(mark, kind, PATIENCE, |event| event.kind() == kind)
+        .await;
 }
 
 #[tokio::test]
 async fn a_changed_source_is_served_while_containers_keep_running() {
     let project = Project::example("hello");
     let session = world().dev(&project).start().await;
-    assert!(session.text("/container/a").await.contains("answered 1 request"));
+    assert!(
+        session
+            .text("/container/a")
+            .await
+            .contains("answered 1 request")
+    );
 
     let mark = session.events().mark();
     project.replace("src/index.ts", "Available routes:", "What you can ask for:");
     event_after(&session, mark, "reloaded").await;
     assert!(session.text("/").await.starts_with("What you can ask for:"));
     let after = session.text("/container/a").await;
-    assert!(after.contains("answered 2 request"), "the same process answers: {after}");
+    assert!(
+        after.contains("answered 2 request"),
+        "the same process answers: {after}"
+    );
 
     // A mistake is told, and the session goes on with what it has; mended, it goes on for real.
     let mark = session.events().mark();
@@ -35,7 +46,11 @@ async fn a_changed_source_is_served_while_containers_keep_running() {
 
     // The configuration is watched as well.
     let mark = session.events().mark();
-    project.replace("wrangler.jsonc", "\"containers\":", "\"vars\": { \"NEW\": \"1\" },\n  \"containers\":");
+    project.replace(
+        "wrangler.jsonc",
+        "\"containers\":",
+        "\"vars\": { \"NEW\": \"1\" },\n  \"containers\":",
+    );
     event_after(&session, mark, "reloaded").await;
     let last = session.text("/container/a").await;
     assert!(last.contains("answered 3 request"), "{last}");
@@ -70,14 +85,22 @@ async fn requests_during_a_reload_are_answered() {
 async fn keys_rebuild_and_leave() {
     let project = Project::example("hello");
     let mut session = world().dev(&project).with_terminal().start().await;
-    assert!(session.text("/container/a").await.contains("Hi, I'm a container"));
+    assert!(
+        session
+            .text("/container/a")
+            .await
+            .contains("Hi, I'm a container")
+    );
     project.replace("container/server.js", "Hi, I'm a container", "Rebuilt");
     let mark = session.events().mark();
     session.terminal.as_mut().unwrap().press("r");
     event_after(&session, mark, "rebuilt").await;
     let rebuilt = session.text("/container/a").await;
     assert!(rebuilt.starts_with("Rebuilt"), "{rebuilt}");
-    assert!(rebuilt.contains("answered 1 request"), "a new process: {rebuilt}");
+    assert!(
+        rebuilt.contains("answered 1 request"),
+        "a new process: {rebuilt}"
+    );
     session.terminal.as_mut().unwrap().press("x");
     let status = session.ended().await;
     assert!(status.success(), "{status}");
@@ -87,15 +110,25 @@ async fn keys_rebuild_and_leave() {
 async fn a_second_ctrl_c_leaves_at_once() {
     let project = Project::example("hello");
     // A program that ignores SIGTERM, so that an ordered end has something to wait for.
-    project.replace("container/server.js", "process.on(\"SIGTERM\", () => {", "process.on(\"SIGTERM\", () => {\n  return;");
+    project.replace(
+        "container/server.js",
+        "process.on(\"SIGTERM\", () => {",
+        "process.on(\"SIGTERM\", () => {\n  return;",
+    );
     let session = world().dev(&project).start().await;
     session.text("/container/a").await;
     let began = Instant::now();
     session.signal(Signal::INT);
-    session.event("leaving", |event| event.kind() == "leaving").await;
+    session
+        .event("leaving", |event| event.kind() == "leaving")
+        .await;
     session.signal(Signal::INT);
     session.ended().await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -115,7 +148,11 @@ async fn a_killed_session_is_cleaned_up_by_the_next_one() {
     let killed = session.kill().await;
     let next = world().dev(&project).start().await;
     killed.footprint.assert_gone();
-    assert!(next.text("/container/a").await.contains("answered 1 request"));
+    assert!(
+        next.text("/container/a")
+            .await
+            .contains("answered 1 request")
+    );
     next.stop().await;
 }
 
@@ -124,10 +161,18 @@ async fn a_port_in_use_is_said_plainly() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let project = Project::example("hello");
-    let failed = world().dev(&project).args(["--port", &port]).refused().await;
+    let failed = world()
+        .dev(&project)
+        .args(["--port", &port])
+        .refused()
+        .await;
     assert!(failed.message.contains(&port), "{}", failed.message);
     assert!(failed.message.contains("in use"), "{}", failed.message);
-    assert!(failed.message.contains("--port"), "the hint names the option: {}", failed.message);
+    assert!(
+        failed.message.contains("--port"),
+        "the hint names the option: {}",
+        failed.message
+    );
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use crate::world;
 
 /// The instance id in an answer of the example.
 fn instance(text: &str) -> &str {
-    let (_, rest) = text.split_once("my instance ID is: ").expect("the answer names its instance");
+    let (_, rest) = text
+        .split_once("my instance ID is: ")
+        .expect("the answer names its instance");
     rest.split_whitespace().next().unwrap_or_default()
 }
 
@@ -19,12 +21,23 @@ async fn each_route_reaches_its_container() {
     assert!(session.text("/").await.contains("/container/<id>"));
 
     let alice = session.text("/container/alice").await;
-    assert!(alice.contains("I was passed in via the container class!"), "{alice}");
+    assert!(
+        alice.contains("I was passed in via the container class!"),
+        "{alice}"
+    );
     assert_eq!(instance(&alice).len(), 64, "{alice}");
-    assert!(instance(&alice).bytes().all(|byte| byte.is_ascii_hexdigit()), "{alice}");
+    assert!(
+        instance(&alice)
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit()),
+        "{alice}"
+    );
     let again = session.text("/container/alice").await;
     assert_eq!(instance(&again), instance(&alice));
-    assert!(again.contains("answered 2 request"), "the same process answers: {again}");
+    assert!(
+        again.contains("answered 2 request"),
+        "the same process answers: {again}"
+    );
     let bob = session.text("/container/bob").await;
     assert_ne!(instance(&bob), instance(&alice));
 
@@ -40,7 +53,10 @@ async fn each_route_reaches_its_container() {
 
     let line = session.log("Listening on port 8080").await;
     assert!(line.text("source").starts_with("MyContainer"), "{line:?}");
-    assert_eq!(session.log("Container started").await.text("source"), "worker");
+    assert_eq!(
+        session.log("Container started").await.text("source"),
+        "worker"
+    );
     session.stop().await;
 }
 
@@ -51,7 +67,12 @@ async fn a_crash_costs_one_request_and_nothing_else() {
     for round in 0..2 {
         let mark = session.events().mark();
         let reply = session.get("/error").await;
-        assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", reply.text());
+        assert_eq!(
+            reply.status,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "{}",
+            reply.text()
+        );
         let exited = session
             .events()
             .wait_after(mark, "an exit", berth_test::PATIENCE, |event| {

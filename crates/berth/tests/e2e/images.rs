@@ -35,7 +35,10 @@ async fn a_static_program_runs_from_scratch() {
 #[tokio::test]
 async fn an_imported_root_file_system_is_a_base_image() {
     let world = world();
-    let project = project(&world, "FROM e2e-imported:1\nCMD [\"/bin/tiny-server\", \"8080\"]\n");
+    let project = project(
+        &world,
+        "FROM e2e-imported:1\nCMD [\"/bin/tiny-server\", \"8080\"]\n",
+    );
     let tree = Project::empty();
     tree.copy(&project.path().join("tiny-server"), "bin/tiny-server");
     let tar = Project::empty();
@@ -49,8 +52,14 @@ async fn an_imported_root_file_system_is_a_base_image() {
         .status()
         .unwrap();
     assert!(status.success());
-    let output = world.run(["images", "import", tar.to_str().unwrap(), "e2e-imported:1"]).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = world
+        .run(["images", "import", tar.to_str().unwrap(), "e2e-imported:1"])
+        .await;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 
     let output = world.run(["images", "list", "--json"]).await;
     let list: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -60,7 +69,11 @@ async fn an_imported_root_file_system_is_a_base_image() {
     session.stop().await;
 
     let output = world.run(["images", "remove", "e2e-imported:1"]).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[tokio::test]
@@ -71,13 +84,26 @@ async fn an_unchanged_image_comes_from_the_cache() {
         events.count(|event| event.kind() == "build" && event.0["output"] == true)
     };
     // A step whose output shows that it was run.
-    project.replace("backend/Dockerfile", "RUN python", "RUN echo compiling && python");
+    project.replace(
+        "backend/Dockerfile",
+        "RUN python",
+        "RUN echo compiling && python",
+    );
     let stamp = format!("# {:?}\n", std::time::SystemTime::now());
     project.write("backend/stamp.py", stamp);
     let session = world.dev(&project).start().await;
-    assert!(output_lines(session.events()) > 0, "{}", session.events().transcript());
+    assert!(
+        output_lines(session.events()) > 0,
+        "{}",
+        session.events().transcript()
+    );
     session.stop().await;
     let session = world.dev(&project).start().await;
-    assert_eq!(output_lines(session.events()), 0, "{}", session.events().transcript());
+    assert_eq!(
+        output_lines(session.events()),
+        0,
+        "{}",
+        session.events().transcript()
+    );
     session.stop().await;
 }

@@ -3,7 +3,7 @@
 //!
 //! One test binary, so that its sessions share a limit on how many run at once. A file per example,
 //! and one each for the container class, the dev session as a person uses it, and mistakes.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
 mod class_api;
 mod class_burst;

@@ -16,19 +16,35 @@ async fn hear(socket: &mut WebSocket) -> Value {
 
 #[tokio::test]
 async fn a_room_hears_itself_and_nobody_else() {
-    let session = world().dev(&Project::example("websocket-chat")).start().await;
+    let session = world()
+        .dev(&Project::example("websocket-chat"))
+        .start()
+        .await;
     let page = session.get("/").await.ok();
-    assert!(page.headers["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(
+        page.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
     assert!(page.text().contains("new WebSocket"));
-    assert_eq!(session.get("/chat?room=lobby").await.status, StatusCode::UPGRADE_REQUIRED);
     assert_eq!(
-        session.events().count(|event| event.is_container("started", "")),
+        session.get("/chat?room=lobby").await.status,
+        StatusCode::UPGRADE_REQUIRED
+    );
+    assert_eq!(
+        session
+            .events()
+            .count(|event| event.is_container("started", "")),
         0,
         "nothing so far needs a container"
     );
 
     let mut alice = session.websocket("/chat?room=lobby&username=alice").await;
-    assert_eq!(alice.json().await, json!({ "type": "welcome", "members": [], "history": [] }));
+    assert_eq!(
+        alice.json().await,
+        json!({ "type": "welcome", "members": [], "history": [] })
+    );
     assert_eq!(alice.json_of("join").await["username"], "alice");
     let mut bob = session.websocket("/chat?room=lobby&username=bob").await;
     assert_eq!(bob.json_of("welcome").await["members"], json!(["alice"]));
@@ -38,10 +54,17 @@ async fn a_room_hears_itself_and_nobody_else() {
 
     say(&mut alice, "hello bob").await;
     let heard = hear(&mut bob).await;
-    assert_eq!((&heard["username"], &heard["text"]), (&json!("alice"), &json!("hello bob")));
+    assert_eq!(
+        (&heard["username"], &heard["text"]),
+        (&json!("alice"), &json!("hello bob"))
+    );
     assert_eq!(hear(&mut alice).await["text"], "hello bob");
     say(&mut carol, "anybody here?").await;
-    assert_eq!(hear(&mut carol).await["text"], "anybody here?", "carol hears only herself");
+    assert_eq!(
+        hear(&mut carol).await["text"],
+        "anybody here?",
+        "carol hears only herself"
+    );
 
     let long = "ü".repeat(100_000);
     say(&mut bob, &long).await;
@@ -63,7 +86,10 @@ async fn a_room_hears_itself_and_nobody_else() {
 
 #[tokio::test]
 async fn open_sockets_close_when_the_session_ends() {
-    let session = world().dev(&Project::example("websocket-chat")).start().await;
+    let session = world()
+        .dev(&Project::example("websocket-chat"))
+        .start()
+        .await;
     let mut socket = session.websocket("/chat?room=lobby&username=alice").await;
     socket.json_of("welcome").await;
     session.stop().await;
