@@ -1,6 +1,5 @@
 //! One place where causes become HTTP statuses.
 
-
 use berth_engine::EngineError;
 use http::StatusCode;
 

@@ -87,15 +87,11 @@ pub(crate) async fn start(api: &Arc<Api>, id: &str, mut request: Request<Incomin
             "an attached exec needs `Connection: Upgrade` and `Upgrade: tcp`",
         ));
     }
-    let task = api.clone();
-    api.to_completion(async move {
-        if body.detach {
-            start_detached(&task, &instance).await
-        } else {
-            start_attached(&task, &instance, body.console_size, upgrade).await
-        }
-    })
-    .await
+    if body.detach {
+        start_detached(api, &instance).await
+    } else {
+        start_attached(api, &instance, body.console_size, upgrade).await
+    }
 }
 
 async fn start_detached(api: &Arc<Api>, instance: &Arc<Instance>) -> Reply {

@@ -7,12 +7,14 @@
 
 mod bundle;
 mod capnp;
+mod compat;
 mod compose;
 mod esbuild;
 mod supervise;
 mod toolchain;
 
 pub use bundle::{Bundle, BundleError, Bundler, Module, ModuleKind};
+pub use compat::max_compatibility_date;
 pub use compose::{
     ClassImages, ComposeError, ComposeOptions, ContainerOptions, Listen, compose, unique_key,
 };
