@@ -2,6 +2,8 @@
 
 mod destination;
 
+pub(crate) use destination::check;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::dns;
 use crate::network::Shared;
 use crate::relay::{relay, reset};
 use crate::{Egress, Upstream};
@@ -17,6 +20,9 @@ use crate::{Egress, Upstream};
 /// How long a destination may take to answer. The container has its connection already, so this
 /// is not its own connect timeout.
 const DIAL: Duration = Duration::from_secs(30);
+
+/// Port that our resolver answers, whatever the address.
+const DNS: u16 = 53;
 
 /// Pause after an accept that failed for want of descriptors or memory: accepting again at once
 /// would fail again, and nothing tells when there is one.
@@ -54,8 +60,11 @@ async fn carry(inside: TcpStream, shared: &Shared) {
 
 async fn try_carry(inside: TcpStream, shared: &Shared) -> io::Result<()> {
     let destination = inside.local_addr()?;
-    let egress = shared.egress();
-    match open(destination, &egress, shared).await {
+    if destination.port() == DNS {
+        return dns::serve_stream(inside, shared).await;
+    }
+    let policy = shared.policy();
+    match open(destination, &policy.egress, shared).await {
         Ok(outside) => {
             // Latency is the applications' decision: what they sent goes on as it came.
             let _ = inside.set_nodelay(true);
@@ -71,7 +80,7 @@ async fn try_carry(inside: TcpStream, shared: &Shared) -> io::Result<()> {
 }
 
 async fn open(destination: SocketAddr, egress: &Egress, shared: &Shared) -> io::Result<TcpStream> {
-    destination::check(destination.ip(), &shared.options.allowed_destinations)?;
+    check(destination.ip(), &shared.options.allowed_destinations)?;
     match egress.upstream {
         Upstream::Direct if egress.internet => {
             tokio::time::timeout(DIAL, TcpStream::connect(destination)).await?
