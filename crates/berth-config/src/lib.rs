@@ -5,11 +5,18 @@
 //! file, line, the line's text and a hint.
 #![forbid(unsafe_code)]
 
+mod decode;
 mod diagnostic;
+mod dotenv;
 mod load;
+mod parse;
 mod project;
+mod secrets;
+mod source;
 mod spans;
+mod value;
 
+pub use decode::{INSTANCE_TYPES, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, instance_type};
 pub use diagnostic::{ConfigErrors, Diagnostic, Location, Severity};
 pub use load::{LoadOptions, Loaded, load, watched_files};
 pub use project::*;

@@ -1,6 +1,43 @@
 //! The Docker Engine API over the engine: exactly what workerd calls, and what `berth ps`, `logs`
 //! and `exec` use to look into a running session.
+//!
+//! workerd believes that it talks to a Docker daemon and, per Durable Object, to an egress
+//! "sidecar" container. Here both are answered in-process: [`DockerApi`] serves the socket, and a
+//! sidecar is a network namespace plus one loopback listener, never a process.
+//!
+//! | module | its job |
+//! |---|---|
+//! | `server` | the socket, HTTP/1.1, connections |
+//! | `routes` | which request is which operation |
+//! | `containers` | application containers: create, start, wait, kill, stop, delete, inspect, list, logs |
+//! | `exec` | processes in a running container |
+//! | `sidecar` | the egress sidecar: registry, ingress listener, tunnel |
+//! | `images`, `system` | what else a Docker client asks |
+//! | `client` | our own command line's side of the same socket |
+//!
+//! Invariants: a request that changes something runs to its end although its client hangs up; a
+//! name is free again before its deletion is answered; nothing here outlives
+//! [`DockerApi::shutdown`].
 #![forbid(unsafe_code)]
+
+mod api;
+mod body;
+pub mod client;
+mod containers;
+mod environment;
+mod error;
+mod exec;
+mod filters;
+pub mod frame;
+mod images;
+mod names;
+mod query;
+mod respond;
+mod routes;
+mod server;
+mod sidecar;
+mod system;
+mod time;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +45,18 @@ use std::sync::Arc;
 use berth_engine::Engine;
 use berth_jail::Limits;
 
+pub use names::unique_key;
+
+/// Image reference that workerd's configuration gives for the egress sidecar
+/// (`containerEngine.localDocker.containerEgressInterceptorImage`). No image of this name is ever
+/// stored: a create request for it makes an in-process sidecar.
+pub const EGRESS_IMAGE: &str = "berth/egress:latest";
+
 /// One container application: what the engine must know about a Durable Object class, because
 /// workerd's create request carries neither limits nor identity.
 #[derive(Clone, Debug)]
 pub struct Application {
-    /// `uniqueKey` of the Durable Object namespace in workerd's configuration.
+    /// `uniqueKey` of the Durable Object namespace in workerd's configuration; see [`unique_key`].
     pub unique_key: String,
     /// The class.
     pub class_name: String,
@@ -50,22 +94,44 @@ pub struct Applications {
 
 /// A running API server.
 #[derive(Debug)]
-pub struct DockerApi {}
+pub struct DockerApi {
+    api: Arc<api::Api>,
+    server: server::Server,
+}
 
-#[allow(unused_variables, missing_docs, clippy::todo, clippy::unused_async)]
 impl DockerApi {
     /// Binds the socket (mode 0600) and serves until dropped or [`DockerApi::shutdown`].
+    ///
+    /// A socket file that nobody listens on is replaced. Fails with `AddrInUse` when another
+    /// server answers there, and with the operating system's error when the path cannot be bound.
     pub async fn serve(
         socket: &Path,
         engine: Engine,
         applications: Applications,
     ) -> std::io::Result<Arc<Self>> {
-        todo!()
+        let api = Arc::new(api::Api::new(engine, applications));
+        let server = server::Server::bind(socket, api.clone()).await?;
+        Ok(Arc::new(Self { api, server }))
     }
+
+    /// Replaces the applications; containers created from now on use the new ones.
     pub fn set_applications(&self, applications: Applications) {
-        todo!()
+        self.api.set_applications(applications);
     }
+
+    /// Stops listening, ends every connection, tunnel and sidecar, and removes the socket file.
+    /// Containers are the engine's: they are left alone. Waits for the operations under way.
     pub async fn shutdown(&self) {
-        todo!()
+        self.server.close();
+        self.api.sidecars.clear();
+        self.api.close().await;
+    }
+}
+
+impl Drop for DockerApi {
+    fn drop(&mut self) {
+        self.server.close();
+        self.api.cancel();
+        self.api.sidecars.clear();
     }
 }

@@ -114,6 +114,9 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// 400: a host name or address that cannot stand in `/etc/hosts`.
+    #[error("`{0}` is not a host name or address")]
+    InvalidHost(String),
     /// 500: every range of host user ids is taken.
     #[error("no free range of user ids is left")]
     NoIdRange,
@@ -144,6 +147,7 @@ impl Hint for EngineError {
             Self::NoIdRange => {
                 Some("stop other Berth sessions or containers of this machine".to_owned())
             }
+            Self::Image { source, .. } => source.hint(),
             _ => None,
         }
     }

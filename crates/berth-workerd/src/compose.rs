@@ -1,4 +1,24 @@
 //! A project and its bundle → workerd's configuration, as text.
+//!
+//! The Worker is one service under the project's name; everything that Berth adds is named
+//! `berth:<what>`. KV, D1, Queues, Workflows and cron are Workers that workerd bundles
+//! (`bundled = "/workerd/kv.js"`), each with the bindings that `workerd compile --config-only`
+//! gives it for a `wrangler.jsonc` (workerd 1.20261117.1). State lies below
+//! [`ComposeOptions::state_dir`]:
+//!
+//! | directory | holds |
+//! |---|---|
+//! | `do/<uniqueKey>/<object id>.sqlite` | Durable Objects of the Worker |
+//! | `kv/KVNamespace/`, `kv/blobs/` | KV: indexes, and values over 64 KiB |
+//! | `d1/D1Database/` | D1 databases |
+//! | `queues/QueueShard/` | messages |
+//! | `workflows/miniflare-workflows-<name>/` | instances of workflows |
+//! | `cron/Schedule/` | what cron triggers have run |
+
+mod assets;
+mod bindings;
+mod platform;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,6 +28,7 @@ use berth_error::Hint;
 use indexmap::IndexMap;
 
 use crate::Bundle;
+use crate::capnp::{Capnp, record, texts};
 
 /// What the project does not say.
 #[derive(Clone, Debug)]
@@ -56,10 +77,19 @@ pub struct ClassImages {
 /// Why no configuration could be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
-    /// A directory or file could not be written.
-    #[error("could not write `{path}`")]
+    /// A directory could not be created.
+    #[error("could not create `{path}`")]
     Write {
-        /// What was to be written.
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the assets could not be read.
+    #[error("could not read `{path}`")]
+    Read {
+        /// The file.
         path: PathBuf,
         /// Why not.
         #[source]
@@ -69,20 +99,159 @@ pub enum ComposeError {
 
 impl Hint for ComposeError {}
 
+/// Name of the socket for requests.
+pub(crate) const HTTP_SOCKET: &str = "http";
+/// Name of the socket on which handlers are triggered by hand (`/cdn-cgi/handler/scheduled`).
+pub(crate) const TRIGGER_SOCKET: &str = "triggers";
+/// The request header that becomes `request.cf`, JSON. `berth-gateway` sets it under the same name.
+const CF_HEADER: &str = "berth-cf";
+
+/// Everything that the parts of a configuration share.
+struct Context<'a> {
+    project: &'a Project,
+    bundle: &'a Bundle,
+    options: &'a ComposeOptions,
+}
+
 /// The text of workerd's configuration: a Cap'n Proto file with the constant `config`, for
 /// `<generated_dir>/workerd.capnp`. Creates the state directories it refers to.
-#[allow(unused_variables, clippy::todo)]
+///
+/// # Errors
+///
+/// A state directory that cannot be created, or a file of the assets that cannot be read.
 pub fn compose(
     project: &Project,
     bundle: &Bundle,
     options: &ComposeOptions,
 ) -> Result<String, ComposeError> {
-    todo!()
+    let context = Context {
+        project,
+        bundle,
+        options,
+    };
+    let mut services = vec![internet()];
+    if !bundle.modules.is_empty() {
+        services.push(worker::service(&context));
+    }
+    services.extend(platform::services(&context)?);
+    services.extend(assets::service(&context)?);
+    let config = record([
+        ("services", services.into()),
+        ("sockets", sockets(&context).into()),
+        (
+            "logging",
+            record([
+                ("structuredLogging", true.into()),
+                ("stdoutPrefix", "".into()),
+                ("stderrPrefix", "".into()),
+            ]),
+        ),
+    ]);
+    Ok(format!(
+        "# workerd's configuration of {}, written by Berth. Changes are lost.\n\
+         using Workerd = import \"/workerd/workerd.capnp\";\n\n\
+         const config :Workerd.Config = {};\n",
+        project.config_path.display(),
+        config.print(0)
+    ))
+}
+
+/// Workers' own `fetch()` and the containers' egress. Unlike on Cloudflare's network, private
+/// addresses are allowed: what runs here is the user's own, and so is what it wants to reach.
+fn internet() -> Capnp {
+    let network = record([
+        ("allow", texts(["public", "private"])),
+        ("tlsOptions", record([("trustBrowserCas", true.into())])),
+    ]);
+    record([("name", "internet".into()), ("network", network)])
+}
+
+fn sockets(context: &Context<'_>) -> Vec<Capnp> {
+    let front = if context.project.assets.is_some() {
+        assets::SERVICE
+    } else {
+        &context.project.name
+    };
+    let mut sockets = Vec::new();
+    if platform::has_triggers(context) {
+        sockets.push(socket(context, TRIGGER_SOCKET, platform::TRIGGERS));
+    }
+    // Last: workerd reports its sockets in this order, and this one means that it is ready.
+    sockets.push(socket(context, HTTP_SOCKET, front));
+    sockets
+}
+
+fn socket(context: &Context<'_>, name: &str, service: &str) -> Capnp {
+    let address = match &context.options.listen {
+        Listen::Loopback => "127.0.0.1:0".to_owned(),
+        Listen::Unix(path) => format!("unix:{}", socket_path(path, name).display()),
+    };
+    record([
+        ("name", name.into()),
+        ("address", address.into()),
+        ("http", record([("cfBlobHeader", CF_HEADER.into())])),
+        ("service", service.into()),
+    ])
+}
+
+/// The path of a socket: the given one for requests, with the socket's name behind it for others.
+pub(crate) fn socket_path(path: &Path, name: &str) -> PathBuf {
+    if name == HTTP_SOCKET {
+        return path.to_owned();
+    }
+    let mut path = path.as_os_str().to_owned();
+    path.push("-");
+    path.push(name);
+    path.into()
+}
+
+/// A service on a directory, which is created.
+fn disk(context: &Context<'_>, name: &str, below: &str) -> Result<Capnp, ComposeError> {
+    let path = context.options.state_dir.join(below);
+    fs_err::create_dir_all(&path).map_err(|source| ComposeError::Write {
+        path: path.clone(),
+        source,
+    })?;
+    let disk = record([
+        ("path", path.to_string_lossy().as_ref().into()),
+        ("writable", true.into()),
+    ]);
+    Ok(record([("name", name.into()), ("disk", disk)]))
+}
+
+/// A reference to a service with props.
+fn with_props(name: &str, entrypoint: Option<&str>, props: serde_json::Value) -> Capnp {
+    let mut fields = vec![("name", name.into())];
+    fields.extend(entrypoint.map(|entrypoint| ("entrypoint", entrypoint.into())));
+    fields.push(("props", record([("json", props.into())])));
+    Capnp::Struct(fields)
 }
 
 /// The uniqueKey of a Durable Object class: `<worker>-<class>` in characters a container name may
 /// have. Container names are `workerd-<session>-<uniqueKey>-<object id>`.
+///
+/// A character that Docker does not allow becomes `.` and its code point in hexadecimal, so that
+/// different classes have different keys.
 pub fn unique_key(worker: &str, class_name: &str) -> String {
-    let _ = Path::new(worker);
-    format!("{worker}-{class_name}")
+    let mut key = String::new();
+    for char in format!("{worker}-{class_name}").chars() {
+        if char.is_ascii_alphanumeric() || matches!(char, '_' | '-') {
+            key.push(char);
+        } else {
+            key.push_str(&format!(".{:x}.", char as u32));
+        }
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unique_keys_are_safe_and_distinct() {
+        assert_eq!(unique_key("my-app", "Chat_Room2"), "my-app-Chat_Room2");
+        assert_eq!(unique_key("app", "A$b"), "app-A.24.b");
+        assert_ne!(unique_key("app", "A$"), unique_key("app", "A_24"));
+    }
 }

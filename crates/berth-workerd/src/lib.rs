@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod capnp;
 mod compose;
 mod esbuild;
 mod supervise;

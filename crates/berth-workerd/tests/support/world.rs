@@ -3,6 +3,9 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
     reason = "shared by several tests"
 )]
 
@@ -12,9 +15,18 @@ use std::path::{Path, PathBuf};
 use berth_config::{
     ContainerApp, Dev, DurableObjectBinding, Observability, Project, Resources, Spans,
 };
-use berth_workerd::Toolchain;
+use berth_workerd::{
+    Bundler, ComposeOptions, Listen, LogLevel, Toolchain, Upstream, Workerd, WorkerdError,
+    WorkerdEvent, WorkerdOptions, compose,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use indexmap::IndexMap;
 use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 /// The tools, in the cache that all tests of this build share.
 pub async fn toolchain() -> Toolchain {
@@ -120,4 +132,133 @@ pub fn container(class_name: &str) -> ContainerApp {
         regions: Vec::new(),
         jurisdiction: None,
     }
+}
+
+impl World {
+    pub fn generated(&self) -> PathBuf {
+        self.root().join(".berth/generated")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.generated().join("workerd.capnp")
+    }
+
+    /// Bundles and writes the configuration.
+    pub async fn prepare(&self, listen: &Listen) -> WorkerdOptions {
+        let toolchain = toolchain().await;
+        let bundle = Bundler::new(&toolchain, &self.out())
+            .bundle(&self.project)
+            .await;
+        let bundle = bundle.map_err(|error| error.to_string()).unwrap();
+        let options = ComposeOptions {
+            state_dir: self.root().join(".berth/state"),
+            generated_dir: self.generated(),
+            listen: listen.clone(),
+            containers: None,
+        };
+        let text = compose(&self.project, &bundle, &options).unwrap();
+        std::fs::create_dir_all(self.generated()).unwrap();
+        std::fs::write(self.config(), text).unwrap();
+        WorkerdOptions {
+            executable: toolchain.workerd,
+            config: self.config(),
+            listen: listen.clone(),
+            directory: self.root(),
+            source_map: bundle.source_map,
+        }
+    }
+
+    pub fn socket(&self) -> Listen {
+        Listen::Unix(self.root().join("w.sock"))
+    }
+
+    pub async fn try_start(&self) -> Result<Running, WorkerdError> {
+        let options = self.prepare(&self.socket()).await;
+        let (sender, events) = mpsc::unbounded_channel();
+        let workerd = Workerd::start(options, sender).await?;
+        Ok(Running { workerd, events })
+    }
+
+    pub async fn start(&self) -> Running {
+        match self.try_start().await {
+            Ok(running) => running,
+            Err(error) => panic!(
+                "{error}\n{}",
+                std::fs::read_to_string(self.config()).unwrap()
+            ),
+        }
+    }
+}
+
+/// A running workerd. Dropping it ends the process.
+pub struct Running {
+    pub workerd: Workerd,
+    pub events: mpsc::UnboundedReceiver<WorkerdEvent>,
+}
+
+impl Running {
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        self.request("GET", path, "").await
+    }
+
+    /// The body of a response with status 200.
+    pub async fn text(&self, path: &str) -> String {
+        let (status, text) = self.get(path).await;
+        assert_eq!(status, 200, "{path}: {text}");
+        text
+    }
+
+    pub async fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let upstream = self
+            .workerd
+            .upstream()
+            .borrow()
+            .clone()
+            .expect("workerd runs");
+        let response = send(&upstream, method, path, body).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// The next log line with this in it.
+    pub async fn log(&mut self, needle: &str) -> (LogLevel, String) {
+        let wait = async {
+            loop {
+                match self.events.recv().await.expect("the supervisor runs") {
+                    WorkerdEvent::Log { level, text } if text.contains(needle) => {
+                        return (level, text);
+                    }
+                    other => println!("{other:?}"),
+                }
+            }
+        };
+        let limit = std::time::Duration::from_secs(20);
+        tokio::time::timeout(limit, wait)
+            .await
+            .expect("the line is printed")
+    }
+}
+
+pub async fn send(
+    upstream: &Upstream,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Response<hyper::body::Incoming> {
+    let Upstream::Unix(socket) = upstream else {
+        panic!("{upstream:?}");
+    };
+    let stream = UnixStream::connect(socket).await.unwrap();
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.unwrap();
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost:8787")
+        .header("berth-cf", r#"{"colo":"DEV"}"#)
+        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+        .unwrap();
+    sender.send_request(request).await.unwrap()
 }

@@ -1,0 +1,286 @@
+//! Typed access to values: every wrong type and unknown name is reported once, where it stands.
+
+use std::cell::RefCell;
+
+use super::cx::Cx;
+use super::nearest::{list, nearest};
+use crate::source::Span;
+use crate::value::{Entry, Kind, Value};
+
+/// A decoded value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Spanned<T> {
+    pub(crate) value: T,
+    pub(crate) span: Span,
+}
+
+/// One value on its way to a type.
+#[derive(Clone)]
+pub(crate) struct Field<'a> {
+    pub(crate) cx: &'a Cx<'a>,
+    /// As a reader would write it: `containers[0].image`.
+    pub(crate) path: String,
+    /// The name in front of the value; of an array's element, the element.
+    pub(crate) key_span: Span,
+    pub(crate) value: &'a Value,
+}
+
+impl<'a> Field<'a> {
+    pub(crate) fn span(&self) -> &'a Span {
+        &self.value.span
+    }
+
+    fn wrong(&self, expected: &str) {
+        let path = &self.path;
+        let found = &self.value.kind;
+        let message = format!("`{path}` must be {expected}, but is {found}");
+        match (found, expected) {
+            (Kind::Date(date), "a string") => self.cx.error_hint(
+                self.span(),
+                message,
+                format!("put it in double quotes: `\"{date}\"`"),
+            ),
+            _ => self.cx.error(self.span(), message),
+        }
+    }
+
+    /// A string, perhaps empty.
+    pub(crate) fn string(&self) -> Option<Spanned<String>> {
+        match &self.value.kind {
+            Kind::String(text) => Some(self.spanned(text.clone())),
+            _ => {
+                self.wrong("a string");
+                None
+            }
+        }
+    }
+
+    /// A string that says something.
+    pub(crate) fn text(&self) -> Option<Spanned<String>> {
+        let text = self.string()?;
+        if text.value.trim().is_empty() {
+            self.cx
+                .error(&text.span, format!("`{}` must not be empty", self.path));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A boolean.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        match self.value.kind {
+            Kind::Bool(flag) => Some(flag),
+            _ => {
+                self.wrong("`true` or `false`");
+                None
+            }
+        }
+    }
+
+    /// Any number.
+    pub(crate) fn number(&self) -> Option<Spanned<f64>> {
+        match &self.value.kind {
+            Kind::Number(number) => number.as_f64().map(|number| self.spanned(number)),
+            _ => {
+                self.wrong("a number");
+                None
+            }
+        }
+    }
+
+    /// A whole number from `least` to `most`.
+    pub(crate) fn whole(&self, least: u32, most: u32) -> Option<u32> {
+        let number = self.number()?;
+        let fits = number.value.fract() == 0.0
+            && (f64::from(least)..=f64::from(most)).contains(&number.value);
+        if fits {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the range was checked"
+            )]
+            return Some(number.value as u32);
+        }
+        let range = match (least, most) {
+            (0, u32::MAX) => "a whole number, 0 or more".to_owned(),
+            (1, u32::MAX) => "a whole number, 1 or more".to_owned(),
+            _ => format!("a whole number from {least} to {most}"),
+        };
+        self.cx.error(
+            self.span(),
+            format!("`{}` must be {range}, but is {}", self.path, number.value),
+        );
+        None
+    }
+
+    /// One of a few words.
+    pub(crate) fn choice(&self, choices: &[&str]) -> Option<Spanned<String>> {
+        let text = self.string()?;
+        if choices.contains(&text.value.as_str()) {
+            return Some(text);
+        }
+        let message = format!("`{}` cannot be `{}`", self.path, text.value);
+        let hint = match nearest(&text.value, choices.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("choose one of {}", list(choices.iter().copied())),
+        };
+        self.cx.error_hint(&text.span, message, hint);
+        None
+    }
+
+    /// The elements of an array; of anything else, none, reported.
+    pub(crate) fn items(&self) -> Vec<Field<'a>> {
+        let Kind::Array(items) = &self.value.kind else {
+            self.wrong("an array");
+            return Vec::new();
+        };
+        items
+            .iter()
+            .enumerate()
+            .map(|(index, value)| Field {
+                cx: self.cx,
+                path: format!("{}[{index}]", self.path),
+                key_span: value.span.clone(),
+                value,
+            })
+            .collect()
+    }
+
+    /// The elements of an array of objects.
+    pub(crate) fn objects(&self) -> Vec<Fields<'a>> {
+        self.items().iter().filter_map(Field::fields).collect()
+    }
+
+    /// The elements of an array of non-empty strings.
+    pub(crate) fn strings(&self) -> Vec<Spanned<String>> {
+        self.items().iter().filter_map(Field::text).collect()
+    }
+
+    /// The members of an object.
+    pub(crate) fn fields(&self) -> Option<Fields<'a>> {
+        if !matches!(self.value.kind, Kind::Object(_)) {
+            self.wrong("an object");
+            return None;
+        }
+        Some(Fields {
+            cx: self.cx,
+            path: self.path.clone(),
+            value: self.value,
+            known: RefCell::new(Vec::new()),
+        })
+    }
+
+    /// The members of an object whose names are free, such as `vars`.
+    pub(crate) fn members(&self) -> Vec<(&'a Entry, Field<'a>)> {
+        if !matches!(self.value.kind, Kind::Object(_)) {
+            self.wrong("an object");
+        }
+        self.value
+            .entries()
+            .iter()
+            .map(|entry| (entry, member(self.cx, &self.path, entry)))
+            .collect()
+    }
+
+    /// An object of strings.
+    pub(crate) fn string_map(&self) -> Vec<(String, String)> {
+        self.members()
+            .into_iter()
+            .filter_map(|(entry, field)| Some((entry.key.clone(), field.string()?.value)))
+            .collect()
+    }
+
+    fn spanned<T>(&self, value: T) -> Spanned<T> {
+        Spanned {
+            value,
+            span: self.span().clone(),
+        }
+    }
+}
+
+/// The members of one object, with a memory of what was asked for.
+pub(crate) struct Fields<'a> {
+    pub(crate) cx: &'a Cx<'a>,
+    pub(crate) path: String,
+    pub(crate) value: &'a Value,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Fields<'a> {
+    /// A member, if it is there and not `null`.
+    pub(crate) fn get(&self, key: &'static str) -> Option<Field<'a>> {
+        self.known.borrow_mut().push(key);
+        let entry = self.value.entry(key)?;
+        Some(member(self.cx, &self.path, entry))
+    }
+
+    /// A member that must be there.
+    pub(crate) fn require(&self, key: &'static str) -> Option<Field<'a>> {
+        let field = self.get(key);
+        if field.is_none() {
+            self.cx.error(
+                &self.value.span,
+                format!("`{}.{key}` is missing", self.path),
+            );
+        }
+        field
+    }
+
+    /// A string that must be there and say something.
+    pub(crate) fn require_text(&self, key: &'static str) -> Option<Spanned<String>> {
+        self.require(key)?.text()
+    }
+
+    /// A string that may be there.
+    pub(crate) fn text(&self, key: &'static str) -> Option<Spanned<String>> {
+        self.get(key)?.text()
+    }
+
+    /// Members that mean nothing on one's own machine.
+    pub(crate) fn ignore(&self, keys: &[&'static str]) {
+        self.known.borrow_mut().extend(keys);
+    }
+
+    /// Warns of members that nobody asked for.
+    pub(crate) fn finish(self) {
+        let known = self.known.into_inner();
+        for entry in self.value.entries() {
+            if !known.contains(&entry.key.as_str()) {
+                unknown(self.cx, &self.path, entry, &known);
+            }
+        }
+    }
+}
+
+/// Warns of a name that means nothing.
+pub(crate) fn unknown(cx: &Cx<'_>, path: &str, entry: &Entry, known: &[&str]) {
+    let place = if path.is_empty() {
+        "at the top level".to_owned()
+    } else {
+        format!("in `{path}`")
+    };
+    let hint = match nearest(&entry.key, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "it is ignored; remove it".to_owned(),
+    };
+    cx.warn_hint(
+        &entry.key_span,
+        format!("unknown field `{}` {place}", entry.key),
+        hint,
+    );
+}
+
+/// A member of the object at a path.
+pub(crate) fn member<'a>(cx: &'a Cx<'a>, path: &str, entry: &'a Entry) -> Field<'a> {
+    let path = if path.is_empty() {
+        entry.key.clone()
+    } else {
+        format!("{path}.{}", entry.key)
+    };
+    Field {
+        cx,
+        path,
+        key_span: entry.key_span.clone(),
+        value: &entry.value,
+    }
+}

@@ -1,0 +1,112 @@
+//! What every request sees: the engine, the applications, sidecars and execs.
+//!
+//! Owner: [`crate::DockerApi`] and the tasks it started. Invariant: every task is started through
+//! [`Api::spawn`] or ends with [`Api::cancelled`], so that a shutdown leaves none behind.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use berth_engine::Engine;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Applications;
+use crate::error::ApiError;
+use crate::exec::Execs;
+use crate::sidecar::Sidecars;
+
+/// State shared by all requests of one server.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) engine: Engine,
+    pub(crate) sidecars: Sidecars,
+    pub(crate) execs: Execs,
+    applications: RwLock<Arc<Applications>>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Api {
+    pub(crate) fn new(engine: Engine, applications: Applications) -> Self {
+        Self {
+            engine,
+            sidecars: Sidecars::default(),
+            execs: Execs::default(),
+            applications: RwLock::new(Arc::new(applications)),
+            tasks: TaskTracker::new(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) fn applications(&self) -> Arc<Applications> {
+        self.applications
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_applications(&self, applications: Applications) {
+        *self
+            .applications
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(applications);
+    }
+
+    /// To start tasks that [`Api::close`] waits for.
+    pub(crate) fn tasks(&self) -> TaskTracker {
+        self.tasks.clone()
+    }
+
+    /// Starts a task that [`Api::close`] waits for.
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn(task)
+    }
+
+    /// Runs an operation to its end even if the request that asked for it is dropped, which is
+    /// what happens when workerd's Durable Object dies in the middle of a call.
+    pub(crate) async fn to_completion<T, F>(&self, operation: F) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ApiError>> + Send + 'static,
+    {
+        match self.spawn(operation).await {
+            Ok(result) => result,
+            Err(error) => Err(ApiError::internal(format!("the operation ended: {error}"))),
+        }
+    }
+
+    /// Cancelled when the server shuts down.
+    pub(crate) fn cancelled(&self) -> CancellationToken {
+        self.cancel.clone()
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancel.cancel();
+        self.tasks.close();
+    }
+
+    pub(crate) async fn close(&self) {
+        self.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+/// Locks a mutex whose data stays consistent even if a holder panicked (all writes are single
+/// assignments or map operations).
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// 64 random hex digits, as Docker's container and exec ids.
+pub(crate) fn random_id() -> String {
+    format!(
+        "{}{}",
+        uuid::Uuid::new_v4().simple(),
+        uuid::Uuid::new_v4().simple()
+    )
+}

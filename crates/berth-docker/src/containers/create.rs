@@ -1,0 +1,312 @@
+//! `POST /containers/create`: a request becomes a [`ContainerSpec`] or a sidecar.
+
+use std::sync::Arc;
+
+use berth_engine::ContainerSpec;
+use berth_jail::Limits;
+use berth_net::{DnsPolicy, Egress, Network, Upstream};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::api::{Api, random_id};
+use crate::body::{CreateContainer, HostConfig};
+use crate::environment::{RealValues, resolve_placeholders};
+use crate::error::{ApiError, with_causes};
+use crate::names::ParsedName;
+use crate::respond::{Reply, json_reply};
+use crate::sidecar::{Sidecar, is_sidecar};
+
+/// Makes a sidecar or an application container.
+///
+/// workerd reads 201, 404 (no image) and 409 (name in use: it removes the old one and tries again).
+pub(crate) async fn create(api: &Arc<Api>, name: Option<String>, body: CreateContainer) -> Reply {
+    let name = name.unwrap_or_else(|| format!("berth-{}", &random_id()[..12]));
+    let name = name.strip_prefix('/').unwrap_or(&name);
+    check_name(name)?;
+    if is_sidecar(name, &body) {
+        if api.engine.inspect(name).is_some() {
+            return Err(in_use(name));
+        }
+        let sidecar = api.sidecars.create(name, body).await?;
+        return Ok(created(&sidecar.id, &[]));
+    }
+    check_supported(&body)?;
+    if api
+        .sidecars
+        .get(name)
+        .is_some_and(|sidecar| sidecar.name == name)
+    {
+        return Err(in_use(name));
+    }
+    let warnings = warnings(&body.host_config);
+    let joined = joined_sidecar(api, &body.host_config.network_mode)?;
+    let network = match &joined {
+        Some(sidecar) => sidecar.network.clone(),
+        None => own_network(&body.host_config.network_mode).await?,
+    };
+    let spec = container_spec(api, name, body, joined.as_deref(), network);
+    let info = api.engine.create(spec).await?;
+    if let Some(sidecar) = joined {
+        sidecar.join(&info.name);
+    }
+    Ok(created(&info.id, &warnings))
+}
+
+fn created(id: &str, warnings: &[String]) -> http::Response<crate::respond::Body> {
+    let body = json!({"Id": id, "Warnings": warnings});
+    json_reply(StatusCode::CREATED, &body)
+}
+
+fn in_use(name: &str) -> ApiError {
+    ApiError::conflict(format!("the container name `{name}` is already in use"))
+}
+
+/// Docker's rule: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
+fn check_name(name: &str) -> Result<(), ApiError> {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let starts_well = name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphanumeric());
+    if name.len() > 1 && starts_well && name.bytes().all(safe) {
+        Ok(())
+    } else {
+        Err(ApiError::bad_request(format!(
+            "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        )))
+    }
+}
+
+fn check_supported(body: &CreateContainer) -> Result<(), ApiError> {
+    if body.image.is_empty() {
+        return Err(ApiError::bad_request("no image given"));
+    }
+    if !body.host_config.mounts.is_empty() || !body.host_config.binds.is_empty() {
+        return Err(ApiError::unsupported("mounting volumes into containers"));
+    }
+    Ok(())
+}
+
+/// Privileges that are asked for and not given.
+fn warnings(host: &HostConfig) -> Vec<String> {
+    let asked = [
+        ("CapAdd", host.cap_add.is_empty()),
+        ("Devices", host.devices.is_empty()),
+        ("SecurityOpt", host.security_opt.is_empty()),
+    ];
+    asked
+        .into_iter()
+        .filter(|(_, empty)| !empty)
+        .map(|(field, _)| format!("{field} is not supported and was ignored"))
+        .collect()
+}
+
+/// The sidecar of `container:<name>`; joining another container's network is refused.
+fn joined_sidecar(api: &Api, network_mode: &str) -> Result<Option<Arc<Sidecar>>, ApiError> {
+    let Some(target) = network_mode.strip_prefix("container:") else {
+        return Ok(None);
+    };
+    match api.sidecars.get(target) {
+        Some(sidecar) => Ok(Some(sidecar)),
+        None if api.engine.inspect(target).is_some() => Err(ApiError::unsupported(
+            "joining the network of a container that is not a sidecar",
+        )),
+        None => Err(ApiError::no_such_container(target)),
+    }
+}
+
+/// The network of a container that joins none.
+async fn own_network(network_mode: &str) -> Result<Arc<Network>, ApiError> {
+    let internet = match network_mode {
+        "" | "default" | "bridge" => true,
+        "none" => false,
+        other => {
+            return Err(ApiError::unsupported(&format!("the network mode {other}")));
+        }
+    };
+    let egress = Egress {
+        upstream: Upstream::Direct,
+        internet,
+        dns: DnsPolicy::default(),
+    };
+    Network::create(egress)
+        .await
+        .map_err(|error| ApiError::internal(with_causes(&error)))
+}
+
+fn container_spec(
+    api: &Api,
+    name: &str,
+    body: CreateContainer,
+    joined: Option<&Sidecar>,
+    network: Arc<Network>,
+) -> ContainerSpec {
+    let applications = api.applications();
+    let parsed = ParsedName::parse(name, &applications);
+    let identity = &applications.identity;
+    let placement_id = uuid::Uuid::new_v4().to_string();
+    let values = RealValues {
+        application_id: parsed.application.map(|app| app.application_id.as_str()),
+        deployment_id: &identity.deployment_id,
+        object_id: parsed.object_id,
+        location: &identity.location,
+        region: &identity.region,
+        country: &identity.country,
+        node_id: &identity.node_id,
+        placement_id: &placement_id,
+    };
+    let (entrypoint, command) = arguments(&body);
+    let hostname = match (body.hostname.as_str(), joined) {
+        ("", Some(sidecar)) => sidecar.hostname(),
+        ("", None) => random_id()[..12].to_owned(),
+        (hostname, _) => hostname.to_owned(),
+    };
+    ContainerSpec {
+        name: name.to_owned(),
+        image: body.image,
+        entrypoint,
+        command,
+        env: resolve_placeholders(body.env, &values),
+        user: some(body.user),
+        working_dir: some(body.working_dir),
+        labels: body.labels,
+        hostname,
+        extra_hosts: extra_hosts(&body.host_config.extra_hosts),
+        network,
+        limits: limits(&body.host_config, parsed.application.map(|app| app.limits)),
+        display_name: parsed.display_name(name),
+    }
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// Entrypoint and command: an absent or empty one is the image's, `[""]` is none at all, and an
+/// entrypoint of one's own also drops the image's command.
+fn arguments(body: &CreateContainer) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    let list = |value: &Option<crate::body::StringOrList>| {
+        value
+            .clone()
+            .map(crate::body::StringOrList::into_vec)
+            .filter(|list| !list.is_empty())
+    };
+    let (entrypoint, command) = (list(&body.entrypoint), list(&body.cmd));
+    match entrypoint {
+        None => (None, command),
+        Some(entrypoint) if entrypoint == [""] => {
+            (Some(Vec::new()), Some(command.unwrap_or_default()))
+        }
+        Some(entrypoint) => (Some(entrypoint), Some(command.unwrap_or_default())),
+    }
+}
+
+/// `name:address` lines. `host-gateway` is left out: containers cannot reach the host.
+fn extra_hosts(entries: &[String]) -> Vec<(String, String)> {
+    entries
+        .iter()
+        .filter_map(|entry| entry.split_once(':'))
+        .filter(|(_, address)| address.parse::<std::net::IpAddr>().is_ok())
+        .map(|(name, address)| (name.to_owned(), address.to_owned()))
+        .collect()
+}
+
+/// The application's limits, each replaced by what the request sets; zero is "not set".
+fn limits(host: &HostConfig, application: Option<Limits>) -> Option<Limits> {
+    let positive = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
+    let asked = Limits {
+        cpu_milli: positive(host.nano_cpus)
+            .and_then(|nano| u32::try_from((nano / 1_000_000).max(1)).ok()),
+        memory_bytes: positive(host.memory),
+        pids: positive(host.pids_limit).and_then(|pids| u32::try_from(pids).ok()),
+    };
+    if asked.cpu_milli.is_none() && asked.memory_bytes.is_none() && asked.pids.is_none() {
+        return application;
+    }
+    let application = application.unwrap_or_default();
+    Some(Limits {
+        cpu_milli: asked.cpu_milli.or(application.cpu_milli),
+        memory_bytes: asked.memory_bytes.or(application.memory_bytes),
+        pids: asked.pids.or(application.pids),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::decode;
+
+    fn arguments_of(json: &str) -> (Option<Vec<String>>, Option<Vec<String>>) {
+        arguments(&decode(json.as_bytes()).unwrap())
+    }
+
+    fn strings(list: &[&str]) -> Option<Vec<String>> {
+        Some(list.iter().map(|text| (*text).to_owned()).collect())
+    }
+
+    #[test]
+    fn entrypoint_and_command_follow_docker() {
+        assert_eq!(arguments_of("{}"), (None, None));
+        assert_eq!(
+            arguments_of(r#"{"Cmd":["a","b"]}"#),
+            (None, strings(&["a", "b"]))
+        );
+        assert_eq!(arguments_of(r#"{"Cmd":[],"Entrypoint":[]}"#), (None, None));
+        assert_eq!(
+            arguments_of(r#"{"Entrypoint":"/bin/cp"}"#),
+            (strings(&["/bin/cp"]), strings(&[]))
+        );
+        assert_eq!(
+            arguments_of(r#"{"Entrypoint":[""],"Cmd":["x"]}"#),
+            (strings(&[]), strings(&["x"]))
+        );
+    }
+
+    #[test]
+    fn limits_of_the_request_go_before_the_applications() {
+        let application = Limits {
+            cpu_milli: Some(62),
+            memory_bytes: Some(256 << 20),
+            pids: None,
+        };
+        let host = |json: &str| {
+            let body: CreateContainer =
+                decode(format!(r#"{{"HostConfig":{json}}}"#).as_bytes()).unwrap();
+            body.host_config
+        };
+        let unset = host(r#"{"Memory":0,"NanoCpus":0,"PidsLimit":0}"#);
+        assert!(limits(&unset, None).is_none());
+        let found = limits(&unset, Some(application)).unwrap();
+        assert_eq!(found.memory_bytes, Some(256 << 20));
+        let found = limits(
+            &host(r#"{"NanoCpus":500000000,"PidsLimit":-1}"#),
+            Some(application),
+        );
+        let found = found.unwrap();
+        assert_eq!(found.cpu_milli, Some(500));
+        assert_eq!(found.memory_bytes, Some(256 << 20));
+        assert_eq!(found.pids, None);
+    }
+
+    #[test]
+    fn hosts_need_an_address() {
+        let entries = [
+            "a:1.2.3.4",
+            "b:::1",
+            "host.docker.internal:host-gateway",
+            "c",
+        ];
+        assert_eq!(
+            extra_hosts(&entries.map(str::to_owned)),
+            [("a", "1.2.3.4"), ("b", "::1")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+        );
+    }
+
+    #[test]
+    fn names_are_docker_names() {
+        assert!(check_name("workerd-a_b.c-1").is_ok());
+        for name in ["", "a", "-a", "a/b", "a b", "../x"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+}

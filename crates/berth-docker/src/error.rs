@@ -1,0 +1,93 @@
+//! One place where causes become HTTP statuses.
+
+use std::error::Error;
+
+use berth_engine::EngineError;
+use http::StatusCode;
+
+/// A refused request: status and the text of Docker's `{"message": …}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    /// 501: a part of Docker's API that Berth does not have.
+    pub(crate) fn unsupported(what: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            format!("{what} is not supported yet"),
+        )
+    }
+
+    pub(crate) fn no_such_container(name: &str) -> Self {
+        Self::not_found(format!("No such container: {name}"))
+    }
+
+    /// What the engine refused or failed.
+    fn from_engine(error: &EngineError) -> Self {
+        let status = match error {
+            EngineError::NoSuchImage(_) | EngineError::NoSuchContainer(_) => StatusCode::NOT_FOUND,
+            EngineError::NameInUse(_)
+            | EngineError::NotRunning(_)
+            | EngineError::StillRunning(_)
+            | EngineError::BeingRemoved(_) => StatusCode::CONFLICT,
+            EngineError::AlreadyRunning(_) => StatusCode::NOT_MODIFIED,
+            EngineError::NoCommand(_)
+            | EngineError::InvalidHost(_)
+            | EngineError::Start { .. }
+            | EngineError::Exec { .. } => StatusCode::BAD_REQUEST,
+            EngineError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            EngineError::NotListening { .. }
+            | EngineError::Connect { .. }
+            | EngineError::Jail { .. }
+            | EngineError::Image { .. }
+            | EngineError::File { .. }
+            | EngineError::Kernel { .. }
+            | EngineError::NoIdRange => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, with_causes(error))
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        Self::from_engine(&error)
+    }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

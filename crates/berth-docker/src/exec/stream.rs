@@ -1,0 +1,245 @@
+//! The hijacked connection of an exec: client's bytes to standard input, output to the client.
+//!
+//! Rules: input ends when the client half-closes, output goes on; the connection closes after the
+//! process has ended *and* all its output was sent; a client that does not read blocks the process
+//! and nobody else.
+
+use std::io;
+use std::time::Duration;
+
+use berth_engine::ExecIo;
+use berth_jail::ExecProcess;
+use hyper::upgrade::{OnUpgrade, Parts};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::time::Instant;
+
+use super::pty::Pty;
+use super::registry::Instance;
+use crate::frame::{HEADER_LEN, MAX_PAYLOAD, StreamKind, header};
+
+/// How long output of processes that the ended one left behind is still carried; Docker's value.
+const AFTER_EXIT: Duration = Duration::from_secs(2);
+
+/// How long a client may take to close after the last byte.
+const CLIENT_CLOSE: Duration = Duration::from_secs(5);
+
+type Input = Box<dyn AsyncWrite + Send + Unpin>;
+type Output = Box<dyn AsyncRead + Send + Unpin>;
+
+/// What a connection carries.
+pub(crate) enum Session {
+    /// A running process.
+    Process(Streams),
+    /// The reason why there is none.
+    Failed(String),
+}
+
+/// A process and its streams.
+pub(crate) struct Streams {
+    process: ExecProcess,
+    stdin: Option<Input>,
+    stdout: Output,
+    stderr: Option<Output>,
+}
+
+impl Streams {
+    pub(crate) fn new(process: ExecProcess, io: ExecIo) -> io::Result<Self> {
+        Ok(match io {
+            ExecIo::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => Self {
+                process,
+                stdin: stdin.map(|pipe| Box::new(pipe) as Input),
+                stdout: Box::new(stdout),
+                stderr: Some(Box::new(stderr)),
+            },
+            ExecIo::Terminal(master) => {
+                let pty = Pty::new(master)?;
+                Self {
+                    process,
+                    stdin: Some(Box::new(pty.clone())),
+                    stdout: Box::new(pty),
+                    stderr: None,
+                }
+            }
+        })
+    }
+}
+
+/// Serves an attached exec until its end.
+pub(crate) async fn serve(upgrade: OnUpgrade, session: Session, instance: &Instance) {
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => Some(upgraded),
+        Err(error) => {
+            tracing::debug!(%error, "the client of an exec left before it was connected");
+            None
+        }
+    };
+    let parts = upgraded.and_then(|u| u.downcast::<TokioIo<UnixStream>>().ok());
+    let Some(Parts { io, read_buf, .. }) = parts else {
+        if let Session::Process(streams) = session {
+            discard(streams, instance).await;
+        }
+        return;
+    };
+    let (mut client, mut sink) = io.into_inner().into_split();
+    let framed = !instance.body.tty;
+    let served = match session {
+        Session::Process(streams) => {
+            let Streams {
+                process,
+                stdin,
+                stdout,
+                stderr,
+            } = streams;
+            let output = carry_output(stdout, stderr, framed, &mut sink, &process, instance);
+            tokio::select! {
+                served = output => served,
+                // Never ends: whatever else the client sends is thrown away.
+                never = carry_input(&read_buf, &mut client, stdin) => match never {},
+            }
+        }
+        Session::Failed(reason) => {
+            write_output(&mut sink, framed, StreamKind::Stdout, reason.as_bytes()).await
+        }
+    };
+    if let Err(error) = served.and(sink.shutdown().await) {
+        tracing::debug!(%error, "the client of an exec left");
+        return;
+    }
+    // A unix socket closed with unread input would give the client a reset after its last bytes.
+    if tokio::time::timeout(CLIENT_CLOSE, throw_away(&mut client))
+        .await
+        .is_err()
+    {
+        tracing::debug!("the client of an ended exec keeps its connection");
+    }
+}
+
+/// Lets a process run whose output nobody wants.
+pub(crate) async fn discard(streams: Streams, instance: &Instance) {
+    let Streams {
+        process,
+        stdin,
+        stdout,
+        stderr,
+    } = streams;
+    drop(stdin);
+    let mut sink = tokio::io::sink();
+    if let Err(error) = carry_output(stdout, stderr, false, &mut sink, &process, instance).await {
+        tracing::debug!(%error, "reading the output of a detached exec");
+    }
+}
+
+/// Carries output until the streams and the process have ended; streams that processes left behind
+/// still hold are given up [`AFTER_EXIT`] later. The exit code is recorded before this returns.
+async fn carry_output<W: AsyncWrite + Unpin>(
+    mut stdout: Output,
+    mut stderr: Option<Output>,
+    framed: bool,
+    sink: &mut W,
+    process: &ExecProcess,
+    instance: &Instance,
+) -> io::Result<()> {
+    let mut out = vec![0; HEADER_LEN + MAX_PAYLOAD];
+    let mut err = vec![0; if stderr.is_some() { out.len() } else { 0 }];
+    let mut out_open = true;
+    let mut ended = std::pin::pin!(process.wait());
+    let mut give_up = None;
+    while out_open || stderr.is_some() {
+        tokio::select! {
+            count = stdout.read(&mut out[HEADER_LEN..]), if out_open => match count? {
+                0 => out_open = false,
+                count => send(sink, framed, StreamKind::Stdout, &mut out, count).await?,
+            },
+            count = read_if_open(&mut stderr, &mut err), if stderr.is_some() => match count? {
+                0 => stderr = None,
+                count => send(sink, framed, StreamKind::Stderr, &mut err, count).await?,
+            },
+            status = &mut ended, if give_up.is_none() => {
+                instance.ended(status.code);
+                give_up = Some(Instant::now() + AFTER_EXIT);
+            }
+            () = until(give_up), if give_up.is_some() => return Ok(()),
+        }
+    }
+    if give_up.is_none() {
+        instance.ended(ended.await.code);
+    }
+    Ok(())
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn read_if_open(stream: &mut Option<Output>, buffer: &mut [u8]) -> io::Result<usize> {
+    match stream {
+        Some(stream) => stream.read(&mut buffer[HEADER_LEN..]).await,
+        None => Ok(0),
+    }
+}
+
+/// Sends `count` bytes that lie behind the space for the header.
+async fn send<W: AsyncWrite + Unpin>(
+    sink: &mut W,
+    framed: bool,
+    stream: StreamKind,
+    buffer: &mut [u8],
+    count: usize,
+) -> io::Result<()> {
+    if framed {
+        buffer[..HEADER_LEN].copy_from_slice(&header(stream, count));
+        sink.write_all(&buffer[..HEADER_LEN + count]).await
+    } else {
+        sink.write_all(&buffer[HEADER_LEN..HEADER_LEN + count])
+            .await
+    }
+}
+
+async fn write_output<W: AsyncWrite + Unpin>(
+    sink: &mut W,
+    framed: bool,
+    stream: StreamKind,
+    bytes: &[u8],
+) -> io::Result<()> {
+    if framed {
+        sink.write_all(&header(stream, bytes.len())).await?;
+    }
+    sink.write_all(bytes).await
+}
+
+/// Carries input until the client's end of stream, which it passes on; then, and when the process
+/// does not read any more, reads on so that the client never blocks.
+async fn carry_input(
+    early: &[u8],
+    client: &mut OwnedReadHalf,
+    stdin: Option<Input>,
+) -> std::convert::Infallible {
+    if let Some(mut stdin) = stdin {
+        let carried = async {
+            stdin.write_all(early).await?;
+            tokio::io::copy(client, &mut stdin).await?;
+            stdin.shutdown().await
+        };
+        if let Err(error) = carried.await {
+            tracing::debug!(%error, "input of an exec ended");
+        }
+    }
+    throw_away(client).await;
+    std::future::pending().await
+}
+
+async fn throw_away(client: &mut OwnedReadHalf) {
+    if let Err(error) = tokio::io::copy(client, &mut tokio::io::sink()).await {
+        tracing::trace!(%error, "reading what nobody wants");
+    }
+}

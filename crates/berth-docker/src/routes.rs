@@ -1,0 +1,168 @@
+//! Which request is which operation.
+//!
+//! Operations that change something run to their end in a task of their own; waiting and streaming
+//! end with the connection.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+
+use crate::api::Api;
+use crate::body::{CreateContainer, CreateExec, collect, decode};
+use crate::error::ApiError;
+use crate::query::{Query, segments};
+use crate::respond::{self, Body, Reply};
+use crate::{containers, exec, images, system};
+
+/// Answers one request.
+pub(crate) async fn route(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let reply = dispatch(&api, request).await;
+    match reply {
+        Ok(response) => {
+            tracing::debug!(%method, %uri, status = response.status().as_u16(), "docker");
+            response
+        }
+        Err(error) => {
+            let (status, message) = (error.status.as_u16(), &error.message);
+            tracing::debug!(%method, %uri, status, message, "docker");
+            respond::error(&error)
+        }
+    }
+}
+
+async fn dispatch(api: &Arc<Api>, request: Request<Incoming>) -> Reply {
+    let method = request.method().clone();
+    let path = segments(request.uri().path());
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let query = Query::parse(request.uri().query());
+    match path.first().copied() {
+        Some("containers") => containers_routes(api, &method, &path[1..], query, request).await,
+        Some("exec") => exec_routes(api, &method, &path[1..], &query, request).await,
+        Some("images") => image_routes(api, &method, &path[1..], &query, request).await,
+        _ => other_routes(api, &method, &path, &query),
+    }
+}
+
+async fn containers_routes(
+    api: &Arc<Api>,
+    method: &Method,
+    path: &[&str],
+    query: Query,
+    request: Request<Incoming>,
+) -> Reply {
+    match (method.as_str(), path) {
+        ("GET", ["json"]) => containers::list(api, &query),
+        ("GET", [name, "json"]) => containers::inspect(api, name),
+        ("GET", [name, "logs"]) => containers::logs(api, name, &query).await,
+        ("POST", [name, "wait"]) => {
+            collect(request.into_body()).await?;
+            containers::wait(api, name, &query)
+        }
+        ("POST", ["create"]) => {
+            let body = decode::<CreateContainer>(&collect(request.into_body()).await?)?;
+            let (name, task) = (query.get("name").map(str::to_owned), api.clone());
+            api.to_completion(async move { containers::create(&task, name, body).await })
+                .await
+        }
+        ("POST", [name, "exec"]) => {
+            let body = decode::<CreateExec>(&collect(request.into_body()).await?)?;
+            exec::create(api, name, body)
+        }
+        ("POST", [name, operation @ ("start" | "stop" | "kill")]) => {
+            collect(request.into_body()).await?;
+            change(api, name, operation, query).await
+        }
+        ("DELETE", [name]) => {
+            collect(request.into_body()).await?;
+            change(api, name, "remove", query).await
+        }
+        (_, [_, "archive"]) => Err(ApiError::unsupported(
+            "copying files in or out of containers",
+        )),
+        (
+            _,
+            [
+                _,
+                "restart" | "pause" | "unpause" | "attach" | "rename" | "update" | "top" | "stats",
+            ],
+        ) => Err(ApiError::unsupported("this operation on containers")),
+        _ => Err(page_not_found()),
+    }
+}
+
+/// Runs one of the operations that change a container to its end.
+async fn change(api: &Arc<Api>, name: &str, operation: &str, query: Query) -> Reply {
+    let (api_of_task, name) = (api.clone(), name.to_owned());
+    let operation = operation.to_owned();
+    api.to_completion(async move {
+        let api = &api_of_task;
+        match operation.as_str() {
+            "start" => containers::start(api, &name).await,
+            "stop" => containers::stop(api, &name, &query).await,
+            "kill" => containers::kill(api, &name, &query).await,
+            _ => containers::remove(api, &name, &query).await,
+        }
+    })
+    .await
+}
+
+async fn exec_routes(
+    api: &Arc<Api>,
+    method: &Method,
+    path: &[&str],
+    query: &Query,
+    request: Request<Incoming>,
+) -> Reply {
+    match (method.as_str(), path) {
+        ("POST", [id, "start"]) => exec::start(api, id, request).await,
+        ("POST", [id, "resize"]) => exec::resize(api, id, query),
+        ("GET", [id, "json"]) => exec::inspect(api, id),
+        _ => Err(page_not_found()),
+    }
+}
+
+/// Image names have slashes, which clients encode or not.
+async fn image_routes(
+    api: &Arc<Api>,
+    method: &Method,
+    path: &[&str],
+    query: &Query,
+    request: Request<Incoming>,
+) -> Reply {
+    match (method.as_str(), path) {
+        ("GET", ["json"]) => images::list(api).await,
+        ("GET", [name @ .., "json"]) => images::inspect(api, &name.join("/")).await,
+        ("POST", ["create"]) => {
+            collect(request.into_body()).await?;
+            images::pull(api, query).await
+        }
+        _ => Err(ApiError::unsupported("this operation on images")),
+    }
+}
+
+fn other_routes(api: &Arc<Api>, method: &Method, path: &[&str], query: &Query) -> Reply {
+    match (method.as_str(), path) {
+        ("GET" | "HEAD", ["_ping"]) => Ok(system::ping()),
+        ("GET", ["version"]) => Ok(system::version()),
+        ("GET", ["info"]) => Ok(system::info(api)),
+        ("GET", ["events"]) => system::events(api, query),
+        ("GET", ["networks"]) => Ok(system::networks()),
+        ("GET", ["networks", "bridge"]) => Ok(system::bridge()),
+        ("GET", ["networks", name]) => {
+            Err(ApiError::not_found(format!("network {name} not found")))
+        }
+        ("GET", ["volumes"]) => Ok(system::volumes()),
+        ("GET", ["volumes", name]) => {
+            Err(ApiError::not_found(format!("get {name}: no such volume")))
+        }
+        (_, ["volumes", ..]) => Err(ApiError::unsupported("volumes")),
+        (_, ["commit"]) => Err(ApiError::unsupported("making an image of a container")),
+        _ => Err(page_not_found()),
+    }
+}
+
+fn page_not_found() -> ApiError {
+    ApiError::not_found("page not found")
+}

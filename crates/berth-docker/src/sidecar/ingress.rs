@@ -1,0 +1,194 @@
+//! The ingress of a sidecar: `CONNECT` into the container, `PUT /egress`, `GET /ca`.
+//!
+//! Protocol (workerd 1.20261117.1): one request per connection; `X-Dst-Addr: 127.0.0.1:<port>` says
+//! where to, the request target does not matter; after `200` bytes flow both ways. workerd pools
+//! tunnels, so this is the way of every warm request, but the handshake is not.
+//!
+//! A refused connection is answered with 503 and a body that holds two sentences: workerd's own
+//! ("Container is not listening to port N"), and the one that `@cloudflare/containers` looks for
+//! ("the container is not listening"). With workerd's alone the class does not recognise the
+//! failure, keeps polling and in the end waits for ever on a healthy container.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Parts};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::relay::{Carried, relay};
+use crate::body::{UpdateEgress, collect, decode};
+use crate::respond::{Body, empty, typed};
+
+/// What an ingress leads to.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// Connects to a port inside; dropped when the client hangs up.
+    fn connect(&self, port: u16) -> impl Future<Output = Result<TcpStream, String>> + Send;
+    /// Applies an update before it returns.
+    fn configure(&self, update: UpdateEgress);
+    /// Hears of every piece that a tunnel carried.
+    fn carried(&self, bytes: Carried);
+    /// The certificate authority of intercepted TLS.
+    fn ca_pem(&self) -> String;
+}
+
+/// Accepts until cancelled; tunnels end then too.
+pub(crate) async fn serve<S: Service>(
+    listener: TcpListener,
+    service: Arc<S>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = cancel.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(stream, service.clone(), tasks.clone(), cancel.clone());
+                let cancel = cancel.clone();
+                tasks.spawn(async move {
+                    tokio::select! {
+                        () = cancel.cancelled() => (),
+                        () = connection => (),
+                    }
+                });
+            }
+            Err(error) => crate::server::after_accept_error(&error).await,
+        }
+    }
+}
+
+async fn connection<S: Service>(
+    stream: TcpStream,
+    service: Arc<S>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "ingress connection without TCP_NODELAY");
+    }
+    let handler = service_fn(move |request| {
+        let (service, tasks, cancel) = (service.clone(), tasks.clone(), cancel.clone());
+        async move { Ok::<_, Infallible>(handle(request, service, tasks, cancel).await) }
+    });
+    let served = http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), handler)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "ingress connection");
+    }
+}
+
+async fn handle<S: Service>(
+    request: Request<Incoming>,
+    service: Arc<S>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+) -> Response<Body> {
+    match (request.method(), request.uri().path()) {
+        (&Method::CONNECT, _) => connect(request, service, &tasks, cancel).await,
+        (&Method::PUT, "/egress") => configure(request, &*service).await,
+        (&Method::GET, "/ca") => typed(StatusCode::OK, "application/x-pem-file", service.ca_pem()),
+        (&(Method::PUT | Method::GET), _) => empty(StatusCode::NOT_FOUND),
+        _ => empty(StatusCode::METHOD_NOT_ALLOWED),
+    }
+}
+
+async fn configure<S: Service>(request: Request<Incoming>, service: &S) -> Response<Body> {
+    let update = match collect(request.into_body()).await {
+        Ok(body) => decode::<UpdateEgress>(&body),
+        Err(error) => Err(error),
+    };
+    match update {
+        Ok(update) if update == UpdateEgress::default() || update.port == Some(0) => {
+            empty(StatusCode::BAD_REQUEST)
+        }
+        Ok(update) => {
+            service.configure(update);
+            empty(StatusCode::NO_CONTENT)
+        }
+        Err(error) => typed(StatusCode::BAD_REQUEST, "text/plain", error.message),
+    }
+}
+
+async fn connect<S: Service>(
+    mut request: Request<Incoming>,
+    service: Arc<S>,
+    tasks: &TaskTracker,
+    cancel: CancellationToken,
+) -> Response<Body> {
+    let Some(target) = destination(request.headers()) else {
+        return empty(StatusCode::BAD_REQUEST);
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    match service.connect(target.port()).await {
+        Ok(app) => {
+            let tunnel = tunnel(upgrade, app, service);
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = cancel.cancelled() => (),
+                    () = tunnel => (),
+                }
+            });
+            empty(StatusCode::OK)
+        }
+        Err(cause) => {
+            tracing::debug!(%target, cause, "refused a tunnel");
+            typed(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "text/plain",
+                not_listening(target),
+            )
+        }
+    }
+}
+
+/// Both sentences; see the module's documentation.
+fn not_listening(target: SocketAddr) -> String {
+    format!(
+        "the container is not listening in the TCP address {target} \
+         (Container is not listening to port {})",
+        target.port()
+    )
+}
+
+fn destination(headers: &HeaderMap) -> Option<SocketAddr> {
+    headers
+        .get("x-dst-addr")?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, service: Arc<S>) {
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            tracing::debug!(%error, "the client left before its tunnel was open");
+            return;
+        }
+    };
+    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        tracing::error!("an ingress connection is not a TCP stream");
+        return;
+    };
+    let meter = |bytes| service.carried(bytes);
+    relay(&io.into_inner(), &app, &read_buf, meter).await;
+}
+
+#[cfg(test)]
+mod tests;

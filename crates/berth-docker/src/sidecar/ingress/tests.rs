@@ -1,0 +1,298 @@
+//! The ingress against a service whose "container" is a listener of the test.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::body::UpdateInternet;
+use socket2::SockRef;
+
+/// Port of the fake container that never accepts nor refuses.
+const HOLDING: u16 = 7;
+
+#[derive(Default)]
+struct Fake {
+    app: Option<SocketAddr>,
+    updates: Mutex<Vec<UpdateEgress>>,
+    carried_in: AtomicUsize,
+    carried_out: AtomicUsize,
+    hold_began: Notify,
+    hold_dropped: Arc<Notify>,
+}
+
+struct OnDrop(Arc<Notify>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+impl Service for Fake {
+    async fn connect(&self, port: u16) -> Result<TcpStream, String> {
+        if port == HOLDING {
+            let _held = OnDrop(self.hold_dropped.clone());
+            self.hold_began.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let app = self.app.filter(|app| app.port() == port).ok_or("refused")?;
+        TcpStream::connect(app).await.map_err(|e| e.to_string())
+    }
+
+    fn configure(&self, update: UpdateEgress) {
+        self.updates.lock().unwrap().push(update);
+    }
+
+    fn carried(&self, bytes: Carried) {
+        let counter = match bytes {
+            Carried::In(count) => (&self.carried_in, count),
+            Carried::Out(count) => (&self.carried_out, count),
+        };
+        counter.0.fetch_add(counter.1, Ordering::Relaxed);
+    }
+
+    fn ca_pem(&self) -> String {
+        "-----BEGIN CERTIFICATE-----".to_owned()
+    }
+}
+
+struct Ingress {
+    address: SocketAddr,
+    service: Arc<Fake>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Ingress {
+    async fn with(fake: Fake) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = Arc::new(fake);
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(serve(
+            listener,
+            service.clone(),
+            tasks.clone(),
+            cancel.clone(),
+        ));
+        Self {
+            address,
+            service,
+            tasks,
+            cancel,
+        }
+    }
+
+    async fn send(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn answer(&self, request: &str) -> String {
+        let mut answer = String::new();
+        let mut stream = self.send(request).await;
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn tunnel(&self, port: u16) -> TcpStream {
+        let mut stream = self.send(&connect_to(port)).await;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200 "));
+        stream
+    }
+}
+
+fn connect_to(port: u16) -> String {
+    format!(
+        "CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
+         X-Dst-Addr: 127.0.0.1:{port}\r\n\r\n"
+    )
+}
+
+async fn app() -> (TcpListener, Fake) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let fake = Fake {
+        app: Some(listener.local_addr().unwrap()),
+        ..Fake::default()
+    };
+    (listener, fake)
+}
+
+#[tokio::test]
+async fn a_tunnel_carries_bytes_and_half_closes() {
+    let (listener, fake) = app().await;
+    let port = listener.local_addr().unwrap().port();
+    let ingress = Ingress::with(fake).await;
+    let mut client = ingress.tunnel(port).await;
+    let (mut app, _) = listener.accept().await.unwrap();
+
+    client.write_all(b"question").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut question = String::new();
+    app.read_to_string(&mut question).await.unwrap();
+    assert_eq!(question, "question");
+
+    // The reverse direction is open after the client's end of stream.
+    let answer = vec![b'a'; 3 << 20];
+    app.write_all(&answer).await.unwrap();
+    drop(app);
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received, answer);
+    ingress.cancel.cancel();
+    ingress.tasks.close();
+    ingress.tasks.wait().await;
+    assert_eq!(ingress.service.carried_in.load(Ordering::Relaxed), 8);
+    let carried_out = ingress.service.carried_out.load(Ordering::Relaxed);
+    assert_eq!(carried_out, answer.len());
+}
+
+#[tokio::test]
+async fn an_idle_tunnel_ends_when_the_app_closes_it() {
+    let (listener, fake) = app().await;
+    let port = listener.local_addr().unwrap().port();
+    let ingress = Ingress::with(fake).await;
+    let mut client = ingress.tunnel(port).await;
+    let (app, _) = listener.accept().await.unwrap();
+    drop(app);
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_reset_is_passed_on() {
+    let (listener, fake) = app().await;
+    let port = listener.local_addr().unwrap().port();
+    let ingress = Ingress::with(fake).await;
+    let mut client = ingress.tunnel(port).await;
+    let (app, _) = listener.accept().await.unwrap();
+    SockRef::from(&app)
+        .set_linger(Some(std::time::Duration::ZERO))
+        .unwrap();
+    drop(app);
+    let error = client.read(&mut [0; 1]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn bytes_sent_too_early_arrive() {
+    let (listener, fake) = app().await;
+    let port = listener.local_addr().unwrap().port();
+    let ingress = Ingress::with(fake).await;
+    let client = ingress.send(&format!("{}early", connect_to(port))).await;
+    let (mut app, _) = listener.accept().await.unwrap();
+    let mut early = [0; 5];
+    app.read_exact(&mut early).await.unwrap();
+    assert_eq!(&early, b"early");
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_refusal_holds_both_sentences() {
+    let ingress = Ingress::with(Fake::default()).await;
+    let answer = ingress.answer(&connect_to(33)).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(
+        answer.contains("the container is not listening in the TCP address 127.0.0.1:33"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("(Container is not listening to port 33)"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn holding_stops_when_the_client_hangs_up() {
+    let fake = Fake::default();
+    let dropped = fake.hold_dropped.clone();
+    let ingress = Ingress::with(fake).await;
+    let client = ingress.send(&connect_to(HOLDING)).await;
+    ingress.service.hold_began.notified().await;
+    drop(client);
+    dropped.notified().await;
+}
+
+#[tokio::test]
+async fn holding_and_tunnels_stop_with_the_sidecar() {
+    let fake = Fake::default();
+    let dropped = fake.hold_dropped.clone();
+    let ingress = Ingress::with(fake).await;
+    let mut client = ingress.send(&connect_to(HOLDING)).await;
+    ingress.service.hold_began.notified().await;
+    ingress.cancel.cancel();
+    dropped.notified().await;
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    ingress.tasks.close();
+    ingress.tasks.wait().await;
+}
+
+#[tokio::test]
+async fn bad_requests_have_their_status() {
+    let ingress = Ingress::with(Fake::default()).await;
+    let cases = [
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        (
+            "CONNECT a:1 HTTP/1.1\r\nHost: a\r\nX-Dst-Addr: a:1\r\n\r\n",
+            "400",
+        ),
+        (
+            "CONNECT a:1 HTTP/1.1\r\nHost: a\r\nX-Dst-Addr: 127.0.0.1:99999\r\n\r\n",
+            "400",
+        ),
+        (
+            "PUT /egress HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+            "400",
+        ),
+        (
+            "PUT /egress HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{\"port\":0}",
+            "400",
+        ),
+        (
+            "PUT /egress HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{",
+            "400",
+        ),
+        ("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", "404"),
+        (
+            "POST /egress HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+            "405",
+        ),
+        ("nonsense\r\n\r\n", "400"),
+    ];
+    for (request, status) in cases {
+        let answer = ingress.answer(request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}: {answer}"
+        );
+    }
+    assert!(ingress.service.updates.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn egress_updates_and_the_certificate() {
+    let ingress = Ingress::with(Fake::default()).await;
+    let body = r#"{"internet":{"enabled":true}}"#;
+    let answer = ingress
+        .answer(&format!(
+            "PUT /egress HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    let expected = UpdateEgress {
+        internet: Some(UpdateInternet { enabled: true }),
+        ..UpdateEgress::default()
+    };
+    assert_eq!(*ingress.service.updates.lock().unwrap(), [expected]);
+    let answer = ingress.answer("GET /ca HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(answer.ends_with("-----BEGIN CERTIFICATE-----"), "{answer}");
+}

@@ -1,0 +1,443 @@
+//! The one task that owns a container.
+//!
+//! Callers hold a [`Handle`] and send [`Request`]s that carry their reply; what is legal is decided
+//! by [`crate::state`]; long work (launching, waiting, cleaning) runs in tasks of the actor's own
+//! that report [`Fact`]s. Facts outrank requests, so a request never sees a state older than what
+//! is already known. A caller that goes away only loses its answer: what it asked for is finished.
+//!
+//! The actor ends when its container is gone, and only then; if every handle is dropped (the engine
+//! itself is gone) it removes the container first.
+
+mod handle;
+mod tasks;
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use berth_jail::ExitStatus;
+use futures_util::FutureExt as _;
+use rustix::process::Signal;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+pub(crate) use handle::{Handle, Reply, Request, Shared};
+pub(crate) use tasks::Home;
+use tasks::{Fact, Launched};
+
+use crate::hold::{Liveness, Up};
+use crate::launch::{Guest, Launcher};
+use crate::log::{Sink, now_ms};
+use crate::process::Effective;
+use crate::state::{Ask, Decision, Happened, Lifecycle, Order, Refusal};
+use crate::table::Lease;
+use crate::{ContainerInfo, EngineError, Event};
+
+/// What the waiters of a container learn that was removed before it could end by itself.
+const REMOVED: ExitStatus = ExitStatus {
+    code: 137,
+    signal: Some(9),
+    oom_killed: false,
+};
+
+/// Everything that was made ahead for a container.
+#[derive(Debug)]
+pub(crate) struct Prepared<L> {
+    pub(crate) launcher: L,
+    pub(crate) process: Effective,
+    pub(crate) info: ContainerInfo,
+    pub(crate) home: Home,
+    pub(crate) sink: Sink,
+}
+
+/// Prepares a container and lives its life.
+pub(crate) async fn run<L: Launcher>(
+    shared: Arc<Shared>,
+    mailbox: mpsc::Receiver<Request>,
+    lease: Lease,
+    events: broadcast::Sender<Event>,
+    prepare: impl Future<Output = Result<Prepared<L>, EngineError>>,
+    created: Reply<ContainerInfo>,
+) {
+    let prepared = match prepare.await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            drop(lease);
+            // The caller may have gone; nothing was made.
+            let _ = created.send(Err(error));
+            return;
+        }
+    };
+    let mut actor = Actor {
+        shared,
+        lease,
+        mailbox,
+        events,
+        sink: prepared.sink,
+        launcher: Arc::new(prepared.launcher),
+        process: Arc::new(prepared.process),
+        home: prepared.home,
+        info: prepared.info,
+        life: Lifecycle::new(),
+        tasks: JoinSet::new(),
+        guest: None,
+        launches: 0,
+        listen_watch: None,
+        starting: None,
+        deferred: VecDeque::new(),
+        waiters: Vec::new(),
+        removers: Vec::new(),
+        kill_at: None,
+        orphaned: false,
+    };
+    actor.publish();
+    actor.tell(Event::Created);
+    // A caller that has gone leaves the container behind, as Docker does.
+    let _ = created.send(Ok(actor.info.clone()));
+    actor.live().await;
+}
+
+struct Actor<L: Launcher> {
+    shared: Arc<Shared>,
+    // Before the mailbox: should the actor panic, the name is free when its callers learn of it.
+    lease: Lease,
+    mailbox: mpsc::Receiver<Request>,
+    events: broadcast::Sender<Event>,
+    sink: Sink,
+    launcher: Arc<L>,
+    process: Arc<Effective>,
+    home: Home,
+    info: ContainerInfo,
+    life: Lifecycle,
+    tasks: JoinSet<Fact<L::Guest>>,
+    /// The latest launch, while its process lives.
+    guest: Option<L::Guest>,
+    launches: u32,
+    listen_watch: Option<AbortHandle>,
+    /// The caller whose start is in flight.
+    starting: Option<Reply<()>>,
+    deferred: VecDeque<Request>,
+    waiters: Vec<Reply<ExitStatus>>,
+    removers: Vec<Reply<()>>,
+    /// When a `stop` loses its patience.
+    kill_at: Option<Instant>,
+    /// Every handle has been dropped.
+    orphaned: bool,
+}
+
+impl<L: Launcher> Actor<L> {
+    async fn live(mut self) {
+        loop {
+            let kill_at = self.kill_at.unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                Some(fact) = self.tasks.join_next() => match fact {
+                    Ok(Fact::Cleaned) => break,
+                    Ok(fact) => self.learn(fact),
+                    // Only the watch for the first listen is ever aborted.
+                    Err(_) => {}
+                },
+                request = self.mailbox.recv(), if !self.orphaned => match request {
+                    Some(request) => self.handle(request),
+                    None => {
+                        self.orphaned = true;
+                        self.remove(true, None);
+                    }
+                },
+                () = tokio::time::sleep_until(kill_at), if self.kill_at.is_some() => {
+                    self.kill_at = None;
+                    self.kill_all();
+                }
+                else => break,
+            }
+        }
+        self.finish();
+    }
+
+    fn handle(&mut self, request: Request) {
+        let decision = match request.ask() {
+            Ask::Remove { force } => {
+                let Request::Remove { reply, .. } = request else {
+                    return;
+                };
+                return self.remove(force, Some(reply));
+            }
+            ask => self.life.decide(ask),
+        };
+        match (decision, request) {
+            (Decision::Defer, request) => self.deferred.push_back(request),
+            (Decision::Refuse(refusal), request) => {
+                request.refuse(self.refusal(refusal));
+            }
+            (Decision::BeginStart, Request::Start(reply)) => self.begin_start(reply),
+            (Decision::AnswerExit, Request::Wait(reply) | Request::Stop { reply, .. }) => {
+                let _ = reply.send(Ok(self.info.exit.unwrap_or(REMOVED)));
+            }
+            (Decision::Park, Request::Wait(reply) | Request::Stop { reply, .. }) => {
+                self.park(reply);
+            }
+            (Decision::Signal, Request::Kill { signal, reply }) => {
+                let _ = reply.send(self.signal(signal));
+            }
+            (Decision::Terminate, Request::Stop { grace, reply }) => {
+                match self.signal(Signal::TERM.as_raw()) {
+                    Ok(()) | Err(EngineError::NotRunning(_)) => {
+                        let patience = Instant::now() + grace;
+                        self.kill_at = Some(self.kill_at.map_or(patience, |at| at.min(patience)));
+                        self.park(reply);
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            (Decision::Exec, Request::Exec { spec, reply }) => self.exec(spec, reply),
+            (decision, request) => {
+                tracing::error!(?decision, "a decision that does not fit its request");
+                request.refuse(EngineError::NotRunning(self.info.name.clone()));
+            }
+        }
+    }
+
+    fn refusal(&self, refusal: Refusal) -> EngineError {
+        let name = self.info.name.clone();
+        match refusal {
+            Refusal::AlreadyRunning => EngineError::AlreadyRunning(name),
+            Refusal::NotRunning => EngineError::NotRunning(name),
+            Refusal::StillRunning => EngineError::StillRunning(name),
+            Refusal::BeingRemoved => EngineError::BeingRemoved(name),
+        }
+    }
+
+    fn park(&mut self, reply: Reply<ExitStatus>) {
+        self.waiters.retain(|waiter| !waiter.is_closed());
+        self.waiters.push(reply);
+    }
+
+    fn signal(&self, signal: i32) -> Result<(), EngineError> {
+        let name = || self.info.name.clone();
+        match self.guest.as_ref().map(|guest| guest.kill(signal)) {
+            Some(Ok(true)) => Ok(()),
+            Some(Ok(false)) | None => Err(EngineError::NotRunning(name())),
+            Some(Err(source)) => Err(EngineError::Jail {
+                step: "signal",
+                name: name(),
+                source,
+            }),
+        }
+    }
+
+    fn exec(&self, spec: crate::ExecSpec, reply: Reply<crate::Exec>) {
+        let name = self.info.name.clone();
+        let Some(guest) = self.guest.clone() else {
+            return drop(reply.send(Err(EngineError::NotRunning(name))));
+        };
+        let process = Arc::clone(&self.process);
+        tokio::spawn(crate::exec::run(guest, name, process, spec, reply));
+    }
+
+    fn begin_start(&mut self, reply: Reply<()>) {
+        self.launches += 1;
+        self.starting = Some(reply);
+        self.info.exit = None;
+        self.info.error = None;
+        self.info.finished_ms = None;
+        self.shared.liveness.send_replace(Liveness::Starting);
+        self.publish();
+        let launcher = Arc::clone(&self.launcher);
+        let launch = tasks::launch(launcher, self.launches, self.sink.clone());
+        let panicked = Err(EngineError::Kernel {
+            step: "make a process",
+            name: self.info.name.clone(),
+            source: std::io::Error::other("the task that starts it panicked"),
+        });
+        self.spawn(launch, Fact::Launched(panicked));
+    }
+
+    /// Begins or joins the removal; the answer comes when everything is gone.
+    fn remove(&mut self, force: bool, reply: Option<Reply<()>>) {
+        match self.life.decide(Ask::Remove { force }) {
+            Decision::Refuse(refusal) => {
+                if let Some(reply) = reply {
+                    let _ = reply.send(Err(self.refusal(refusal)));
+                }
+                return;
+            }
+            Decision::BeginRemoval(first) => {
+                self.shared.liveness.send_replace(Liveness::Down);
+                self.publish();
+                if let Some(order) = first {
+                    self.obey(order);
+                }
+            }
+            _ => {}
+        }
+        self.removers.extend(reply);
+    }
+
+    /// Runs a task; should it panic, `fallback` is its fact, so that nobody waits for it for ever.
+    fn spawn(
+        &mut self,
+        task: impl Future<Output = Fact<L::Guest>> + Send + 'static,
+        fallback: Fact<L::Guest>,
+    ) -> AbortHandle {
+        let task = AssertUnwindSafe(task).catch_unwind();
+        self.tasks
+            .spawn(async move { task.await.unwrap_or(fallback) })
+    }
+
+    fn learn(&mut self, fact: Fact<L::Guest>) {
+        match fact {
+            Fact::Launched(Ok(launched)) => self.launched(launched),
+            Fact::Launched(Err(error)) => self.launch_failed(error),
+            Fact::FirstListen(after) => {
+                self.info.timings.first_listen = Some(after);
+                self.publish();
+            }
+            Fact::Exited(status) => self.exited(status),
+            Fact::Killed | Fact::Cleaned => {}
+        }
+    }
+
+    fn launched(&mut self, launched: Launched<L::Guest>) {
+        let guest = launched.guest;
+        self.info.pid = Some(guest.pid());
+        self.info.started_ms = Some(now_ms());
+        self.info.timings.open = Some(launched.open);
+        self.info.timings.spawn = Some(launched.spawn);
+        self.info.timings.first_listen = None;
+        let since = Instant::now();
+        let listening = guest.listening();
+        let watch = tasks::first_listen(listening.clone(), since);
+        self.listen_watch = Some(self.spawn(watch, Fact::Killed));
+        let exit = tasks::watch_exit(
+            guest.clone(),
+            launched.capture,
+            self.sink.clone(),
+            self.info.limits,
+        );
+        self.spawn(exit, Fact::Exited(REMOVED));
+        self.guest = Some(guest);
+        let orders = self.life.observe(Happened::Started);
+        if self.life.status() == crate::Status::Running {
+            let up = Up { since, listening };
+            self.shared.liveness.send_replace(Liveness::Up(up));
+        }
+        self.publish();
+        self.tell(Event::Started);
+        if let Some(reply) = self.starting.take() {
+            let removed = self.life.status() != crate::Status::Running;
+            let _ = reply.send(if removed {
+                Err(EngineError::BeingRemoved(self.info.name.clone()))
+            } else {
+                Ok(())
+            });
+        }
+        self.obey_all(orders);
+    }
+
+    fn launch_failed(&mut self, error: EngineError) {
+        self.info.exit = Some(tasks::exit_of_failed_start(&error));
+        self.info.error = Some(tasks::describe(&error));
+        self.info.finished_ms = Some(now_ms());
+        self.shared.liveness.send_replace(Liveness::Down);
+        let orders = self.life.observe(Happened::StartFailed);
+        self.publish();
+        self.tell(Event::StartFailed);
+        if let Some(reply) = self.starting.take() {
+            let _ = reply.send(Err(error));
+        }
+        self.obey_all(orders);
+    }
+
+    fn exited(&mut self, status: ExitStatus) {
+        if let Some(watch) = self.listen_watch.take() {
+            watch.abort();
+        }
+        self.guest = None;
+        self.kill_at = None;
+        self.info.pid = None;
+        self.info.exit = Some(status);
+        self.info.finished_ms = Some(now_ms());
+        self.shared.liveness.send_replace(Liveness::Down);
+        let orders = self.life.observe(Happened::Exited);
+        self.publish();
+        self.tell(Event::Exited);
+        self.obey_all(orders);
+    }
+
+    fn obey_all(&mut self, orders: &[Order]) {
+        for order in orders {
+            self.obey(*order);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::SettleWaits => self.settle_waits(),
+            Order::ReplayDeferred => {
+                for request in std::mem::take(&mut self.deferred) {
+                    self.handle(request);
+                }
+            }
+            Order::Kill => self.kill_all(),
+            Order::Clean => {
+                self.settle_waits();
+                self.sink.store.close();
+                let clean = tasks::clean(self.home.clone());
+                self.spawn(clean, Fact::Cleaned);
+            }
+            Order::Finish => {}
+        }
+    }
+
+    fn settle_waits(&mut self) {
+        let status = self.info.exit.unwrap_or(REMOVED);
+        for waiter in self.waiters.drain(..) {
+            let _ = waiter.send(Ok(status));
+        }
+    }
+
+    fn kill_all(&mut self) {
+        if let Some(guest) = self.guest.clone() {
+            let kill = tasks::kill_all(guest, Arc::clone(&self.shared));
+            self.spawn(kill, Fact::Killed);
+        }
+    }
+
+    fn publish(&mut self) {
+        self.info.status = self.life.status();
+        let info = Arc::new(self.info.clone());
+        self.shared.info.send_replace(Some(info));
+    }
+
+    fn tell(&self, event: fn(ContainerInfo) -> Event) {
+        // An error means that nobody listens.
+        let _ = self.events.send(event(self.info.clone()));
+    }
+
+    /// Everything is gone: frees ids and name, then answers whoever waits for that.
+    fn finish(mut self) {
+        let _ = self.life.observe(Happened::Cleaned);
+        self.settle_waits();
+        self.shared.info.send_replace(None);
+        drop(self.launcher);
+        drop(self.lease);
+        // `Handle::gone` resolves from here on.
+        self.mailbox.close();
+        let _ = self.events.send(Event::Removed(self.info.clone()));
+        let exit = self.info.exit.unwrap_or(REMOVED);
+        while let Ok(request) = self.mailbox.try_recv() {
+            match request {
+                Request::Wait(reply) | Request::Stop { reply, .. } => drop(reply.send(Ok(exit))),
+                Request::Remove { reply, .. } => self.removers.push(reply),
+                other => other.refuse(EngineError::NoSuchContainer(self.info.name.clone())),
+            }
+        }
+        for remover in self.removers {
+            let _ = remover.send(Ok(()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! The way to an actor: requests with replies, and what it publishes.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use berth_jail::ExitStatus;
+use berth_net::Network;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::hold::Liveness;
+use crate::log::LogStore;
+use crate::state::Ask;
+use crate::{ContainerInfo, EngineError, Exec, ExecSpec};
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+
+/// Requests that may wait in an actor's mailbox; more make their callers wait.
+const MAILBOX: usize = 64;
+
+/// What callers ask an actor.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Start(Reply<()>),
+    Wait(Reply<ExitStatus>),
+    Kill {
+        signal: i32,
+        reply: Reply<()>,
+    },
+    Stop {
+        grace: Duration,
+        reply: Reply<ExitStatus>,
+    },
+    Exec {
+        spec: ExecSpec,
+        reply: Reply<Exec>,
+    },
+    Remove {
+        force: bool,
+        reply: Reply<()>,
+    },
+}
+
+impl Request {
+    /// The request as the policy sees it.
+    pub(crate) fn ask(&self) -> Ask {
+        match self {
+            Self::Start(_) => Ask::Start,
+            Self::Wait(_) => Ask::Wait,
+            Self::Kill { .. } => Ask::Kill,
+            Self::Stop { .. } => Ask::Stop,
+            Self::Exec { .. } => Ask::Exec,
+            Self::Remove { force, .. } => Ask::Remove { force: *force },
+        }
+    }
+
+    /// Answers with an error. A caller that has gone does not mind.
+    pub(crate) fn refuse(self, error: EngineError) {
+        match self {
+            Self::Start(reply) | Self::Kill { reply, .. } | Self::Remove { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+            Self::Wait(reply) | Self::Stop { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+            Self::Exec { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+}
+
+/// What an actor publishes for reading at any time.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// `None` before it is prepared and after it is gone.
+    pub(crate) info: watch::Sender<Option<Arc<ContainerInfo>>>,
+    pub(crate) liveness: watch::Sender<Liveness>,
+    /// Set when it is prepared.
+    pub(crate) log: OnceLock<Arc<LogStore>>,
+    /// Set at create.
+    pub(crate) network: OnceLock<Arc<Network>>,
+}
+
+/// A caller's way to one container. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Handle {
+    /// A handle and the mailbox of the actor that does not run yet.
+    pub(crate) fn new(id: String, name: String) -> (Self, mpsc::Receiver<Request>) {
+        let (requests, mailbox) = mpsc::channel(MAILBOX);
+        let shared = Arc::new(Shared {
+            id,
+            name,
+            info: watch::Sender::new(None),
+            liveness: watch::Sender::new(Liveness::Down),
+            log: OnceLock::new(),
+            network: OnceLock::new(),
+        });
+        (Self { shared, requests }, mailbox)
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The latest snapshot.
+    pub(crate) fn info(&self) -> Option<ContainerInfo> {
+        self.shared.info.borrow().as_deref().cloned()
+    }
+
+    /// Resolves when the actor has ended: the container is gone and its name is free.
+    pub(crate) async fn gone(&self) {
+        self.requests.closed().await;
+    }
+
+    pub(crate) async fn start(&self) -> Result<(), EngineError> {
+        self.ask(Request::Start).await
+    }
+
+    pub(crate) async fn wait(&self) -> Result<ExitStatus, EngineError> {
+        self.ask(Request::Wait).await
+    }
+
+    pub(crate) async fn kill(&self, signal: i32) -> Result<(), EngineError> {
+        self.ask(|reply| Request::Kill { signal, reply }).await
+    }
+
+    pub(crate) async fn stop(&self, grace: Duration) -> Result<ExitStatus, EngineError> {
+        self.ask(|reply| Request::Stop { grace, reply }).await
+    }
+
+    pub(crate) async fn exec(&self, spec: ExecSpec) -> Result<Exec, EngineError> {
+        self.ask(|reply| Request::Exec { spec, reply }).await
+    }
+
+    /// A container that has vanished meanwhile is what the caller wanted.
+    pub(crate) async fn remove(&self, force: bool) -> Result<(), EngineError> {
+        match self.ask(|reply| Request::Remove { force, reply }).await {
+            Err(EngineError::NoSuchContainer(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || EngineError::NoSuchContainer(self.shared.name.clone());
+        if self.requests.send(request(reply)).await.is_err() {
+            return Err(gone());
+        }
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}

@@ -1,0 +1,257 @@
+//! The engine of one session: finds the actor that a call is for, and makes new ones.
+//!
+//! Holds no container state itself; that is the actors'. All it owns is the table of names.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_image::ImageStore;
+use berth_jail::{ExitStatus, Zygote};
+use futures_util::future::join_all;
+use tokio::net::TcpStream;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::actor::{self, Handle};
+use crate::ids::IdAllocator;
+use crate::prepare::{self, Means};
+use crate::table::Table;
+use crate::{
+    ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Exec, ExecSpec, LogLine, hold,
+};
+
+/// Events kept for a listener that lags.
+pub(crate) const EVENTS_KEPT: usize = 1024;
+
+/// From this many unread events on lines are left out, so that they cannot push out the rest.
+pub(crate) const EVENTS_FOR_LINES: usize = EVENTS_KEPT / 4 * 3;
+
+/// The engine of one session. Cheap to clone. Every call is finished even if its caller goes away.
+///
+/// A `name` is a container's name, its id, or a prefix of its id that fits only one.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    means: Arc<Means>,
+    table: Arc<Table>,
+}
+
+impl Engine {
+    /// Opens an engine on a state directory of its own, which it empties: nothing in there outlives
+    /// a session.
+    ///
+    /// # Errors
+    /// [`EngineError::File`].
+    pub async fn open(
+        config: EngineConfig,
+        images: ImageStore,
+        zygote: Zygote,
+    ) -> Result<Self, EngineError> {
+        let means = Means {
+            config: Arc::new(config),
+            images,
+            zygote,
+            ids: IdAllocator::default(),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            deletions: TaskTracker::new(),
+        };
+        for dir in [means.containers_dir(), means.trash_dir()] {
+            make_empty(&dir).await?;
+        }
+        Ok(Self {
+            means: Arc::new(means),
+            table: Arc::default(),
+        })
+    }
+
+    /// The images that containers are made from.
+    pub fn images(&self) -> &ImageStore {
+        &self.means.images
+    }
+
+    /// Registers a container and prepares everything that can be made before its start.
+    ///
+    /// # Errors
+    /// [`EngineError::NameInUse`], [`EngineError::NoSuchImage`], [`EngineError::NoCommand`],
+    /// [`EngineError::InvalidHost`], or what failed; nothing is left of it then.
+    pub async fn create(&self, spec: ContainerSpec) -> Result<ContainerInfo, EngineError> {
+        prepare::check(&spec)?;
+        let id = new_id();
+        let name = spec.name.clone();
+        let (handle, mailbox) = Handle::new(id, name.clone());
+        // The handle is new: this is the first value.
+        let _ = handle.shared().network.set(Arc::clone(&spec.network));
+        let lease = self.table.claim(&name, &handle)?;
+        let shared = Arc::clone(handle.shared());
+        drop(handle);
+        let (means, for_prepare) = (Arc::clone(&self.means), Arc::clone(&shared));
+        let events = means.events.clone();
+        let prepare = async move {
+            tokio::task::spawn_blocking(move || prepare::prepare(&means, &for_prepare, spec))
+                .await
+                .unwrap_or_else(|error| {
+                    Err(EngineError::Kernel {
+                        step: "prepare everything",
+                        name,
+                        source: error.into(),
+                    })
+                })
+        };
+        let (created, answer) = oneshot::channel();
+        tokio::spawn(actor::run(shared, mailbox, lease, events, prepare, created));
+        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
+    }
+
+    /// Starts a container; returns when its first process has been exec'ed. A container that has
+    /// exited may be started again and finds what it wrote.
+    ///
+    /// # Errors
+    /// [`EngineError::AlreadyRunning`], [`EngineError::Start`], [`EngineError::BeingRemoved`].
+    pub async fn start(&self, name: &str) -> Result<(), EngineError> {
+        self.find(name)?.start().await
+    }
+
+    /// The stored exit, or the next one: of a container that was never started, that of its first
+    /// start. A container that is removed before it ends by itself answers 137.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchContainer`].
+    pub async fn wait(&self, name: &str) -> Result<ExitStatus, EngineError> {
+        self.find(name)?.wait().await
+    }
+
+    /// Resolves when the container is gone and its name is free.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchContainer`] if there is none at the time of the call.
+    pub async fn wait_removed(&self, name: &str) -> Result<(), EngineError> {
+        let handle = self.find(name)?;
+        handle.gone().await;
+        Ok(())
+    }
+
+    /// Signals the first process.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`].
+    pub async fn kill(&self, name: &str, signal: i32) -> Result<(), EngineError> {
+        self.find(name)?.kill(signal).await
+    }
+
+    /// SIGTERM, then SIGKILL after `grace`. The stored exit if it has ended before.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`] if it was never started.
+    pub async fn stop(&self, name: &str, grace: Duration) -> Result<ExitStatus, EngineError> {
+        self.find(name)?.stop(grace).await
+    }
+
+    /// Kills (with `force`) and removes; pending `wait`s answer 137. The name is free when this
+    /// returns. Removing a container that is being removed waits for that.
+    ///
+    /// # Errors
+    /// [`EngineError::StillRunning`] without `force`; [`EngineError::NoSuchContainer`].
+    pub async fn remove(&self, name: &str, force: bool) -> Result<(), EngineError> {
+        self.find(name)?.remove(force).await
+    }
+
+    /// The latest snapshot.
+    pub fn inspect(&self, name: &str) -> Option<ContainerInfo> {
+        self.table.find(name)?.info()
+    }
+
+    /// All containers, oldest first.
+    pub fn list(&self) -> Vec<ContainerInfo> {
+        let handles = self.table.all();
+        let mut list: Vec<ContainerInfo> = handles.iter().filter_map(Handle::info).collect();
+        list.sort_by_key(|info| info.created_ms);
+        list
+    }
+
+    /// Executes another process in a running container. If the caller goes away before it has the
+    /// process, the process is killed.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`], [`EngineError::Exec`].
+    pub async fn exec(&self, name: &str, spec: ExecSpec) -> Result<Exec, EngineError> {
+        self.find(name)?.exec(spec).await
+    }
+
+    /// The kept log, then (with `follow`) new lines until the container is gone. Drop the receiver
+    /// to stop.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchContainer`].
+    pub async fn logs(
+        &self,
+        name: &str,
+        follow: bool,
+    ) -> Result<mpsc::Receiver<LogLine>, EngineError> {
+        let handle = self.find(name)?;
+        match handle.shared().log.get() {
+            Some(log) => Ok(log.read(follow)),
+            None => Err(EngineError::NoSuchContainer(name.to_owned())),
+        }
+    }
+
+    /// Connects to a port of a running container. While it starts up, holds until the port listens:
+    /// see `hold.rs`. Dropping the future ends the hold.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`], [`EngineError::NotListening`], [`EngineError::Connect`].
+    pub async fn connect(&self, name: &str, port: u16) -> Result<TcpStream, EngineError> {
+        let handle = self.find(name)?;
+        let shared = handle.shared();
+        let Some(network) = shared.network.get() else {
+            return Err(EngineError::NotRunning(name.to_owned()));
+        };
+        let liveness = shared.liveness.subscribe();
+        hold::connect(name, port, liveness, || network.connect(port)).await
+    }
+
+    /// What happens from now on. A listener that lags loses lines first, other events last.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.means.events.subscribe()
+    }
+
+    /// Kills and removes every container, at the same time; no new one can be created. The zygote
+    /// is the caller's and stays.
+    pub async fn shutdown(&self) {
+        let handles = self.table.close();
+        for result in join_all(handles.iter().map(|handle| handle.remove(true))).await {
+            if let Err(error) = result {
+                tracing::error!(%error, "cannot remove a container at shutdown");
+            }
+        }
+        self.means.deletions.close();
+        self.means.deletions.wait().await;
+    }
+
+    fn find(&self, name: &str) -> Result<Handle, EngineError> {
+        self.table
+            .find(name)
+            .ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))
+    }
+}
+
+/// 64 hex digits, as Docker's ids.
+fn new_id() -> String {
+    let words: [u128; 2] = rand::random();
+    format!("{:032x}{:032x}", words[0], words[1])
+}
+
+async fn make_empty(dir: &Path) -> Result<(), EngineError> {
+    let failed = |step: &'static str| {
+        let path = dir.to_owned();
+        move |source| EngineError::File { step, path, source }
+    };
+    match tokio::fs::remove_dir_all(dir).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed("empty")(error));
+        }
+        _ => {}
+    }
+    tokio::fs::create_dir_all(dir)
+        .await
+        .map_err(failed("create"))
+}

@@ -1,0 +1,125 @@
+//! The seam between a container's actor and the jail: what the actor needs from a process.
+//!
+//! One implementation is the real one (zygote, network, overlay); the other is in the actor's tests,
+//! where exits happen on command and time is paused.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use berth_jail::{
+    ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds, SandboxSpec,
+    Zygote,
+};
+use berth_net::Network;
+use tokio::sync::watch;
+
+use crate::EngineError;
+use crate::ids::IdRange;
+use crate::log::capture::WriteEnds;
+
+/// Makes the first process of one container, as often as it is started.
+pub(crate) trait Launcher: Send + Sync + 'static {
+    /// What a launched container is.
+    type Guest: Guest;
+
+    /// Returns when the process has been exec'ed, or why not; nothing is left of it then.
+    /// `ordinal` counts the launches of this container from 1.
+    fn launch(
+        &self,
+        ordinal: u32,
+        output: WriteEnds,
+    ) -> impl Future<Output = Result<Self::Guest, EngineError>> + Send;
+}
+
+/// A launched container: its first process and what that process brings along.
+pub(crate) trait Guest: Clone + Send + Sync + 'static {
+    /// Host pid of the first process.
+    fn pid(&self) -> u32;
+    /// The end of the first process.
+    fn wait(&self) -> impl Future<Output = ExitStatus> + Send;
+    /// Signals the first process; `Ok(false)`: it has ended.
+    fn kill(&self, signal: i32) -> Result<bool, JailError>;
+    /// Kills everything and waits for the last process; harmless when nothing is left.
+    fn kill_all(&self) -> impl Future<Output = Result<(), JailError>> + Send;
+    /// Ports that have been listened on so far.
+    fn listening(&self) -> watch::Receiver<BTreeSet<u16>>;
+    /// Another process beside the first.
+    fn exec(
+        &self,
+        process: ProcessSpec,
+        fds: ExecFds,
+    ) -> impl Future<Output = Result<(ExecProcess, Option<OwnedFd>), JailError>> + Send;
+}
+
+/// Launches in the jail.
+#[derive(Debug)]
+pub(crate) struct JailLauncher {
+    pub(crate) name: String,
+    pub(crate) zygote: Zygote,
+    pub(crate) network: Arc<Network>,
+    pub(crate) sandbox: SandboxSpec,
+    /// Kept for as long as anything may run under these ids.
+    pub(crate) ids: IdRange,
+}
+
+impl Launcher for JailLauncher {
+    type Guest = Sandbox;
+
+    async fn launch(&self, ordinal: u32, output: WriteEnds) -> Result<Sandbox, EngineError> {
+        let netns = self
+            .network
+            .namespace_owned()
+            .map_err(|source| EngineError::Kernel {
+                step: "open the network namespace",
+                name: self.name.clone(),
+                source,
+            })?;
+        let mut spec = self.sandbox.clone();
+        debug_assert_eq!(spec.id_base, self.ids.base());
+        if ordinal > 1 {
+            spec.id = format!("{}-{ordinal}", spec.id);
+        }
+        let fds = SandboxFds {
+            netns,
+            stdin: None,
+            stdout: output.stdout,
+            stderr: output.stderr,
+        };
+        let spawned = self.zygote.spawn(spec, fds).await;
+        spawned.map_err(|source| EngineError::Start {
+            name: self.name.clone(),
+            source,
+        })
+    }
+}
+
+impl Guest for Sandbox {
+    fn pid(&self) -> u32 {
+        Sandbox::pid(self)
+    }
+
+    async fn wait(&self) -> ExitStatus {
+        Sandbox::wait(self).await
+    }
+
+    fn kill(&self, signal: i32) -> Result<bool, JailError> {
+        Sandbox::kill(self, signal)
+    }
+
+    async fn kill_all(&self) -> Result<(), JailError> {
+        Sandbox::kill_all(self).await
+    }
+
+    fn listening(&self) -> watch::Receiver<BTreeSet<u16>> {
+        Sandbox::listening(self)
+    }
+
+    async fn exec(
+        &self,
+        process: ProcessSpec,
+        fds: ExecFds,
+    ) -> Result<(ExecProcess, Option<OwnedFd>), JailError> {
+        Sandbox::exec(self, process, fds).await
+    }
+}

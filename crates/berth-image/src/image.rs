@@ -1,0 +1,111 @@
+//! What an image is to the rest of Berth: a configuration and a list of unpacked layers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use oci_spec::image::{Config, ImageConfiguration};
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// One image: its configuration and its layers, lowest first.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Digest of the configuration: what Docker calls the image id.
+    pub id: Digest,
+    /// The OCI image configuration.
+    pub config: Arc<ImageConfiguration>,
+    /// Layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// One layer in the store: its blob and its unpacked tree exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Digest of the uncompressed tar.
+    pub diff_id: Digest,
+    /// Digest of the blob as stored.
+    pub digest: Digest,
+    /// Size of the blob in bytes.
+    pub size: u64,
+    /// OCI media type of the blob.
+    pub media_type: String,
+}
+
+/// One named image, for listings.
+#[derive(Clone, Debug)]
+pub struct ImageSummary {
+    /// `name:tag`.
+    pub name: String,
+    /// The image id.
+    pub id: Digest,
+    /// Bytes of all unpacked layers together.
+    pub size: u64,
+    /// Unix time in seconds.
+    pub created: u64,
+}
+
+impl Image {
+    fn runtime(&self) -> Option<&Config> {
+        self.config.config().as_ref()
+    }
+
+    /// `ENTRYPOINT`; empty if there is none.
+    pub fn entrypoint(&self) -> &[String] {
+        self.runtime()
+            .and_then(|config| config.entrypoint().as_deref())
+            .unwrap_or_default()
+    }
+
+    /// `CMD`; empty if there is none.
+    pub fn cmd(&self) -> &[String] {
+        self.runtime()
+            .and_then(|config| config.cmd().as_deref())
+            .unwrap_or_default()
+    }
+
+    /// `ENV`, as `KEY=value`.
+    pub fn env(&self) -> &[String] {
+        self.runtime()
+            .and_then(|config| config.env().as_deref())
+            .unwrap_or_default()
+    }
+
+    /// `WORKDIR`; empty means `/`.
+    pub fn working_dir(&self) -> &str {
+        self.runtime()
+            .and_then(|config| config.working_dir().as_deref())
+            .unwrap_or_default()
+    }
+
+    /// `USER`; empty means root.
+    pub fn user(&self) -> &str {
+        self.runtime()
+            .and_then(|config| config.user().as_deref())
+            .unwrap_or_default()
+    }
+
+    /// `EXPOSE`, as `port/protocol`, sorted.
+    pub fn exposed_ports(&self) -> Vec<&str> {
+        let mut ports: Vec<&str> = self
+            .runtime()
+            .and_then(|config| config.exposed_ports().as_ref())
+            .map(|ports| ports.iter().map(String::as_str).collect())
+            .unwrap_or_default();
+        ports.sort_unstable();
+        ports
+    }
+
+    /// `LABEL`s.
+    pub fn labels(&self) -> BTreeMap<&str, &str> {
+        self.runtime()
+            .and_then(|config| config.labels().as_ref())
+            .map(|labels| {
+                labels
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_str()))
+                    .collect()
+            })
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,212 @@
+//! Manifests and configurations: reading an image, putting a new one together.
+
+use std::sync::Arc;
+
+use oci_spec::image::ImageConfiguration;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::ImageStore;
+use super::ingest::{Ingest, Plain};
+use super::names::Record;
+use crate::unpack::UnpackLimits;
+use crate::{Digest, Image, ImageError, Layer};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// A reference to content, as in manifests and indexes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    #[serde(default)]
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// An image manifest (OCI or Docker schema 2).
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<Descriptor>,
+    /// Must be absent: a document that is both manifest and index means different things to
+    /// different readers (CVE-2021-41190).
+    manifests: Option<Value>,
+}
+
+impl Manifest {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
+        let manifest: Self = crate::json::parse(bytes, "the image manifest")?;
+        if manifest.manifests.is_some() {
+            return Err(ImageError::BadImage(
+                "a document claims to be a manifest and an index at once".to_owned(),
+            ));
+        }
+        Ok(manifest)
+    }
+}
+
+impl ImageStore {
+    /// Reads an image; a tree that is missing is unpacked again from its blob.
+    pub(super) fn load(&self, manifest: &Digest) -> Result<Image, ImageError> {
+        let manifest = Manifest::parse(&self.read_blob("image manifest", manifest)?)?;
+        let id = manifest.config.digest;
+        let bytes = self.read_blob("image configuration", &id)?;
+        let config: ImageConfiguration = crate::json::parse(&bytes, "the image configuration")?;
+        let layers = pair_layers(manifest.layers, &config)?;
+        for layer in &layers {
+            if !self.has_tree(&layer.diff_id) {
+                self.restore(layer)?;
+            }
+        }
+        Ok(Image {
+            id,
+            config: Arc::new(config),
+            layers,
+        })
+    }
+
+    fn restore(&self, layer: &Layer) -> Result<(), ImageError> {
+        tracing::info!(layer = %layer.diff_id, "unpacking again from the blob");
+        let blob = self.open_blob("layer", &layer.digest)?;
+        self.ingest(
+            blob,
+            &Ingest {
+                what: format!("layer {}", layer.diff_id),
+                diff_id: Some(layer.diff_id.clone()),
+                digest: Some(layer.digest.clone()),
+                plain: Plain::Keep,
+                limits: UnpackLimits::default(),
+            },
+        )
+        .map(drop)
+    }
+
+    pub(super) fn unpacked_size(&self, manifest: &Digest) -> Result<u64, ImageError> {
+        let manifest = Manifest::parse(&self.read_blob("image manifest", manifest)?)?;
+        let bytes = self.read_blob("image configuration", &manifest.config.digest)?;
+        let config: ImageConfiguration = crate::json::parse(&bytes, "the image configuration")?;
+        pair_layers(manifest.layers, &config)?
+            .iter()
+            .map(|layer| self.layer_bytes(&layer.diff_id))
+            .sum()
+    }
+
+    /// Stores an image whose configuration is exactly these bytes.
+    pub(crate) fn put_config(
+        &self,
+        config: &[u8],
+        layers: Vec<Layer>,
+    ) -> Result<Image, ImageError> {
+        let id = self.put_blob(config)?;
+        let descriptors: Vec<Descriptor> = layers
+            .into_iter()
+            .map(|layer| Descriptor {
+                media_type: layer.media_type,
+                digest: layer.digest,
+                size: layer.size,
+            })
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": Descriptor {
+                media_type: CONFIG.to_owned(),
+                digest: id,
+                size: config.len() as u64,
+            },
+            "layers": descriptors,
+        });
+        let manifest = self.put_blob(&crate::json::canonical(manifest))?;
+        self.register(&manifest, &[])
+    }
+
+    /// Enters an image whose manifest, configuration and layers are in the store.
+    pub(crate) fn register(
+        &self,
+        manifest: &Digest,
+        aliases: &[Digest],
+    ) -> Result<Image, ImageError> {
+        let image = self.load(manifest)?;
+        let created = image
+            .config
+            .created()
+            .as_deref()
+            .and_then(crate::json::unix_seconds)
+            .unwrap_or(0);
+        self.change_index(|index| {
+            let record = index.images.entry(image.id.clone()).or_insert(Record {
+                manifest: manifest.clone(),
+                created,
+                aliases: Vec::new(),
+            });
+            for alias in aliases {
+                if !record.aliases.contains(alias) {
+                    record.aliases.push(alias.clone());
+                }
+            }
+            Ok(())
+        })?;
+        Ok(image)
+    }
+}
+
+/// Manifest and configuration list the same layers in the same order.
+pub(crate) fn pair_layers(
+    descriptors: Vec<Descriptor>,
+    config: &ImageConfiguration,
+) -> Result<Vec<Layer>, ImageError> {
+    let diff_ids = config.rootfs().diff_ids();
+    if diff_ids.len() != descriptors.len() {
+        return Err(ImageError::BadImage(format!(
+            "its manifest has {} layers and its configuration {}",
+            descriptors.len(),
+            diff_ids.len()
+        )));
+    }
+    descriptors
+        .into_iter()
+        .zip(diff_ids)
+        .map(|(descriptor, diff_id)| {
+            Ok(Layer {
+                diff_id: diff_id.parse()?,
+                digest: descriptor.digest,
+                size: descriptor.size,
+                media_type: descriptor.media_type,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn put(
+    store: &ImageStore,
+    mut config: Value,
+    layers: Vec<Layer>,
+) -> Result<Image, ImageError> {
+    let Some(fields) = config.as_object_mut() else {
+        return Err(ImageError::BadImage(
+            "its configuration is no JSON object".to_owned(),
+        ));
+    };
+    for layer in &layers {
+        if !store.has_blob(&layer.digest) {
+            return Err(ImageError::MissingBlob {
+                what: "layer",
+                digest: layer.digest.clone(),
+            });
+        }
+    }
+    let diff_ids: Vec<&Digest> = layers.iter().map(|layer| &layer.diff_id).collect();
+    fields.insert(
+        "rootfs".to_owned(),
+        json!({ "type": "layers", "diff_ids": diff_ids }),
+    );
+    fields
+        .entry("os")
+        .or_insert_with(|| crate::archive::OS.into());
+    fields
+        .entry("architecture")
+        .or_insert_with(|| crate::archive::architecture().into());
+    store.put_config(&crate::json::canonical(config), layers)
+}

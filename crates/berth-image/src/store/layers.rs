@@ -1,0 +1,91 @@
+//! Unpacked layers: putting a finished tree in place once, and finding it again.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use fs_err::File;
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use super::{ImageStore, flock, open_lock};
+use crate::{Digest, ImageError, Layer};
+
+/// `layer.json`: what is known of a layer besides its tree.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    /// The blob and the diff id.
+    pub(crate) layer: Layer,
+    /// Bytes of its regular files.
+    pub(crate) bytes: u64,
+}
+
+impl ImageStore {
+    /// The unpacked tree of a layer, for overlayfs `lowerdir` (whiteouts are overlay's own).
+    pub fn layer_path(&self, layer: &Layer) -> PathBuf {
+        self.layer_dir(&layer.diff_id).join("fs")
+    }
+
+    /// A layer whose tree is in the store, by its diff id.
+    pub fn layer(&self, diff_id: &Digest) -> Result<Option<Layer>, ImageError> {
+        Ok(self.layer_record(diff_id)?.map(|record| record.layer))
+    }
+
+    pub(super) fn layer_dir(&self, diff_id: &Digest) -> PathBuf {
+        self.inner.root.join("layers").join(diff_id.hex())
+    }
+
+    pub(super) fn has_tree(&self, diff_id: &Digest) -> bool {
+        self.layer_dir(diff_id).join("fs").is_dir()
+    }
+
+    /// Whether both the tree and the blob are in the store.
+    pub fn has_layer(&self, layer: &Layer) -> bool {
+        self.has_tree(&layer.diff_id) && self.has_blob(&layer.digest)
+    }
+
+    pub(super) fn layer_bytes(&self, diff_id: &Digest) -> Result<u64, ImageError> {
+        Ok(self.layer_record(diff_id)?.map_or(0, |record| record.bytes))
+    }
+
+    fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, ImageError> {
+        let path = self.layer_dir(diff_id).join("layer.json");
+        match fs::read(&path) {
+            Ok(bytes) => crate::json::parse(&bytes, format!("`{}`", path.display())).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ImageError::io("read", &path)(error)),
+        }
+    }
+
+    /// Held by whoever unpacks this layer or puts it in place.
+    pub(crate) fn lock_layer(&self, diff_id: &Digest) -> Result<File, ImageError> {
+        let path = self.inner.root.join("locks").join(diff_id.hex());
+        let lock = open_lock(&path)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(ImageError::errno("lock", &path))?;
+        Ok(lock)
+    }
+
+    /// Moves a finished directory that holds `fs` into place, unless the layer is there already.
+    /// The caller holds the layer's lock and has flushed the tree.
+    pub(crate) fn keep_layer(
+        &self,
+        finished: &Path,
+        record: &LayerRecord,
+    ) -> Result<(), ImageError> {
+        let target = self.layer_dir(&record.layer.diff_id);
+        if self.has_tree(&record.layer.diff_id) {
+            return Ok(());
+        }
+        let path = finished.join("layer.json");
+        let bytes = crate::json::canonical(crate::json::value(record, "the layer's record")?);
+        let write = || -> std::io::Result<()> {
+            fs::write(&path, &bytes)?;
+            File::open(&path)?.sync_data()
+        };
+        write().map_err(ImageError::io("write", &path))?;
+        if target.exists() {
+            // Left by something that removed its tree only.
+            fs::remove_dir_all(&target).map_err(ImageError::io("remove", &target))?;
+        }
+        fs::rename(finished, &target).map_err(ImageError::io("put in place", &target))
+    }
+}

@@ -1,0 +1,371 @@
+//! The store as its users see it: in, out, names, layers made of writable directories.
+
+use std::io::Write as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+
+use super::*;
+use crate::tar_read::Kind;
+use crate::testing::{Archive, Spec};
+
+fn store() -> (tempfile::TempDir, ImageStore) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&directory.path().join("store")).unwrap();
+    (directory, store)
+}
+
+fn rootfs() -> Vec<u8> {
+    Archive::new()
+        .dir("./")
+        .dir("./usr/")
+        .dir("./usr/bin/")
+        .symlink("./bin", "usr/bin")
+        .add(&Spec {
+            path: "./usr/bin/sh",
+            mode: 0o4755,
+            owner: (0, 7),
+            mtime: (1_700_000_000, 123_456_789),
+            xattrs: vec![(
+                b"security.capability".to_vec(),
+                b"\x01\x00\x00\x02\x0a\x00\x00\x00\x00\x00\x00\x00\x0a\x00\x00\x00\x00\x00\x00\x00"
+                    .to_vec(),
+            )],
+            data: b"#!",
+            ..Spec::default()
+        })
+        .hardlink("./usr/bin/dash", "./usr/bin/sh")
+        .finish()
+}
+
+#[test]
+fn a_root_file_system_becomes_an_image() {
+    let (_directory, store) = store();
+    let tar = rootfs();
+    let image = store.import_rootfs(tar.as_slice(), "debian:12").unwrap();
+
+    assert_eq!(image.cmd(), ["/bin/sh"]);
+    assert!(image.env()[0].starts_with("PATH="));
+    assert_eq!(image.layers[0].diff_id, Digest::of(&tar));
+    let blob = fs::read(store.blob_path(&image.layers[0].digest)).unwrap();
+    assert_eq!(Digest::of(&blob), image.layers[0].digest);
+    assert_eq!(zstd::decode_all(blob.as_slice()).unwrap(), tar);
+
+    let tree = store.layer_path(&image.layers[0]);
+    let shell = fs::metadata(tree.join("usr/bin/sh")).unwrap();
+    assert_eq!(shell.mode() & 0o7777, 0o4755);
+    assert_eq!((shell.uid(), shell.gid()), (0, 7));
+    assert_eq!(
+        (shell.mtime(), shell.mtime_nsec()),
+        (1_700_000_000, 123_456_789)
+    );
+    assert_eq!(shell.nlink(), 2);
+    assert!(
+        xattr::get(tree.join("usr/bin/dash"), "security.capability")
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(
+        fs::metadata(tree.join("usr")).unwrap().mtime(),
+        1_000_000_000
+    );
+
+    for name in [
+        "debian:12",
+        "docker.io/library/debian:12",
+        image.id.as_str(),
+        image.id.short(),
+        &format!("debian@{}", image.id),
+    ] {
+        assert_eq!(store.resolve(name).unwrap().unwrap().id, image.id, "{name}");
+    }
+    assert!(store.resolve("debian").unwrap().is_none());
+    assert!(store.resolve("Debian").is_err());
+
+    let list = store.list().unwrap();
+    assert_eq!(list.len(), 1);
+    assert_eq!((list[0].name.as_str(), list[0].size), ("debian:12", 2));
+}
+
+#[test]
+fn compressed_tars_give_the_same_layer_and_keep_their_blob() {
+    let (_directory, store) = store();
+    let tar = rootfs();
+    let plain = store.import_rootfs(tar.as_slice(), "plain").unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&tar).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let image = store.import_rootfs(gzip.as_slice(), "gzip").unwrap();
+    assert_eq!(image.layers[0].diff_id, plain.layers[0].diff_id);
+    assert_eq!(image.layers[0].digest, Digest::of(&gzip));
+    assert!(image.layers[0].media_type.ends_with("+gzip"));
+    let zstd = zstd::encode_all(tar.as_slice(), 3).unwrap();
+    let image = store.import_rootfs(zstd.as_slice(), "zstd").unwrap();
+    assert_eq!(image.layers[0].diff_id, plain.layers[0].diff_id);
+    assert_eq!(image.layers[0].digest, Digest::of(&zstd));
+}
+
+#[test]
+fn nothing_is_left_of_a_failed_import() {
+    let (_directory, store) = store();
+    let mut tar = rootfs();
+    tar.truncate(tar.len() - 1500);
+    tar[700] ^= 1;
+    let error = store.import_rootfs(tar.as_slice(), "bad").unwrap_err();
+    assert!(matches!(error, ImageError::Unpack { .. }), "{error:?}");
+    for empty in ["scratch", "layers", "blobs/sha256"] {
+        assert_eq!(
+            fs::read_dir(store.root().join(empty)).unwrap().count(),
+            0,
+            "{empty}"
+        );
+    }
+    assert!(store.list().unwrap().is_empty());
+}
+
+/// What a container leaves in its writable directory becomes a layer whose tar, unpacked elsewhere,
+/// is the same tree again.
+#[test]
+fn a_writable_directory_becomes_a_layer_without_a_copy() {
+    let (directory, store) = store();
+    let upper = store.scratch_dir().join("upper");
+    fs::create_dir_all(upper.join("etc/opaque")).unwrap();
+    fs::write(upper.join("etc/new"), "text").unwrap();
+    fs::hard_link(upper.join("etc/new"), upper.join("etc/second")).unwrap();
+    std::os::unix::fs::symlink("/etc/new", upper.join("link")).unwrap();
+    std::os::unix::fs::chown(upper.join("etc/new"), Some(1000), Some(3_000_000)).unwrap();
+    let long = format!("etc/{}", "ü".repeat(120));
+    fs::write(upper.join(&long), "long").unwrap();
+    xattr::set(upper.join("etc/opaque"), "trusted.overlay.opaque", b"y").unwrap();
+    xattr::set(upper.join("etc"), "trusted.overlay.origin", b"x").unwrap();
+    xattr::set(upper.join("etc/new"), "user.note", b"a\nb").unwrap();
+    let mode = rustix::fs::Mode::empty();
+    let gone = upper.join("gone");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &gone,
+        rustix::fs::FileType::CharacterDevice,
+        mode,
+        0,
+    )
+    .unwrap();
+    let inode = fs::metadata(upper.join("etc/new")).unwrap().ino();
+
+    let layer = store.add_layer(&upper).unwrap().unwrap();
+    assert!(!upper.exists());
+    let tree = store.layer_path(&layer);
+    assert_eq!(
+        fs::metadata(tree.join("etc/new")).unwrap().ino(),
+        inode,
+        "moved, not copied"
+    );
+
+    // The blob alone, in another store, gives the same tree.
+    let other = ImageStore::open(&directory.path().join("other")).unwrap();
+    let blob = fs::read(store.blob_path(&layer.digest)).unwrap();
+    let image = other.import_rootfs(blob.as_slice(), "copy").unwrap();
+    assert_eq!(image.layers[0].diff_id, layer.diff_id);
+    let copy = other.layer_path(&image.layers[0]);
+    let new = fs::metadata(copy.join("etc/second")).unwrap();
+    assert_eq!((new.uid(), new.gid(), new.nlink()), (1000, 3_000_000, 2));
+    assert_eq!(fs::read_to_string(copy.join(&long)).unwrap(), "long");
+    assert_eq!(
+        xattr::get(copy.join("etc/new"), "user.note")
+            .unwrap()
+            .unwrap(),
+        b"a\nb"
+    );
+    let opaque = xattr::get(copy.join("etc/opaque"), "trusted.overlay.opaque").unwrap();
+    assert_eq!(opaque.as_deref(), Some(b"y".as_slice()));
+    assert_eq!(
+        xattr::get(copy.join("etc"), "trusted.overlay.origin").unwrap(),
+        None
+    );
+    let gone = fs::symlink_metadata(copy.join("gone")).unwrap();
+    assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
+
+    // The same tree made a layer again is the same layer.
+    let again = other.scratch_dir().join("again");
+    fs::rename(&copy, &again).unwrap();
+    let second = other.add_layer(&again).unwrap().unwrap();
+    assert_eq!(second.diff_id, layer.diff_id);
+    assert_eq!(second.digest, layer.digest);
+}
+
+#[test]
+fn an_empty_writable_directory_is_no_layer() {
+    let (_directory, store) = store();
+    let upper = store.scratch_dir().join("upper");
+    fs::create_dir(&upper).unwrap();
+    assert!(store.add_layer(&upper).unwrap().is_none());
+}
+
+#[test]
+fn redirected_directories_are_refused() {
+    let (_directory, store) = store();
+    let upper = store.scratch_dir().join("upper");
+    fs::create_dir_all(upper.join("moved")).unwrap();
+    xattr::set(upper.join("moved"), "trusted.overlay.redirect", b"/old").unwrap();
+    let error = store.add_layer(&upper).unwrap_err();
+    assert!(error.to_string().contains("moved"), "{error}");
+}
+
+#[test]
+fn images_are_put_together_from_layers() {
+    let (_directory, store) = store();
+    let base = store.import_rootfs(rootfs().as_slice(), "base").unwrap();
+    let upper = store.scratch_dir().join("upper");
+    fs::create_dir(&upper).unwrap();
+    fs::write(upper.join("app"), "1").unwrap();
+    let layer = store.add_layer(&upper).unwrap().unwrap();
+    let mut config = store.config_json(&base).unwrap();
+    config["config"]["Healthcheck"] = serde_json::json!({ "Test": ["NONE"] });
+    config["config"]["Labels"] = serde_json::json!({ "b": "2", "a": "1", "c": "3" });
+    config["created"] = "2026-11-21T00:00:00Z".into();
+    let layers = vec![base.layers[0].clone(), layer];
+    let image = store
+        .put_image_json(config.clone(), layers.clone())
+        .unwrap();
+    let again = store.put_image_json(config, layers).unwrap();
+    assert_eq!(image.id, again.id);
+    assert_eq!(image.layers.len(), 2);
+    assert_eq!(image.labels()["b"], "2");
+    let kept = store.config_json(&image).unwrap();
+    assert_eq!(kept["config"]["Healthcheck"]["Test"][0], "NONE");
+
+    store.tag(&image, "me/app:1").unwrap();
+    assert_eq!(store.resolve("me/app:1").unwrap().unwrap().id, image.id);
+    assert_eq!(store.list().unwrap()[1].created, 1_795_219_200);
+    assert!(store.untag("me/app:1").unwrap());
+    assert!(!store.untag("me/app:1").unwrap());
+    assert_eq!(
+        store.resolve(image.id.as_str()).unwrap().unwrap().id,
+        image.id
+    );
+}
+
+#[test]
+fn collecting_keeps_what_is_named() {
+    let (directory, store) = store();
+    let base = store.import_rootfs(rootfs().as_slice(), "base").unwrap();
+    let other = Archive::new().file("a", "1").finish();
+    let other = store.import_rootfs(other.as_slice(), "other").unwrap();
+    store.untag("other").unwrap();
+
+    // Another opening of the store stands for another process: it has its own lock.
+    let second = ImageStore::open(&directory.path().join("store")).unwrap();
+    assert!(matches!(store.gc(), Err(ImageError::InUse { .. })));
+    drop(second);
+    let collected = store.gc().unwrap();
+    assert_eq!(
+        (collected.images, collected.layers, collected.blobs),
+        (1, 1, 3)
+    );
+    assert!(store.resolve(other.id.as_str()).unwrap().is_none());
+    assert!(store.resolve("base").unwrap().is_some());
+    assert!(
+        store
+            .layer_path(&base.layers[0])
+            .join("usr/bin/sh")
+            .exists()
+    );
+    assert_eq!(store.gc().unwrap(), Collected::default());
+}
+
+#[test]
+fn a_lost_tree_is_unpacked_again() {
+    let (_directory, store) = store();
+    let base = store.import_rootfs(rootfs().as_slice(), "base").unwrap();
+    fs::remove_dir_all(store.layer_path(&base.layers[0])).unwrap();
+    let image = store.resolve("base").unwrap().unwrap();
+    assert!(
+        store
+            .layer_path(&image.layers[0])
+            .join("usr/bin/sh")
+            .exists()
+    );
+}
+
+#[test]
+fn leftovers_go_when_nobody_uses_the_store() {
+    let (directory, store) = store();
+    let root = directory.path().join("store");
+    let leftover = store.scratch_dir().join("leftover");
+    fs::create_dir(&leftover).unwrap();
+    drop(ImageStore::open(&root).unwrap());
+    assert!(leftover.exists(), "another process may be using it");
+    drop(store);
+    drop(ImageStore::open(&root).unwrap());
+    assert!(!leftover.exists());
+}
+
+/// Several threads, each with its own opening of the store, take in the same layer.
+#[test]
+fn one_layer_taken_in_at_the_same_time_is_there_once() {
+    let (directory, store) = store();
+    let root = directory.path().join("store");
+    let tar = rootfs();
+    let ids: Vec<Digest> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|number| {
+                let (tar, root) = (&tar, &root);
+                scope.spawn(move || {
+                    let store = ImageStore::open(root).unwrap();
+                    store
+                        .import_rootfs(tar.as_slice(), &format!("name-{number}"))
+                        .unwrap()
+                        .id
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    assert_eq!(store.list().unwrap().len(), 8);
+    assert_eq!(
+        fs::read_dir(store.root().join("layers")).unwrap().count(),
+        1
+    );
+    assert_eq!(fs::read_dir(store.scratch_dir()).unwrap().count(), 0);
+}
+
+#[test]
+fn devices_and_fifos_are_kept() {
+    let (_directory, store) = store();
+    let tar = Archive::new()
+        .add(&Spec {
+            path: "dev/null",
+            kind: Kind::CharDevice { major: 1, minor: 3 },
+            mode: 0o666,
+            ..Spec::default()
+        })
+        .add(&Spec {
+            path: "dev/loop0",
+            kind: Kind::BlockDevice { major: 7, minor: 0 },
+            mode: 0o660,
+            owner: (0, 6),
+            ..Spec::default()
+        })
+        .add(&Spec {
+            path: "run/pipe",
+            kind: Kind::Fifo,
+            mode: 0o1600,
+            ..Spec::default()
+        })
+        .finish();
+    let image = store.import_rootfs(tar.as_slice(), "devices").unwrap();
+    let tree = store.layer_path(&image.layers[0]);
+    let null = fs::symlink_metadata(tree.join("dev/null")).unwrap();
+    assert!(null.file_type().is_char_device());
+    assert_eq!(
+        (null.rdev(), null.mode() & 0o7777),
+        (rustix::fs::makedev(1, 3), 0o666)
+    );
+    let block = fs::symlink_metadata(tree.join("dev/loop0")).unwrap();
+    assert!(block.file_type().is_block_device());
+    assert_eq!((block.gid(), block.mtime()), (6, 1_000_000_000));
+    let pipe = fs::symlink_metadata(tree.join("run/pipe")).unwrap();
+    assert!(pipe.file_type().is_fifo());
+    assert_eq!(pipe.mode() & 0o7777, 0o1600);
+}

@@ -1,0 +1,130 @@
+//! Readers and writers that bytes pass through on their way into the store: hashing, copying to a
+//! blob, recognising compression.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::Digest;
+
+/// How a layer's blob is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// The OCI media type of a layer compressed like this.
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::None => "application/vnd.oci.image.layer.v1.tar",
+            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+}
+
+/// Recognises the compression by the first bytes, which stay in the reader.
+pub(crate) fn sniff<R: Read>(reader: &mut BufReader<R>) -> io::Result<Compression> {
+    let head = reader.fill_buf()?;
+    match head {
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+        // A frame, or a skippable frame in front of one.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Compression::Zstd),
+        [b'B', b'Z', b'h', ..] => Err(unsupported("bzip2")),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => Err(unsupported("xz")),
+        _ => Ok(Compression::None),
+    }
+}
+
+fn unsupported(name: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("{name} compression is not supported; recompress with gzip or zstd"),
+    )
+}
+
+/// Undoes the compression.
+pub(crate) fn decompress<'a, R: BufRead + Send + 'a>(
+    compression: Compression,
+    reader: R,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    Ok(match compression {
+        Compression::None => Box::new(reader),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(reader)?),
+    })
+}
+
+/// Passes bytes on, hashing and counting them, and copying them to a writer if there is one.
+pub(crate) struct Tee<R, W> {
+    reader: R,
+    hasher: Sha256,
+    count: u64,
+    copy: Option<W>,
+}
+
+impl<R: Read, W: Write> Tee<R, W> {
+    pub(crate) fn new(reader: R, copy: Option<W>) -> Self {
+        Self {
+            reader,
+            hasher: Sha256::new(),
+            count: 0,
+            copy,
+        }
+    }
+
+    /// Digest and number of the bytes read, and the writer.
+    pub(crate) fn finish(self) -> (Digest, u64, Option<W>) {
+        (Digest::from_hasher(self.hasher), self.count, self.copy)
+    }
+}
+
+impl<R: Read, W: Write> Read for Tee<R, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        self.count += read as u64;
+        if let Some(copy) = &mut self.copy {
+            copy.write_all(&buffer[..read])?;
+        }
+        Ok(read)
+    }
+}
+
+/// Hashes and counts what is written.
+pub(crate) struct HashWriter<W> {
+    writer: W,
+    hasher: Sha256,
+    count: u64,
+}
+
+impl<W: Write> HashWriter<W> {
+    pub(crate) fn new(writer: W) -> Self {
+        Self {
+            writer,
+            hasher: Sha256::new(),
+            count: 0,
+        }
+    }
+
+    /// Digest and number of the bytes written, and the writer.
+    pub(crate) fn finish(self) -> (Digest, u64, W) {
+        (Digest::from_hasher(self.hasher), self.count, self.writer)
+    }
+}
+
+impl<W: Write> Write for HashWriter<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.writer.write(buffer)?;
+        self.hasher.update(&buffer[..written]);
+        self.count += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}

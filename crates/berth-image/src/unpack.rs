@@ -1,0 +1,395 @@
+//! Unpacking a layer tar into a directory, as the tree overlayfs expects.
+//!
+//! Owner of everything that is written below a layer's root. Invariants:
+//!
+//! - Nothing outside the root is touched, whatever the archive says: parents are resolved by
+//!   [`Root`] with `openat2(RESOLVE_IN_ROOT)`, the last component is never followed, and every
+//!   change is an `*at` call on the parent's descriptor.
+//! - Ids, modes, xattrs, times, devices and hard links come out as in the archive.
+//! - OCI whiteouts become overlayfs's own: a 0/0 character device, or `trusted.overlay.opaque=y` on
+//!   the directory. They hide lower layers only, whatever the order of entries (OCI image
+//!   specification, layer.md).
+//!
+//! The directory must be private to the caller while it is filled.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::tar_read::{Entry, Kind, TarReader};
+
+mod attributes;
+mod error;
+mod limits;
+mod root;
+
+pub(crate) use attributes::{OPAQUE_XATTR, OVERLAY_PREFIX};
+pub use error::UnpackError;
+pub(crate) use limits::UnpackLimits;
+pub(crate) use root::Root;
+use root::{Name, normalize};
+
+const WHITEOUT_PREFIX: &[u8] = b".wh.";
+const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
+/// Bookkeeping of an old Docker storage driver, found in some old layers.
+const AUFS_PREFIX: &[u8] = b".wh..wh.";
+
+/// What came out of an archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unpacked {
+    /// Bytes of all regular files.
+    pub(crate) bytes: u64,
+}
+
+/// Unpacks the tar stream into `directory`, which must exist, and reads the stream to its end.
+pub(crate) fn unpack(
+    directory: &Path,
+    stream: impl Read,
+    limits: UnpackLimits,
+) -> Result<Unpacked, UnpackError> {
+    let root = Root::open(directory).map_err(|source| UnpackError::Entry {
+        entry: "/".to_owned(),
+        source,
+    })?;
+    let mut unpacker = Unpacker {
+        root,
+        directory_times: HashMap::new(),
+        buffer: vec![0; 256 * 1024],
+        limits,
+        unpacked: Unpacked::default(),
+    };
+    let mut reader = TarReader::new(Capped {
+        inner: stream,
+        left: limits.stream_bytes(),
+    });
+    while let Some(entry) = reader.next_entry().map_err(UnpackError::Archive)? {
+        if reader.headers() > limits.entries {
+            return Err(UnpackError::TooManyEntries(limits.entries));
+        }
+        unpacker.unpacked.bytes = unpacker.unpacked.bytes.saturating_add(entry.size);
+        if unpacker.unpacked.bytes > limits.bytes {
+            return Err(UnpackError::TooManyBytes(limits.bytes));
+        }
+        unpacker
+            .entry(&entry, &mut reader)
+            .map_err(|source| UnpackError::Entry {
+                entry: String::from_utf8_lossy(&entry.path).into_owned(),
+                source,
+            })?;
+    }
+    reader.drain().map_err(UnpackError::Archive)?;
+    unpacker
+        .set_directory_times()
+        .map_err(UnpackError::Archive)?;
+    Ok(unpacker.unpacked)
+}
+
+/// Ends endless streams (compression bombs made of padding).
+struct Capped<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(read as u64)
+            .ok_or_else(|| io::Error::other("the stream is longer than any layer may be"))?;
+        Ok(read)
+    }
+}
+
+struct Unpacker {
+    root: Root,
+    /// Times of directories, set at the end because every entry inside changes them.
+    directory_times: HashMap<Vec<u8>, (i64, u32)>,
+    buffer: Vec<u8>,
+    limits: UnpackLimits,
+    unpacked: Unpacked,
+}
+
+impl Unpacker {
+    fn entry(&mut self, entry: &Entry, data: &mut impl Read) -> io::Result<()> {
+        debug_assert!(self.unpacked.bytes <= self.limits.bytes);
+        let Some(name) = normalize(&entry.path)? else {
+            return self.root_entry(entry);
+        };
+        if name.base.starts_with(WHITEOUT_PREFIX) {
+            return self.whiteout(&name);
+        }
+        let parent = self.root.parent(&name.parent)?;
+        let existing = lstat(parent.as_fd(), &name.base)?;
+        match entry.kind {
+            Kind::Directory => self.directory(entry, &name, parent.as_fd(), existing.as_ref()),
+            Kind::HardLink => self.hard_link(entry, &name, parent.as_fd(), existing.as_ref()),
+            _ => {
+                self.clear(parent.as_fd(), &name, existing.as_ref())?;
+                self.create(entry, &name, parent.as_fd(), data)
+            }
+        }
+    }
+
+    /// `./` or `/`: attributes of the root directory itself.
+    fn root_entry(&mut self, entry: &Entry) -> io::Result<()> {
+        if entry.kind != Kind::Directory {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the root of the tree can only be a directory",
+            ));
+        }
+        let root = self.root.as_fd().try_clone_to_owned()?;
+        attributes::apply(root.as_fd(), entry)?;
+        self.directory_times.insert(Vec::new(), entry.mtime);
+        Ok(())
+    }
+
+    fn directory(
+        &mut self,
+        entry: &Entry,
+        name: &Name,
+        parent: BorrowedFd<'_>,
+        existing: Option<&Stat>,
+    ) -> io::Result<()> {
+        if !existing.is_some_and(is_directory) {
+            self.clear(parent, name, existing)?;
+            fs::mkdirat(parent, &*name.base, Mode::RWXU)?;
+        }
+        let directory = open_directory(parent, &name.base)?;
+        if existing.is_some_and(is_whiteout) {
+            attributes::set_opaque(directory.as_fd())?;
+        }
+        attributes::apply(directory.as_fd(), entry)?;
+        self.directory_times.insert(name.path(), entry.mtime);
+        Ok(())
+    }
+
+    fn create(
+        &mut self,
+        entry: &Entry,
+        name: &Name,
+        parent: BorrowedFd<'_>,
+        data: &mut impl Read,
+    ) -> io::Result<()> {
+        let node = |kind, device| {
+            fs::mknodat(parent, &*name.base, kind, Mode::RUSR, device)?;
+            attributes::apply_at(parent, &name.base, entry)
+        };
+        match entry.kind {
+            Kind::File => {
+                let flags = OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::WRONLY
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                let file = fs::openat(parent, &*name.base, flags, Mode::RUSR | Mode::WUSR)?;
+                self.write(entry, file.as_fd(), data)?;
+                attributes::apply(file.as_fd(), entry)?;
+                attributes::set_times(file.as_fd(), entry.mtime)
+            }
+            Kind::Symlink => {
+                fs::symlinkat(&*entry.link, parent, &*name.base)?;
+                attributes::apply_at(parent, &name.base, entry)
+            }
+            Kind::Fifo => node(FileType::Fifo, 0),
+            Kind::CharDevice { major, minor } => {
+                node(FileType::CharacterDevice, fs::makedev(major, minor))
+            }
+            Kind::BlockDevice { major, minor } => {
+                node(FileType::BlockDevice, fs::makedev(major, minor))
+            }
+            Kind::Directory | Kind::HardLink => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        }
+    }
+
+    fn write(
+        &mut self,
+        entry: &Entry,
+        file: BorrowedFd<'_>,
+        data: &mut impl Read,
+    ) -> io::Result<()> {
+        let Some(runs) = &entry.runs else {
+            return copy(data, file, 0, entry.size, &mut self.buffer);
+        };
+        for run in runs {
+            copy(data, file, run.offset, run.len, &mut self.buffer)?;
+        }
+        Ok(fs::ftruncate(file, entry.size)?)
+    }
+
+    /// The target's parents are resolved inside the root; the target itself is not followed, so a
+    /// link to a symbolic link is another name of that symbolic link.
+    fn hard_link(
+        &mut self,
+        entry: &Entry,
+        name: &Name,
+        parent: BorrowedFd<'_>,
+        existing: Option<&Stat>,
+    ) -> io::Result<()> {
+        let missing = || {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "the hard link's target is not in the layer",
+            )
+        };
+        let target = normalize(&entry.link)?.ok_or_else(missing)?;
+        let target_parent = self
+            .root
+            .existing_parent(&target.parent)?
+            .ok_or_else(missing)?;
+        let stat = lstat(target_parent.as_fd(), &target.base)?.ok_or_else(missing)?;
+        if is_directory(&stat) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the hard link's target is a directory",
+            ));
+        }
+        if existing.is_some_and(|old| old.st_ino == stat.st_ino && old.st_dev == stat.st_dev) {
+            return Ok(());
+        }
+        self.clear(parent, name, existing)?;
+        fs::linkat(
+            &target_parent,
+            &*target.base,
+            parent,
+            &*name.base,
+            AtFlags::empty(),
+        )?;
+        Ok(())
+    }
+
+    fn whiteout(&mut self, name: &Name) -> io::Result<()> {
+        if name.base.as_ref() == OPAQUE_MARKER {
+            let parent = self.root.parent(&name.parent)?;
+            return attributes::set_opaque(parent.as_fd());
+        }
+        if name.base.starts_with(AUFS_PREFIX) {
+            return Ok(());
+        }
+        let hidden = &name.base[WHITEOUT_PREFIX.len()..];
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the whiteout names no file",
+            ));
+        }
+        let parent = self.root.parent(&name.parent)?;
+        match lstat(parent.as_fd(), hidden)? {
+            Some(stat) if is_directory(&stat) => {
+                attributes::set_opaque(open_directory(parent.as_fd(), hidden)?.as_fd())
+            }
+            // Whatever this layer has there hides the lower layers' file already.
+            Some(_) => Ok(()),
+            None => Ok(fs::mknodat(
+                &parent,
+                hidden,
+                FileType::CharacterDevice,
+                Mode::empty(),
+                0,
+            )?),
+        }
+    }
+
+    /// Removes what is in the way of an entry.
+    fn clear(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &Name,
+        existing: Option<&Stat>,
+    ) -> io::Result<()> {
+        match existing {
+            None => Ok(()),
+            Some(stat) if is_directory(stat) => {
+                // Times noted for directories in it are skipped at the end, when they are gone.
+                self.root.forget();
+                remove_tree(parent, &name.base)
+            }
+            Some(_) => {
+                self.root.forget();
+                Ok(fs::unlinkat(parent, &*name.base, AtFlags::empty())?)
+            }
+        }
+    }
+
+    fn set_directory_times(&mut self) -> io::Result<()> {
+        for (path, mtime) in std::mem::take(&mut self.directory_times) {
+            if let Some(directory) = self.root.open_exact(&path)? {
+                attributes::set_times(directory.as_fd(), mtime)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn copy(
+    data: &mut impl Read,
+    file: BorrowedFd<'_>,
+    mut offset: u64,
+    len: u64,
+    buffer: &mut [u8],
+) -> io::Result<()> {
+    let mut left = len;
+    while left > 0 {
+        let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = data.read(&mut buffer[..want])?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut chunk = &buffer[..read];
+        while !chunk.is_empty() {
+            let written = rustix::io::pwrite(file, chunk, offset)?;
+            chunk = &chunk[written..];
+            offset += written as u64;
+        }
+        left -= read as u64;
+    }
+    Ok(())
+}
+
+fn lstat(parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<Option<Stat>> {
+    match fs::statat(parent, base, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Whether this is overlayfs's mark for "nothing here".
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+fn open_directory(parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(fs::openat(parent, base, flags, Mode::empty())?)
+}
+
+/// Removes a directory and everything in it without following links.
+fn remove_tree(parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<()> {
+    let directory = open_directory(parent, base)?;
+    for entry in fs::Dir::read_from(&directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match fs::unlinkat(&directory, name, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::ISDIR) => remove_tree(directory.as_fd(), name.to_bytes())?,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(fs::unlinkat(parent, base, AtFlags::REMOVEDIR)?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Resolving names inside a tree by descriptor, so that no symbolic link leads out of it.
+
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{self, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Most symbolic links followed while missing parents are made, as in the kernel.
+const MAX_LINKS: u32 = 40;
+/// The kernel gives up with `EAGAIN` when something is renamed meanwhile; nothing is here, but the
+/// whole system shares one counter.
+const MAX_RETRIES: u32 = 128;
+
+/// A name split into the directory it is in and its last component. Relative to the root, without
+/// empty, `.` and `..` components.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) parent: Vec<u8>,
+    pub(super) base: Cow<'static, [u8]>,
+}
+
+impl Name {
+    /// Parent and base together.
+    pub(super) fn path(&self) -> Vec<u8> {
+        if self.parent.is_empty() {
+            self.base.to_vec()
+        } else {
+            [&self.parent, b"/".as_slice(), &self.base].concat()
+        }
+    }
+}
+
+/// Cleans a name as in an archive; `..` goes up at most to the root. `None` is the root itself.
+pub(super) fn normalize(path: &[u8]) -> io::Result<Option<Name>> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            _ if part.contains(&0) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the name holds a NUL byte",
+                ));
+            }
+            _ => parts.push(part),
+        }
+    }
+    Ok(parts.pop().map(|base| Name {
+        parent: parts.join(&b'/'),
+        base: Cow::Owned(base.to_vec()),
+    }))
+}
+
+/// The root of a tree.
+pub(crate) struct Root {
+    fd: OwnedFd,
+    /// The parent resolved last: archives list a directory's files one after the other.
+    last: Option<(Vec<u8>, OwnedFd)>,
+}
+
+impl Root {
+    /// Opens a directory of ours; the path itself is trusted.
+    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = fs::open(directory, flags, Mode::empty())?;
+        Ok(Self { fd, last: None })
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The directory of this name; missing parts are made.
+    pub(super) fn parent(&mut self, path: &[u8]) -> io::Result<OwnedFd> {
+        if let Some((known, fd)) = &self.last
+            && known == path
+        {
+            return fd.try_clone();
+        }
+        let fd = match self.open_directory(path) {
+            Err(Errno::NOENT) => self.make(path, 0)?,
+            result => result?,
+        };
+        self.last = Some((path.to_vec(), fd.try_clone()?));
+        Ok(fd)
+    }
+
+    /// The directory of this name, if it exists.
+    pub(super) fn existing_parent(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
+        match self.open_directory(path) {
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            result => Ok(Some(result?)),
+        }
+    }
+
+    /// The directory of exactly this name: no link is followed.
+    pub(super) fn open_exact(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
+        match self.open_with(
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+        ) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            result => Ok(Some(result?)),
+        }
+    }
+
+    /// Opens a regular file below the root for reading; links are followed inside the root.
+    pub(crate) fn open_file(&self, path: &str) -> io::Result<Option<std::fs::File>> {
+        match self.open_with(
+            path.as_bytes(),
+            OFlags::RDONLY | OFlags::NONBLOCK,
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        ) {
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            result => {
+                let file = std::fs::File::from(result?);
+                if file.metadata()?.is_file() {
+                    Ok(Some(file))
+                } else {
+                    Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "not a regular file",
+                    ))
+                }
+            }
+        }
+    }
+
+    /// Must be called when a name was removed: the parent remembered may have been reached by it.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+    }
+
+    fn open_directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        self.open_with(
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )
+    }
+
+    fn open_with(
+        &self,
+        path: &[u8],
+        flags: OFlags,
+        resolve: ResolveFlags,
+    ) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { b"." } else { path };
+        let mut retries = 0;
+        loop {
+            let result = fs::openat2(
+                &self.fd,
+                path,
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+                resolve,
+            );
+            match result {
+                Err(Errno::AGAIN) if retries < MAX_RETRIES => retries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// Makes the missing directories of a path. A dangling link on the way gets the directory it
+    /// points to (inside the root), as the archive's author would have seen it.
+    fn make(&self, path: &[u8], links: u32) -> io::Result<OwnedFd> {
+        if links > MAX_LINKS {
+            return Err(Errno::LOOP.into());
+        }
+        let mut current = self.fd.try_clone()?;
+        let mut prefix: Vec<u8> = Vec::new();
+        for part in path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty())
+        {
+            let above = prefix.clone();
+            if !prefix.is_empty() {
+                prefix.push(b'/');
+            }
+            prefix.extend_from_slice(part);
+            current = match self.open_directory(&prefix) {
+                Err(Errno::NOENT) => {
+                    self.make_one(current, part, &above, links)?;
+                    self.open_directory(&prefix)?
+                }
+                result => result?,
+            };
+        }
+        Ok(current)
+    }
+
+    fn make_one(&self, parent: OwnedFd, part: &[u8], above: &[u8], links: u32) -> io::Result<()> {
+        match fs::mkdirat(&parent, part, Mode::RWXU) {
+            Ok(()) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let made = fs::openat(&parent, part, flags, Mode::empty())?;
+                Ok(fs::fchmod(&made, Mode::from_raw_mode(0o755))?)
+            }
+            Err(Errno::EXIST) => {
+                let target = fs::readlinkat(&parent, part, Vec::new())?.into_bytes();
+                let path = if target.starts_with(b"/") {
+                    target
+                } else {
+                    [above, b"/".as_slice(), &target].concat()
+                };
+                self.make(&path, links + 1).map(drop)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_the_root() {
+        let path = |text: &[u8]| normalize(text).unwrap().map(|name| name.path());
+        assert_eq!(path(b"./a//b/"), Some(b"a/b".to_vec()));
+        assert_eq!(path(b"/etc/passwd"), Some(b"etc/passwd".to_vec()));
+        assert_eq!(path(b"../../a/../../b"), Some(b"b".to_vec()));
+        assert_eq!(path(b"a/.."), None);
+        assert_eq!(path(b"/"), None);
+        assert!(normalize(b"a\0b").is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! The user's Worker: modules, Durable Object namespaces, container engine.
+
+use std::path::{Component, Path};
+
+use super::{ClassImages, Context, unique_key};
+use crate::ModuleKind;
+use crate::capnp::{Capnp, record, texts};
+
+/// The service of the Worker, under the project's name.
+pub(super) fn service(context: &Context<'_>) -> Capnp {
+    let project = context.project;
+    let mut worker = vec![
+        ("modules", modules(context)),
+        (
+            "compatibilityDate",
+            project.compatibility_date.as_str().into(),
+        ),
+        ("compatibilityFlags", texts(&project.compatibility_flags)),
+        ("bindings", super::bindings::bindings(context).into()),
+    ];
+    let namespaces = namespaces(context);
+    if !namespaces.is_empty() {
+        worker.push(("durableObjectNamespaces", namespaces.into()));
+        let storage = record([("localDisk", super::platform::DO_STORAGE.into())]);
+        worker.push(("durableObjectStorage", storage));
+    }
+    if let Some(containers) = &context.options.containers {
+        let docker = record([
+            (
+                "socketPath",
+                containers.docker_socket.to_string_lossy().as_ref().into(),
+            ),
+            (
+                "containerEgressInterceptorImage",
+                containers.egress_image.as_str().into(),
+            ),
+            ("sessionId", containers.session_id.as_str().into()),
+        ]);
+        worker.push(("containerEngine", record([("localDocker", docker)])));
+    }
+    if !project.workflows.is_empty() {
+        worker.push((
+            "workflowsEngine",
+            super::platform::workflows_engine(context),
+        ));
+    }
+    record([
+        ("name", project.name.as_str().into()),
+        ("worker", Capnp::Struct(worker)),
+    ])
+}
+
+fn modules(context: &Context<'_>) -> Capnp {
+    let modules = context.bundle.modules.iter().map(|module| {
+        let kind = match module.kind {
+            ModuleKind::EsModule => "esModule",
+            ModuleKind::CommonJs => "commonJsModule",
+            ModuleKind::Wasm => "wasm",
+            ModuleKind::Text => "text",
+            ModuleKind::Data => "data",
+        };
+        let path = relative(&module.path, &context.options.generated_dir);
+        record([
+            ("name", module.name.as_str().into()),
+            (kind, Capnp::Embed(path)),
+        ])
+    });
+    Capnp::List(modules.collect())
+}
+
+/// `path` as seen from `base`; both absolute.
+fn relative(path: &Path, base: &Path) -> String {
+    let mut path_parts: Vec<Component<'_>> = path.components().collect();
+    let base_parts: Vec<Component<'_>> = base.components().collect();
+    let common = path_parts
+        .iter()
+        .zip(&base_parts)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let up = base_parts.len() - common;
+    let mut parts = vec!["..".to_owned(); up];
+    let rest = path_parts.split_off(common);
+    parts.extend(
+        rest.iter()
+            .map(|part| part.as_os_str().to_string_lossy().into_owned()),
+    );
+    parts.join("/")
+}
+
+/// The classes that workerd has to find in the Worker: those of the configuration, unless the
+/// bundle is known not to export them (a class that a migration made and nothing uses any more).
+fn namespaces(context: &Context<'_>) -> Vec<Capnp> {
+    let exported = |class: &str| match &context.bundle.exports {
+        Some(exports) => exports.iter().any(|export| export == class),
+        None => true,
+    };
+    let classes = context.project.classes.iter();
+    classes
+        .filter(|class| exported(&class.class_name))
+        .map(|class| {
+            let key = unique_key(&context.project.name, &class.class_name);
+            let mut namespace = vec![
+                ("className", class.class_name.as_str().into()),
+                ("uniqueKey", key.into()),
+                ("enableSql", class.sqlite.into()),
+            ];
+            let containers = context.options.containers.as_ref();
+            let images = containers.and_then(|containers| containers.images.get(&class.class_name));
+            namespace.extend(images.map(|images| ("container", container(images))));
+            Capnp::Struct(namespace)
+        })
+        .collect()
+}
+
+fn container(images: &ClassImages) -> Capnp {
+    let default = images.default.as_deref().unwrap_or_default();
+    let named = images.named.iter().map(|(name, image)| {
+        record([
+            ("name", name.as_str().into()),
+            ("image", image.as_str().into()),
+        ])
+    });
+    record([
+        ("imageName", default.into()),
+        ("images", Capnp::List(named.collect())),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_relative_to_the_configuration() {
+        let relative = |path: &str| relative(Path::new(path), Path::new("/p/gen"));
+        assert_eq!(relative("/p/gen/bundle/index.js"), "bundle/index.js");
+        assert_eq!(relative("/p/other/index.js"), "../other/index.js");
+    }
+}

@@ -1,0 +1,301 @@
+//! One workerd process: spawning it, waiting until it listens, its output, its end.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::net::unix::pipe::Receiver as PipeReader;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use super::log::{self, LogLine};
+use super::source_map::SourceMap;
+use super::{Upstream, WorkerdError, WorkerdEvent, WorkerdOptions};
+use crate::Listen;
+use crate::compose::{HTTP_SOCKET, TRIGGER_SOCKET, socket_path};
+
+/// Lines that are read ahead before workerd's own writes have to wait.
+const LINES_AHEAD: usize = 1024;
+/// How long a start may take. Only a broken machine needs this.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long output that is still in the pipes is waited for when the process has ended.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
+
+/// A process that listens.
+pub(super) struct Process {
+    child: Child,
+    pub(super) pid: u32,
+    /// Where requests go.
+    pub(super) upstream: Upstream,
+    /// Where handlers are triggered by hand.
+    pub(super) triggers: Option<Upstream>,
+    lines: mpsc::Receiver<LogLine>,
+}
+
+/// What a running process does next.
+pub(super) enum Next {
+    Line(LogLine),
+    Ended(String),
+}
+
+/// A message on the control descriptor.
+#[derive(Deserialize)]
+struct Control {
+    event: String,
+    #[serde(default)]
+    socket: String,
+    #[serde(default)]
+    port: u16,
+}
+
+impl Process {
+    /// Starts workerd and waits until every socket of its configuration listens.
+    pub(super) async fn start(
+        options: &WorkerdOptions,
+        events: &mpsc::UnboundedSender<WorkerdEvent>,
+    ) -> Result<Self, WorkerdError> {
+        let start = Self::start_unlimited(options, events);
+        match tokio::time::timeout(START_LIMIT, start).await {
+            Ok(result) => result,
+            Err(_) => Err(WorkerdError::Startup {
+                status: format!("not ready after {} s", START_LIMIT.as_secs()),
+                output: String::new(),
+            }),
+        }
+    }
+
+    async fn start_unlimited(
+        options: &WorkerdOptions,
+        events: &mpsc::UnboundedSender<WorkerdEvent>,
+    ) -> Result<Self, WorkerdError> {
+        remove_sockets(&options.listen);
+        let (control, control_write) = pipe_with(PipeFlags::CLOEXEC)
+            .map_err(|error| WorkerdError::Spawn(options.executable.clone(), error.into()))?;
+        let mut child = spawn(options, control_write)
+            .map_err(|error| WorkerdError::Spawn(options.executable.clone(), error))?;
+        let pid = child.id().unwrap_or_default();
+        let _ = events.send(WorkerdEvent::Started { pid });
+        let map = options.source_map.as_deref();
+        let map = map.and_then(|path| SourceMap::read(path, &options.directory));
+        let (sender, mut lines) = mpsc::channel(LINES_AHEAD);
+        tokio::spawn(read_lines(child.stdout.take(), sender.clone(), map.clone()));
+        tokio::spawn(read_lines(child.stderr.take(), sender, map));
+
+        let mut early = Vec::new();
+        let control = PipeReader::from_owned_fd(control)
+            .map_err(|error| WorkerdError::Spawn(options.executable.clone(), error))?;
+        let sockets = {
+            let sockets = read_control(control);
+            tokio::pin!(sockets);
+            loop {
+                tokio::select! {
+                    sockets = &mut sockets => break sockets,
+                    Some(line) = lines.recv() => early.push(line),
+                }
+            }
+        };
+        let Some(upstream) = address(&sockets, HTTP_SOCKET, &options.listen) else {
+            // The descriptor closed before the socket listened: workerd is ending.
+            let status = ended(&mut child, &mut lines, &mut early).await;
+            let output: Vec<_> = early.into_iter().map(|line| line.text).collect();
+            let output = output.join("\n");
+            return Err(WorkerdError::Startup { status, output });
+        };
+        for line in early {
+            send_line(events, line);
+        }
+        let triggers = address(&sockets, TRIGGER_SOCKET, &options.listen);
+        Ok(Self {
+            child,
+            pid,
+            upstream,
+            triggers,
+            lines,
+        })
+    }
+
+    /// The next line, or the end. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Next {
+        tokio::select! {
+            biased;
+            Some(line) = self.lines.recv() => Next::Line(line),
+            status = self.child.wait() => Next::Ended(describe(status)),
+        }
+    }
+
+    /// Sends SIGTERM, and SIGKILL after `grace`; returns when the process is gone.
+    pub(super) async fn terminate(
+        mut self,
+        grace: Duration,
+        events: &mpsc::UnboundedSender<WorkerdEvent>,
+    ) {
+        self.signal(Signal::TERM);
+        let limit = tokio::time::sleep(grace);
+        tokio::pin!(limit);
+        loop {
+            tokio::select! {
+                next = self.next() => match next {
+                    Next::Line(line) => send_line(events, line),
+                    Next::Ended(_) => break,
+                },
+                () = &mut limit => {
+                    tracing::warn!(?grace, "workerd did not stop in time");
+                    return self.kill(events).await;
+                }
+            }
+        }
+        self.drain(events).await;
+    }
+
+    /// Sends SIGKILL; returns when the process is gone.
+    pub(super) async fn kill(mut self, events: &mpsc::UnboundedSender<WorkerdEvent>) {
+        self.signal(Signal::KILL);
+        while let Next::Line(line) = self.next().await {
+            send_line(events, line);
+        }
+        self.drain(events).await;
+    }
+
+    /// Passes on what an ended process had printed.
+    pub(super) async fn drain(&mut self, events: &mpsc::UnboundedSender<WorkerdEvent>) {
+        let rest = async {
+            while let Some(line) = self.lines.recv().await {
+                send_line(events, line);
+            }
+        };
+        let _ = tokio::time::timeout(OUTPUT_LIMIT, rest).await;
+    }
+
+    /// The child has not been waited for, so its pid cannot be another process's.
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw)
+            && let Err(error) = kill_process(pid, signal)
+        {
+            tracing::debug!(%error, "could not signal workerd");
+        }
+    }
+}
+
+pub(super) fn send_line(events: &mpsc::UnboundedSender<WorkerdEvent>, line: LogLine) {
+    let LogLine { level, text } = line;
+    let _ = events.send(WorkerdEvent::Log { level, text });
+}
+
+fn spawn(options: &WorkerdOptions, control: OwnedFd) -> std::io::Result<Child> {
+    let mut command = Command::new(&options.executable);
+    command
+        // Experimental: the bundled Workers and assets. Verbose: stacks of uncaught exceptions.
+        .args(["serve", "--experimental", "--verbose", "--control-fd=0"])
+        .arg(&options.config)
+        .arg("config")
+        .current_dir(&options.directory)
+        // workerd never reads its standard input; as descriptor 0 the pipe needs no inheritance
+        // that other children could get, too.
+        .stdin(Stdio::from(control))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Ctrl-C in the terminal is the daemon's to handle.
+        .process_group(0)
+        .kill_on_drop(true);
+    // PENDING berth_jail::die_with_parent(&mut command);
+    command.spawn()
+}
+
+/// Reads until the socket for requests listens, which the configuration has last, or until the end
+/// of the descriptor: socket → port.
+async fn read_control(control: PipeReader) -> Vec<(String, u16)> {
+    let mut lines = BufReader::new(control).lines();
+    let mut sockets = Vec::new();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Ok(control) = serde_json::from_str::<Control>(&line)
+            && control.event == "listen"
+        {
+            sockets.push((control.socket, control.port));
+        }
+        if sockets.iter().any(|(name, _)| name == HTTP_SOCKET) {
+            break;
+        }
+    }
+    sockets
+}
+
+fn address(sockets: &[(String, u16)], name: &str, listen: &Listen) -> Option<Upstream> {
+    let (_, port) = sockets.iter().find(|(socket, _)| socket == name)?;
+    Some(match listen {
+        Listen::Loopback => Upstream::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))),
+        Listen::Unix(path) => Upstream::Unix(socket_path(path, name)),
+    })
+}
+
+/// workerd binds anew, which fails on a path that exists.
+fn remove_sockets(listen: &Listen) {
+    let Listen::Unix(path) = listen else {
+        return;
+    };
+    for name in [HTTP_SOCKET, TRIGGER_SOCKET] {
+        let path = socket_path(path, name);
+        if let Err(error) = fs_err::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "could not remove a socket");
+        }
+    }
+}
+
+async fn read_lines(
+    stream: Option<impl AsyncRead + Unpin>,
+    sender: mpsc::Sender<LogLine>,
+    map: Option<SourceMap>,
+) {
+    let Some(stream) = stream else {
+        return;
+    };
+    let mut reader = BufReader::new(stream);
+    let mut buffer = Vec::new();
+    while let Ok(1..) = reader.read_until(b'\n', &mut buffer).await {
+        let line = String::from_utf8_lossy(&buffer);
+        if let Some(mut line) = log::parse(&line) {
+            if let Some(map) = &map {
+                line.text = map.rewrite(&line.text);
+            }
+            if sender.send(line).await.is_err() {
+                return;
+            }
+        }
+        buffer.clear();
+    }
+}
+
+/// Waits for the end of a process that failed to start, collecting what it says.
+async fn ended(
+    child: &mut Child,
+    lines: &mut mpsc::Receiver<LogLine>,
+    early: &mut Vec<LogLine>,
+) -> String {
+    let rest = async {
+        while let Some(line) = lines.recv().await {
+            early.push(line);
+        }
+        child.wait().await
+    };
+    match tokio::time::timeout(OUTPUT_LIMIT, rest).await {
+        Ok(status) => describe(status),
+        Err(_) => {
+            let _ = child.kill().await;
+            "it did not listen".to_owned()
+        }
+    }
+}
+
+fn describe(status: std::io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}

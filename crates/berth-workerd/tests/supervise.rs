@@ -1,0 +1,169 @@
+//! The life of a real workerd: logs, crashes, replacement, its end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step is a failed test"
+)]
+
+#[path = "support/world.rs"]
+mod world;
+
+use std::time::Duration;
+
+use berth_workerd::{Listen, LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent};
+use tokio::sync::mpsc;
+use world::World;
+
+const LOGS: &str = r#"interface Point { x: number }
+
+function boom(point: Point): never {
+  throw new Error(`boom ${point.x}`);
+}
+
+export default {
+  async fetch(request: Request): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/throw") boom({ x: 1 });
+    console.log("log", { a: 1 });
+    console.warn("warn\ntwo lines");
+    console.error(new Error("logged"));
+    process.stdout.write("raw\n");
+    return new Response("ok");
+  },
+};
+"#;
+
+#[tokio::test]
+async fn logs_have_levels_and_stacks_lead_to_the_source() {
+    let world = World::new(&[("src/index.ts", LOGS)]);
+    let mut running = world.start().await;
+    assert_eq!(running.text("/").await, "ok");
+    assert_eq!(
+        running.log("log").await,
+        (LogLevel::Log, "log { a: 1 }".to_owned())
+    );
+    assert_eq!(
+        running.log("warn").await,
+        (LogLevel::Warn, "warn\ntwo lines".to_owned())
+    );
+    let (level, text) = running.log("logged").await;
+    assert_eq!(level, LogLevel::Error);
+    assert_eq!(
+        text,
+        "Error: logged\n    at Object.fetch (src/index.ts:13:19)"
+    );
+    assert_eq!(running.log("raw").await.1, "raw");
+
+    assert_eq!(running.get("/throw").await.0, 500);
+    let (level, text) = running.log("boom").await;
+    assert_eq!(level, LogLevel::Error);
+    insta::assert_snapshot!(text, @r"
+    Uncaught (in promise): Error: boom 1
+        at boom (src/index.ts:4:9)
+        at Object.fetch (src/index.ts:10:32)
+    ");
+    running.workerd.stop(Duration::from_secs(10)).await;
+    while let Some(event) = running.events.recv().await {
+        assert!(!matches!(event, WorkerdEvent::Log { .. }), "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_throws_while_loading_is_an_error_with_its_place() {
+    let world = World::new(&[("src/index.ts", "\nnope();\nexport default {};\n")]);
+    let Err(WorkerdError::Startup { output, .. }) = world.try_start().await else {
+        panic!("it started");
+    };
+    assert!(output.contains("nope is not defined"), "{output}");
+    assert!(output.contains("src/index.ts:2:1"), "{output}");
+}
+
+#[tokio::test]
+async fn a_crash_is_reported_and_mended() {
+    let world = World::new(&[(
+        "src/index.ts",
+        "export default { fetch: () => new Response('hi') };",
+    )]);
+    let mut running = world.start().await;
+    let pid = running.workerd.pid().unwrap();
+    let mut upstream = running.workerd.upstream();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    let limit = Duration::from_secs(20);
+    let mended = async {
+        upstream.wait_for(Option::is_none).await.unwrap();
+        upstream.wait_for(Option::is_some).await.unwrap();
+    };
+    tokio::time::timeout(limit, mended).await.unwrap();
+    assert_eq!(running.text("/").await, "hi");
+    assert_ne!(running.workerd.pid(), Some(pid));
+    let mut crashes = 0;
+    while let Ok(event) = running.events.try_recv() {
+        if let WorkerdEvent::Crashed { status, .. } = event {
+            assert!(status.contains("signal: 9"), "{status}");
+            crashes += 1;
+        }
+    }
+    assert_eq!(crashes, 1);
+}
+
+#[tokio::test]
+async fn a_failed_replacement_leaves_nothing_and_the_next_one_works() {
+    let world = World::new(&[(
+        "src/index.ts",
+        "export default { fetch: () => new Response('1') };",
+    )]);
+    let running = world.start().await;
+    world.write("src/index.ts", "nope();\nexport default {};");
+    let config = world.prepare(&world.socket()).await.config;
+    let error = running
+        .workerd
+        .replace(&config, world.socket())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("nope is not defined"), "{error}");
+    assert_eq!(running.workerd.pid(), None);
+    assert_eq!(*running.workerd.upstream().borrow(), None);
+    world.write(
+        "src/index.ts",
+        "export default { fetch: () => new Response('2') };",
+    );
+    let config = world.prepare(&world.socket()).await.config;
+    running
+        .workerd
+        .replace(&config, world.socket())
+        .await
+        .unwrap();
+    assert_eq!(running.text("/").await, "2");
+}
+
+#[tokio::test]
+async fn dropping_the_handle_ends_the_process() {
+    let world = World::new(&[("src/index.ts", "export default {};")]);
+    let running = world.start().await;
+    let proc = format!("/proc/{}", running.workerd.pid().unwrap());
+    assert!(std::path::Path::new(&proc).exists());
+    let mut events = running.events;
+    drop(running.workerd);
+    // The channel closes when the supervisor has ended, and that waits for the process.
+    while events.recv().await.is_some() {}
+    assert!(!std::path::Path::new(&proc).exists());
+}
+
+#[tokio::test]
+async fn on_the_loopback_the_kernel_chooses_the_port() {
+    let world = World::new(&[("src/index.ts", "export default {};")]);
+    let options = world.prepare(&Listen::Loopback).await;
+    let (sender, _events) = mpsc::unbounded_channel();
+    let workerd = Workerd::start(options, sender).await.unwrap();
+    let upstream = workerd.upstream().borrow().clone().unwrap();
+    let Upstream::Tcp(address) = upstream else {
+        panic!("{upstream:?}");
+    };
+    assert_ne!(address.port(), 0);
+    tokio::net::TcpStream::connect(address).await.unwrap();
+    workerd.stop(Duration::from_secs(10)).await;
+}
