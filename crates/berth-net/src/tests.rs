@@ -10,4 +10,5 @@ mod ingress;
 mod names;
 mod speed;
 mod tcp;
+mod tunnel;
 mod world;
