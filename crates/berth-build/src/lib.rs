@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use berth_image::{Image, ImageStore};
 
@@ -21,6 +21,9 @@ pub struct BuildRequest {
     pub tags: Vec<String>,
     /// Ignore cached layers.
     pub no_cache: bool,
+    /// PEM file with the certificate authorities that programs in `RUN` steps shall trust, for hosts
+    /// behind a TLS-inspecting proxy. It is there during the step only, and not in the image.
+    pub ca_bundle: Option<PathBuf>,
 }
 
 /// Progress of a build, in order.
@@ -55,6 +58,16 @@ pub enum BuildEvent {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {}
 
+/// The images that a build of the default target takes from the store, so that the caller can provide
+/// them first.
+#[allow(unused_variables, clippy::todo)]
+pub fn base_images(
+    dockerfile: &Path,
+    args: &BTreeMap<String, String>,
+) -> Result<Vec<String>, BuildError> {
+    todo!()
+}
+
 /// Builds a Dockerfile into the store.
 #[allow(unused_variables, clippy::todo, clippy::unused_async)]
 pub async fn build(
@@ -65,3 +78,5 @@ pub async fn build(
 ) -> Result<Image, BuildError> {
     todo!()
 }
+
+impl berth_error::Hint for BuildError {}

@@ -170,7 +170,7 @@ fn add_secrets(cx: &Cx<'_>, decoded: &mut Decoded, options: &LoadOptions) -> Vec
         secrets.values.retain(|name, _| wanted(name));
         for name in required {
             if !secrets.values.contains_key(&name.value) {
-                cx.warn_hint(
+                cx.warn(
                     &name.span,
                     format!("the required secret `{}` is not set", name.value),
                     "add it to `.dev.vars` or `.env`",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use crate::dotenv::{Variable, expand, parse};
+use crate::dotenv::{Variable, expand, mask, parse};
 use crate::source::Source;
 use crate::{Diagnostic, Severity};
 
@@ -81,7 +81,7 @@ impl Secrets {
         let source = match Source::read(file) {
             Ok(source) => source,
             Err(error) => {
-                self.findings.push(*error);
+                self.findings.push(mask(*error, |_| 0));
                 return Vec::new();
             }
         };
@@ -89,6 +89,7 @@ impl Secrets {
         self.findings.extend(findings);
         for variable in &variables {
             let place = source.warning(variable.name_span.clone(), "");
+            let place = mask(place, |place| place.column - 1 + place.width);
             self.places.insert(variable.name.clone(), place);
         }
         variables

@@ -32,7 +32,9 @@ impl Source {
     pub(crate) fn read(path: &Path) -> Result<Self, Box<Diagnostic>> {
         let bytes = fs_err::read(path).map_err(|error| {
             let message = format!("could not read the file: {}", io(&error));
-            Box::new(Diagnostic::error(path, message))
+            Box::new(
+                Diagnostic::error(path, message).with_hint("check the path and its permissions"),
+            )
         })?;
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self::new(path.to_owned(), text)),

@@ -64,6 +64,18 @@ impl Report {
     }
 }
 
+/// An error and its causes in one line, joined by `: `, for logs and messages to other programs.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 impl<E> From<E> for Report
 where
     E: Error + Hint + 'static,

@@ -40,7 +40,7 @@ pub(crate) fn assets(
         needs_worker(&field, binding.as_ref(), first.as_ref());
     }
     let Some(directory) = directory else {
-        field.cx.error_hint(
+        field.cx.error(
             &field.key_span,
             "`assets.directory` is missing",
             "name the directory with the files, for example `./public`",
@@ -53,6 +53,7 @@ pub(crate) fn assets(
         field.cx.error(
             &written.span,
             format!("`assets.directory` is a file: `{}`", written.value),
+            "name the directory with the files",
         );
     } else if !path.is_dir() && !may_be_built {
         missing_file(&directory, &written, &path, "`assets.directory`");
@@ -75,7 +76,7 @@ fn run_worker_first(field: &Field<'_>) -> Option<RunWorkerFirst> {
             for route in &routes {
                 let pattern = route.value.strip_prefix('!').unwrap_or(&route.value);
                 if !pattern.starts_with('/') {
-                    field.cx.error_hint(
+                    field.cx.error(
                         &route.span,
                         format!("`{}` is no path", route.value),
                         format!("patterns begin with `/` or `!/`: `/{pattern}`"),
@@ -93,6 +94,7 @@ fn run_worker_first(field: &Field<'_>) -> Option<RunWorkerFirst> {
                     "`{}` must be `true`, `false` or an array of paths, but is {}",
                     field.path, field.value.kind
                 ),
+                "for example `[\"/api/*\"]`",
             );
             None
         }
@@ -103,7 +105,7 @@ fn run_worker_first(field: &Field<'_>) -> Option<RunWorkerFirst> {
 fn needs_worker(field: &Field<'_>, binding: Option<&Spanned<String>>, first: Option<&Field<'_>>) {
     let hint = "add `main`, or remove this";
     if let Some(binding) = binding {
-        field.cx.error_hint(
+        field.cx.error(
             &binding.span,
             "`assets.binding` without `main`: there is no Worker that could use it",
             hint,
@@ -112,7 +114,7 @@ fn needs_worker(field: &Field<'_>, binding: Option<&Spanned<String>>, first: Opt
     if let Some(first) = first
         && !matches!(first.value.kind, Kind::Bool(false))
     {
-        field.cx.error_hint(
+        field.cx.error(
             &first.key_span,
             "`assets.run_worker_first` without `main`: there is no Worker that could run",
             hint,

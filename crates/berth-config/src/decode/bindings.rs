@@ -27,7 +27,7 @@ fn not_remote(fields: &Fields<'_>) {
     if let Some(remote) = fields.get("remote")
         && remote.boolean() == Some(true)
     {
-        remote.cx.warn_hint(
+        remote.cx.warn(
             &remote.key_span,
             format!(
                 "`{}` is ignored: Berth keeps everything on this machine",
@@ -103,7 +103,7 @@ pub(crate) fn queues(
     for fields in consumers {
         if let Some((consumer, name)) = consumer(fields) {
             if seen.iter().any(|other| other.queue == consumer.queue) {
-                root.cx.error_hint(
+                root.cx.error(
                     &name.span,
                     format!("the queue `{}` has two consumers here", name.value),
                     "a queue has one consumer: merge them",
@@ -136,7 +136,7 @@ fn consumer(fields: Fields<'_>) -> Option<(QueueConsumer, Spanned<String>)> {
         && let Some(text) = kind.text()
         && text.value != "worker"
     {
-        kind.cx.error_hint(
+        kind.cx.error(
             &text.span,
             format!("`{}` cannot be `{}`", kind.path, text.value),
             "only `worker` consumers are configured here; remove the field",
@@ -189,14 +189,14 @@ pub(crate) fn workflows(root: &Root<'_>, names: &Names, bindings: &mut Bindings)
             continue;
         };
         if !is_workflow_name(&name.value) {
-            root.cx.error_hint(
+            root.cx.error(
                 &name.span,
                 format!("`{}` is no name for a workflow", name.value),
                 "1 to 64 letters, digits, `_` and `-`, not beginning with `-`",
             );
         }
         if workflows.iter().any(|other| other.name == name.value) {
-            root.cx.error_hint(
+            root.cx.error(
                 &name.span,
                 format!("two workflows are named `{}`", name.value),
                 "give each its own name",
@@ -221,7 +221,7 @@ fn workflow_schedules(field: &Field<'_>) {
         .filter(|cron| crons::check(field, cron))
         .count();
     if valid > 0 {
-        field.cx.warn_hint(
+        field.cx.warn(
             &field.key_span,
             "Berth does not start workflows on a schedule yet",
             "use `triggers.crons` and create the instance in `scheduled()`",
@@ -243,7 +243,7 @@ pub(crate) fn other_worker(fields: &Fields<'_>, names: &Names, what: &str) {
     if let Some(script) = fields.text("script_name")
         && script.value != names.full
     {
-        fields.cx.error_hint(
+        fields.cx.error(
             &script.span,
             format!(
                 "Berth does not run {what} of other Workers yet: `{}`",
@@ -272,7 +272,7 @@ pub(crate) fn services(
             continue;
         };
         if service.value != names.full {
-            root.cx.error_hint(
+            root.cx.error(
                 &service.span,
                 format!(
                     "Berth does not run services to other Workers yet: `{}`",

@@ -77,7 +77,7 @@ fn custom_build(fields: Fields<'_>, base: &Path) -> Option<CustomBuild> {
         _ => field.text().into_iter().collect(),
     });
     if let Some(upload) = fields.get("upload") {
-        upload.cx.error_hint(
+        upload.cx.error(
             &upload.key_span,
             "wrangler no longer has the field `build.upload`",
             "remove it; module rules are `rules` at the top level",

@@ -106,7 +106,7 @@ fn container(fields: Fields<'_>, base: &Path) -> Draft {
 
 /// The members of the deprecated `configuration`.
 fn old<'a>(field: &Field<'a>) -> Option<Fields<'a>> {
-    field.cx.warn_hint(
+    field.cx.warn(
         &field.key_span,
         format!("`{}` is deprecated", field.path),
         "its `image` is now a field of the container; its limits are an object as `instance_type`",
@@ -127,7 +127,7 @@ fn image_of(
     if policy == "durable_object" {
         for name in CHOSEN_AT_START {
             if let Some(field) = fields.get(name) {
-                field.cx.error_hint(
+                field.cx.error(
                     &field.key_span,
                     format!(
                         "`{}` does not go with the scheduling policy `durable_object`",
@@ -140,7 +140,7 @@ fn image_of(
         return None;
     }
     let Some(field) = field else {
-        fields.cx.error_hint(
+        fields.cx.error(
             &fields.value.span,
             format!("`{}.image` is missing", fields.path),
             "name a Dockerfile, for example `./Dockerfile`, or an image with a tag",
@@ -156,7 +156,7 @@ fn images_of(fields: &Fields<'_>, base: &Path, policy: &str) -> IndexMap<String,
     match (fields.get("images"), policy) {
         (Some(field), "durable_object") => images(&field, base),
         (None, "durable_object") => {
-            fields.cx.error_hint(
+            fields.cx.error(
                 &fields.value.span,
                 format!("`{}.images` is missing", fields.path),
                 "the scheduling policy `durable_object` starts from named images",
@@ -164,7 +164,7 @@ fn images_of(fields: &Fields<'_>, base: &Path, policy: &str) -> IndexMap<String,
             IndexMap::new()
         }
         (Some(field), _) => {
-            field.cx.error_hint(
+            field.cx.error(
                 &field.key_span,
                 format!(
                     "`{}` needs the scheduling policy `durable_object`",
@@ -184,7 +184,7 @@ fn deprecated(fields: &Fields<'_>) {
         ("durable_objects", "it is ignored; use `class_name`"),
     ] {
         if let Some(field) = fields.get(name) {
-            field.cx.warn_hint(
+            field.cx.warn(
                 &field.key_span,
                 format!("`{}` is deprecated", field.path),
                 hint,
@@ -205,7 +205,7 @@ fn observability(fields: &Fields<'_>) {
         if let (Some(field), Some(logs), Some(enabled)) = (field, logs_enabled, enabled)
             && logs != enabled
         {
-            field.cx.error_hint(
+            field.cx.error(
                 field.span(),
                 format!("`{}` contradicts `{}.enabled`", field.path, fields.path),
                 "keep one of them",
@@ -222,7 +222,7 @@ fn observability(fields: &Fields<'_>) {
         field.whole(1, u32::MAX);
     }
     if let (Some(_), Some(count)) = (percentage, count) {
-        count.cx.error_hint(
+        count.cx.error(
             &count.key_span,
             "a percentage and a count of instances cannot both be observed",
             "keep one of them",

@@ -67,7 +67,7 @@ pub(crate) fn crons(root: &Root<'_>) -> Vec<String> {
     if let Some(events) = fields.get("events")
         && !events.value.is_empty()
     {
-        root.cx.error_hint(
+        root.cx.error(
             &events.key_span,
             "Berth does not run event triggers yet",
             "remove it, or keep it in an `env.<name>` that you do not run here",
@@ -92,7 +92,7 @@ pub(crate) fn check(field: &Field<'_>, cron: &Spanned<String>) -> bool {
     match validate(&cron.value) {
         Ok(()) => true,
         Err(reason) => {
-            field.cx.error_hint(
+            field.cx.error(
                 &cron.span,
                 format!("`{}` is not a cron expression: {reason}", cron.value),
                 "the five fields are minute, hour, day of the month, month, day of the week; for example `*/5 * * * *`",

@@ -22,28 +22,13 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Reports a mistake.
-    pub(crate) fn error(&self, span: &Span, message: impl Into<String>) {
-        self.push(self.source.error(span.clone(), message));
-    }
-
     /// Reports a mistake and what to do about it.
-    pub(crate) fn error_hint(
-        &self,
-        span: &Span,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub(crate) fn error(&self, span: &Span, message: impl Into<String>, hint: impl Into<String>) {
         self.push(self.source.error(span.clone(), message).with_hint(hint));
     }
 
     /// Reports something to know, and what to do about it.
-    pub(crate) fn warn_hint(
-        &self,
-        span: &Span,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub(crate) fn warn(&self, span: &Span, message: impl Into<String>, hint: impl Into<String>) {
         self.push(self.source.warning(span.clone(), message).with_hint(hint));
     }
 

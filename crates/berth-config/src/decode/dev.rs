@@ -28,7 +28,7 @@ pub(crate) fn dev(root: &Root<'_>) -> Dev {
         && let Some(chosen) = protocol.choice(&["http", "https"])
         && chosen.value == "https"
     {
-        root.cx.warn_hint(
+        root.cx.warn(
             &chosen.span,
             "`dev.local_protocol` is ignored: Berth serves plain HTTP in development",
             "put a TLS proxy in front if the project needs it",
@@ -55,7 +55,7 @@ fn ip(field: &Field<'_>) -> Option<IpAddr> {
         other => {
             let address = other.parse().ok();
             if address.is_none() {
-                field.cx.error_hint(
+                field.cx.error(
                     &text.span,
                     format!("`{other}` is not an IP address"),
                     "for example `127.0.0.1`, or `0.0.0.0` for every interface",

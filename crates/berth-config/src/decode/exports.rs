@@ -32,7 +32,7 @@ pub(crate) fn classes(root: &Root<'_>) -> Classes {
     if let Some(field) = root.get("migrations")
         && !field.value.is_empty()
     {
-        root.cx.error_hint(
+        root.cx.error(
             &field.key_span,
             "`migrations` and `exports` both declare Durable Object classes",
             "keep one of them",
@@ -101,7 +101,7 @@ fn live(cx: &Cx<'_>, entry: &Entry, fields: &Fields<'_>, classes: &mut Classes) 
         && let Some(storage) = &storage
         && storage.value != "sqlite"
     {
-        cx.error_hint(
+        cx.error(
             &storage.span,
             format!("container class `{}` has no SQLite storage", entry.key),
             "containers need the storage `sqlite`",
@@ -126,7 +126,7 @@ fn check_renames(root: &Root<'_>, field: &Field<'_>, classes: &Classes) {
                 .value
                 .entry("renamed_to")
                 .map_or(&entry.key_span, |to| &to.value.span);
-            root.cx.error_hint(
+            root.cx.error(
                 span,
                 format!(
                     "`exports.{}` is renamed to a class that is not there: `{to}`",

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use super::cx::Cx;
 use super::nearest::{list, nearest};
+use crate::parse::Format;
 use crate::source::Span;
 use crate::value::{Entry, Kind, Value};
 
@@ -35,12 +36,35 @@ impl<'a> Field<'a> {
         let found = &self.value.kind;
         let message = format!("`{path}` must be {expected}, but is {found}");
         match (found, expected) {
-            (Kind::Date(date), "a string") => self.cx.error_hint(
+            (Kind::Date(date), "a string") => self.cx.error(
                 self.span(),
                 message,
                 format!("put it in double quotes: `\"{date}\"`"),
             ),
-            _ => self.cx.error(self.span(), message),
+            _ => self
+                .cx
+                .error(self.span(), message, self.how_to_write(expected)),
+        }
+    }
+
+    fn how_to_write(&self, expected: &str) -> String {
+        let bare = match &self.value.kind {
+            Kind::String(text) => text.as_str(),
+            _ => "",
+        };
+        let toml = self.cx.format == Format::Toml;
+        match expected {
+            "a string" => "put the text in double quotes".to_owned(),
+            "a number" if bare.parse::<f64>().is_ok() => {
+                format!("remove the quotes: `{bare}`")
+            }
+            "`true` or `false`" if matches!(bare, "true" | "false") => {
+                format!("remove the quotes: `{bare}`")
+            }
+            "a number" | "`true` or `false`" => "without quotes".to_owned(),
+            "an array" => "put the elements between `[` and `]`".to_owned(),
+            _ if toml => "write it as a table, or its fields between `{` and `}`".to_owned(),
+            _ => "put its fields between `{` and `}`".to_owned(),
         }
     }
 
@@ -59,8 +83,11 @@ impl<'a> Field<'a> {
     pub(crate) fn text(&self) -> Option<Spanned<String>> {
         let text = self.string()?;
         if text.value.trim().is_empty() {
-            self.cx
-                .error(&text.span, format!("`{}` must not be empty", self.path));
+            self.cx.error(
+                &text.span,
+                format!("`{}` must not be empty", self.path),
+                "remove it, or say something",
+            );
             return None;
         }
         Some(text)
@@ -108,7 +135,8 @@ impl<'a> Field<'a> {
         };
         self.cx.error(
             self.span(),
-            format!("`{}` must be {range}, but is {}", self.path, number.value),
+            format!("`{}` cannot be {}", self.path, number.value),
+            range,
         );
         None
     }
@@ -124,7 +152,7 @@ impl<'a> Field<'a> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("choose one of {}", list(choices.iter().copied())),
         };
-        self.cx.error_hint(&text.span, message, hint);
+        self.cx.error(&text.span, message, hint);
         None
     }
 
@@ -221,6 +249,7 @@ impl<'a> Fields<'a> {
             self.cx.error(
                 &self.value.span,
                 format!("`{}.{key}` is missing", self.path),
+                format!("add `{key}`"),
             );
         }
         field
@@ -263,7 +292,7 @@ pub(crate) fn unknown(cx: &Cx<'_>, path: &str, entry: &Entry, known: &[&str]) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "it is ignored; remove it".to_owned(),
     };
-    cx.warn_hint(
+    cx.warn(
         &entry.key_span,
         format!("unknown field `{}` {place}", entry.key),
         hint,

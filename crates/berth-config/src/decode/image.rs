@@ -18,7 +18,7 @@ pub(crate) fn image(
     let dockerfile = if path.is_dir() {
         let inside = path.join("Dockerfile");
         if !inside.is_file() {
-            field.cx.error_hint(
+            field.cx.error(
                 &written.span,
                 format!("there is no Dockerfile in `{}`", written.value),
                 "name the file itself if it is called otherwise",
@@ -57,7 +57,7 @@ fn existing_directory(field: &Field<'_>, base: &Path) -> Option<PathBuf> {
     let written = field.text()?;
     let path = absolute(base, &written.value);
     if path.is_file() {
-        field.cx.error_hint(
+        field.cx.error(
             &written.span,
             format!("`{}` is a file: `{}`", field.path, written.value),
             "the build context is a directory",
@@ -73,10 +73,9 @@ fn reference(field: &Field<'_>, written: &Spanned<String>, path: &Path) -> Optio
     let text = written.value.as_str();
     let last = text.rsplit('/').next().unwrap_or_default();
     let is_path = text.starts_with(['.', '/', '~'])
-        || last.to_ascii_lowercase().contains("dockerfile")
-        || last.to_ascii_lowercase().contains("containerfile");
+        || (!last.contains(':') && last.to_ascii_lowercase().contains("dockerfile"));
     if let Some((_, rest)) = text.split_once("://") {
-        field.cx.error_hint(
+        field.cx.error(
             &written.span,
             format!("an image reference has no protocol: `{text}`"),
             format!("write `{rest}`"),
@@ -84,13 +83,13 @@ fn reference(field: &Field<'_>, written: &Spanned<String>, path: &Path) -> Optio
     } else if is_path {
         missing_file(field, written, path, "the Dockerfile");
     } else if !last.contains([':', '@']) {
-        field.cx.error_hint(
+        field.cx.error(
             &written.span,
             format!("`{text}` is neither a Dockerfile nor an image with a tag"),
             format!("for an image, add the tag: `{text}:latest`; paths are relative to the configuration file"),
         );
     } else if !is_reference(text) {
-        field.cx.error_hint(
+        field.cx.error(
             &written.span,
             format!("`{text}` is not an image reference"),
             "for example `docker.io/library/nginx:1.29`: lower-case but for the tag",
@@ -164,6 +163,7 @@ pub(crate) fn images(field: &Field<'_>, base: &Path) -> indexmap::IndexMap<Strin
                 field.path,
                 members.len()
             ),
+            "each has a name, by which the class chooses it",
         );
     }
     members
@@ -172,7 +172,8 @@ pub(crate) fn images(field: &Field<'_>, base: &Path) -> indexmap::IndexMap<Strin
             if entry.key.is_empty() || entry.key.chars().count() > 128 {
                 field.cx.error(
                     &entry.key_span,
-                    "the name of an image has 1 to 128 characters",
+                    "this is no name for an image",
+                    "1 to 128 characters",
                 );
             }
             let fields = member.fields()?;
@@ -195,7 +196,7 @@ fn named_image(member: &Field<'_>, fields: Fields<'_>, base: &Path) -> Option<Im
             self::reference(&reference, &written, &path)
         }
         _ => {
-            member.cx.error_hint(
+            member.cx.error(
                 &member.key_span,
                 format!("`{}` needs one of `dockerfile` and `image`", member.path),
                 "`dockerfile` is built, `image` is pulled",
@@ -211,7 +212,7 @@ pub(crate) fn check_unused(source: &ImageSource, parts: &[Option<&Field<'_>>]) {
         return;
     }
     for field in parts.iter().copied().flatten() {
-        field.cx.warn_hint(
+        field.cx.warn(
             &field.key_span,
             format!("`{}` has no effect: the image is not built", field.path),
             "remove it, or name a Dockerfile as `image`",

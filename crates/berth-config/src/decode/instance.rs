@@ -65,7 +65,7 @@ pub(crate) fn decode(fields: &Fields<'_>, old: Option<&Fields<'_>>) -> (String, 
         (Kind::Object(_), None) => custom(&kind),
         (_, Some(own)) if is_custom => custom(&own),
         (_, Some(own)) => {
-            kind.cx.error_hint(
+            kind.cx.error(
                 &own.key_span,
                 format!("`{}` contradicts `{}`", own.path, kind.path),
                 format!("remove it, or set `{}` to \"custom\"", kind.path),
@@ -73,7 +73,7 @@ pub(crate) fn decode(fields: &Fields<'_>, old: Option<&Fields<'_>>) -> (String, 
             fallback
         }
         (_, None) if is_custom => {
-            kind.cx.error_hint(
+            kind.cx.error(
                 kind.span(),
                 format!("`{}` is `custom`, but no size follows", kind.path),
                 "give `vcpu`, `memory_mib` and `disk_mb` in an object instead of the name",
@@ -92,6 +92,7 @@ fn named(field: &Field<'_>) -> Option<(String, Resources)> {
                 "`{}` must be a name or an object, but is {}",
                 field.path, field.value.kind
             ),
+            "for example `\"basic\"`",
         );
         return None;
     }
@@ -103,7 +104,7 @@ fn named(field: &Field<'_>) -> Option<(String, Resources)> {
                 .map(|(name, _)| *name)
                 .filter(|name| !matches!(*name, "dev" | "standard"))
         };
-        field.cx.error_hint(
+        field.cx.error(
             &name.span,
             format!("there is no instance type `{}`", name.value),
             match nearest(&name.value, known()) {
@@ -122,7 +123,7 @@ fn named(field: &Field<'_>) -> Option<(String, Resources)> {
         _ => None,
     };
     if let Some(new) = renamed {
-        field.cx.warn_hint(
+        field.cx.warn(
             &name.span,
             format!("the instance type `{}` has a new name", name.value),
             format!("write `{new}`: the old name will be removed"),
@@ -151,7 +152,7 @@ fn custom(field: &Field<'_>) -> (String, Resources) {
 fn vcpu(field: &Field<'_>) -> Option<f64> {
     let number = field.number()?;
     if !(MIN_VCPU..=MAX_VCPU).contains(&number.value) {
-        field.cx.error_hint(
+        field.cx.error(
             &number.span,
             format!("`{}` is out of range: {}", field.path, number.value),
             format!("from {MIN_VCPU} to {MAX_VCPU} virtual CPUs"),
@@ -172,7 +173,7 @@ fn disk(field: &Field<'_>) -> Option<u64> {
 fn in_range(field: &Field<'_>, most: u32, unit: &str) -> Option<u64> {
     let number = field.number()?;
     if number.value.fract() != 0.0 || !(1.0..=f64::from(most)).contains(&number.value) {
-        field.cx.error_hint(
+        field.cx.error(
             &number.span,
             format!("`{}` is out of range: {}", field.path, number.value),
             format!("a whole number from 1 to {most} ({unit})"),
@@ -197,7 +198,7 @@ fn old_limits(old: &Fields<'_>, kind: Option<&Field<'_>>) -> Option<Resources> {
         .or(memory_field.as_ref())
         .or(disk_field.as_ref())?;
     if let Some(kind) = kind {
-        first.cx.error_hint(
+        first.cx.error(
             &first.key_span,
             format!("`{}` contradicts `{}`", first.path, kind.path),
             "remove it",

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexSet;
 
-use super::classes::{Classes, Gone};
+use super::classes::Classes;
 use super::containers::Draft;
 use super::cx::Cx;
 use super::durable::ClassBinding;
@@ -17,8 +17,10 @@ use super::exports::class_of_container;
 use super::field::Spanned;
 use super::nearest::nearest;
 use super::worker::Names;
-use crate::parse::Format;
+use crate::source::Span;
 use crate::{ContainerApp, DurableObjectBinding, DurableObjectClass, Location};
+
+mod wording;
 
 /// What the checks leave.
 pub(crate) struct Linked {
@@ -43,37 +45,13 @@ pub(crate) fn link(
         classes,
         settled: IndexSet::new(),
         extra: IndexSet::new(),
-    };
-    let mut containers: Vec<ContainerApp> = Vec::new();
-    let mut places = BTreeMap::new();
-    let mut owners = Vec::new();
-    for draft in drafts {
-        let Some((mut app, class)) = linker.class_of(draft, names, environment) else {
-            continue;
-        };
-        if containers.iter().any(|other| other.name == app.name) {
-            cx.error_hint(
-                &class.span,
-                format!("two containers are named `{}`", app.name),
-                "give one of them another `name`",
-            );
-        }
-        if containers
+        broken_links: IndexSet::new(),
+        container_names: drafts
             .iter()
-            .any(|other| other.class_name == class.value)
-        {
-            linker.settled.insert(class.value.clone());
-            cx.error_hint(
-                &class.span,
-                format!("the class `{}` has a container already", class.value),
-                "a class drives one container: add a class, or remove this container",
-            );
-        }
-        app.class_name.clone_from(&class.value);
-        places.insert(class.value.clone(), cx.locate(&class.span));
-        containers.push(app);
-        owners.push(class);
-    }
+            .filter_map(|draft| Some(draft.name.as_ref()?.value.clone()))
+            .collect(),
+    };
+    let (containers, owners) = linker.settle(drafts, names, environment);
     linker.check_export_links(&containers);
     for class in &owners {
         linker.check_declared(class);
@@ -92,7 +70,10 @@ pub(crate) fn link(
             })
             .collect(),
         classes: linker.into_classes(),
-        places,
+        places: owners
+            .into_iter()
+            .map(|class| (class.value, cx.locate(&class.span)))
+            .collect(),
     }
 }
 
@@ -103,9 +84,50 @@ struct Linker<'a> {
     settled: IndexSet<String>,
     /// Classes that are bound but declared nowhere; workerd runs them without SQLite.
     extra: IndexSet<String>,
+    /// Classes whose `container` was reported.
+    broken_links: IndexSet<String>,
+    /// The names that containers have been given.
+    container_names: IndexSet<String>,
 }
 
 impl Linker<'_> {
+    /// Names and classes of all containers, each name and each class once.
+    fn settle(
+        &mut self,
+        drafts: Vec<Draft>,
+        names: &Names,
+        environment: Option<&str>,
+    ) -> (Vec<ContainerApp>, Vec<Spanned<String>>) {
+        let mut containers: Vec<ContainerApp> = Vec::new();
+        let mut owners: Vec<Spanned<String>> = Vec::new();
+        for draft in drafts {
+            let written_name = draft.name.clone();
+            let Some((mut app, class)) = self.class_of(draft, names, environment) else {
+                continue;
+            };
+            if containers.iter().any(|other| other.name == app.name) {
+                let span = written_name.as_ref().map_or(&class.span, |name| &name.span);
+                self.cx.error(
+                    span,
+                    format!("two containers are named `{}`", app.name),
+                    "give one of them another `name`",
+                );
+            }
+            if owners.iter().any(|owner| owner.value == class.value) {
+                self.settled.insert(class.value.clone());
+                self.cx.error(
+                    &class.span,
+                    format!("the class `{}` has a container already", class.value),
+                    "a class drives one container: add a class, or remove this container",
+                );
+            }
+            app.class_name.clone_from(&class.value);
+            containers.push(app);
+            owners.push(class);
+        }
+        (containers, owners)
+    }
+
     /// The container's class, from either direction, and its name.
     fn class_of(
         &mut self,
@@ -120,7 +142,7 @@ impl Linker<'_> {
             .and_then(|name| class_of_container(&self.classes, &name.value));
         let class = match (draft.class, claim) {
             (Some(class), Some((claimant, _))) if class.value != claimant => {
-                self.cx.error_hint(
+                self.cx.error(
                     &class.span,
                     format!(
                         "this container names the class `{}`, but `exports.{claimant}` claims it",
@@ -128,6 +150,7 @@ impl Linker<'_> {
                     ),
                     "make both agree, or remove `class_name`",
                 );
+                self.broken_links.insert(claimant);
                 return None;
             }
             (Some(class), _) => class,
@@ -136,18 +159,7 @@ impl Linker<'_> {
                 span: link.span,
             },
             (None, None) => {
-                let hint = match &draft.name {
-                    Some(name) => format!(
-                        "set `class_name`, or set `container` to `{}` at the class in `exports`",
-                        name.value
-                    ),
-                    None => "set `class_name` to the class that drives it".to_owned(),
-                };
-                self.cx.error_hint(
-                    &draft.span,
-                    format!("`{}` belongs to no Durable Object class", draft.path),
-                    hint,
-                );
+                self.report_unlinked(&draft.name, &draft.span, &draft.path);
                 return None;
             }
         };
@@ -158,15 +170,51 @@ impl Linker<'_> {
         Some((app, class))
     }
 
+    /// A container without a class: either nothing names one, or a class misspells the container.
+    fn report_unlinked(&mut self, name: &Option<Spanned<String>>, span: &Span, path: &str) {
+        let misspelt = name.as_ref().and_then(|name| {
+            self.classes.live.iter().find_map(|(class, declared)| {
+                let link = declared.container.as_ref()?;
+                let is_slip = !self.container_names.contains(&link.value)
+                    && nearest(&link.value, [name.value.as_str()]).is_some();
+                is_slip.then(|| (class.clone(), link.clone(), name.value.clone()))
+            })
+        });
+        if let Some((class, link, name)) = misspelt {
+            self.cx.error(
+                &link.span,
+                format!("there is no container `{}`", link.value),
+                format!("did you mean `{name}`?"),
+            );
+            self.broken_links.insert(class);
+            return;
+        }
+        let hint = match name {
+            Some(name) => format!(
+                "set `class_name`, or set `container` to `{}` at the class in `exports`",
+                name.value
+            ),
+            None => "set `class_name` to the class that drives it".to_owned(),
+        };
+        self.cx.error(
+            span,
+            format!("`{path}` belongs to no Durable Object class"),
+            hint,
+        );
+    }
+
     /// `exports.<Class>.container` must lead to a container that leads back.
     fn check_export_links(&mut self, containers: &[ContainerApp]) {
         for (class, declared) in &self.classes.live {
             let Some(link) = &declared.container else {
                 continue;
             };
+            if self.broken_links.contains(class) {
+                continue;
+            }
             match containers.iter().find(|app| app.name == link.value) {
                 Some(app) if app.class_name == *class => {}
-                Some(app) => self.cx.error_hint(
+                Some(app) => self.cx.error(
                     &link.span,
                     format!(
                         "the container `{}` belongs to the class `{}`",
@@ -174,18 +222,11 @@ impl Linker<'_> {
                     ),
                     "a container drives one class: make both agree",
                 ),
-                None => {
-                    let known = containers.iter().map(|app| app.name.as_str());
-                    let hint = match nearest(&link.value, known) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => "add it to `containers`, with this `name`".to_owned(),
-                    };
-                    self.cx.error_hint(
-                        &link.span,
-                        format!("there is no container `{}`", link.value),
-                        hint,
-                    );
-                }
+                None => self.cx.error(
+                    &link.span,
+                    format!("there is no container `{}`", link.value),
+                    "add it to `containers`, with this `name`",
+                ),
             }
         }
     }
@@ -198,7 +239,7 @@ impl Linker<'_> {
         }
         match self.classes.live.get(name) {
             Some(declared) if declared.sqlite => return,
-            Some(declared) => self.cx.error_hint(
+            Some(declared) => self.cx.error(
                 &declared.span,
                 format!("container class `{name}` has no SQLite storage"),
                 if self.classes.from_exports {
@@ -207,10 +248,10 @@ impl Linker<'_> {
                     "move it from `new_classes` to `new_sqlite_classes`: containers need that storage"
                 },
             ),
-            None => self.cx.error_hint(
+            None => self.cx.error(
                 &class.span,
-                self.undeclared("container class", name),
-                self.declare(name),
+                wording::undeclared(&self.classes, "container class", name),
+                wording::declare(&self.classes, self.cx.format, name),
             ),
         }
         self.settled.insert(name.clone());
@@ -235,7 +276,7 @@ impl Linker<'_> {
                     .filter(|candidate| !bound_elsewhere(candidate)),
             );
             if let Some(near) = near.map(str::to_owned) {
-                self.cx.error_hint(
+                self.cx.error(
                     &binding.class.span,
                     format!("there is no Durable Object class `{name}`"),
                     format!("did you mean `{near}`?"),
@@ -244,16 +285,16 @@ impl Linker<'_> {
                     self.settled.insert(near);
                 }
             } else if self.classes.gone.contains_key(name) {
-                self.cx.error_hint(
+                self.cx.error(
                     &binding.class.span,
-                    self.undeclared("class", name),
-                    self.declare(name),
+                    wording::undeclared(&self.classes, "class", name),
+                    wording::declare(&self.classes, self.cx.format, name),
                 );
             } else if self.extra.insert(name.clone()) {
-                self.cx.warn_hint(
+                self.cx.warn(
                     &binding.class.span,
-                    self.undeclared("class", name),
-                    self.declare(name),
+                    wording::undeclared(&self.classes, "class", name),
+                    wording::declare(&self.classes, self.cx.format, name),
                 );
             }
         }
@@ -266,58 +307,11 @@ impl Linker<'_> {
         if bound || self.classes.from_exports || !self.settled.insert(name.clone()) {
             return;
         }
-        let binding = screaming(name);
-        let hint = match self.cx.format {
-            Format::Jsonc => format!(
-                "add to `durable_objects.bindings`: {{ \"name\": \"{binding}\", \"class_name\": \"{name}\" }}"
-            ),
-            Format::Toml => format!(
-                "add a `[[durable_objects.bindings]]` with name = \"{binding}\" and class_name = \"{name}\""
-            ),
-        };
-        self.cx.error_hint(
+        self.cx.error(
             &class.span,
             format!("container class `{name}` is not bound, so no Worker can reach it"),
-            hint,
+            wording::bind(self.cx.format, name),
         );
-    }
-
-    fn undeclared(&self, what: &str, name: &str) -> String {
-        match self.classes.gone.get(name) {
-            Some(Gone::Deleted(by)) => format!("{what} `{name}` was deleted by {by}"),
-            Some(Gone::Renamed(to)) => format!("{what} `{name}` was renamed to `{to}`"),
-            Some(Gone::Transferred(to)) => {
-                format!("{what} `{name}` was transferred to the Worker `{to}`")
-            }
-            None if self.classes.from_exports => {
-                format!("{what} `{name}` is not in `exports`")
-            }
-            None => format!("{what} `{name}` has no migration"),
-        }
-    }
-
-    fn declare(&self, name: &str) -> String {
-        if let Some(Gone::Renamed(to)) = self.classes.gone.get(name) {
-            return format!("use `{to}`");
-        }
-        if let Some(near) = nearest(name, self.classes.live.keys().map(String::as_str)) {
-            return format!("did you mean `{near}`?");
-        }
-        let tag = &self.classes.next_tag;
-        match (self.classes.from_exports, self.cx.format) {
-            (true, Format::Jsonc) => format!(
-                "add to `exports`: \"{name}\": {{ \"type\": \"durable-object\", \"storage\": \"sqlite\" }}"
-            ),
-            (true, Format::Toml) => format!(
-                "add `[exports.{name}]` with type = \"durable-object\" and storage = \"sqlite\""
-            ),
-            (false, Format::Jsonc) => format!(
-                "add to `migrations`: {{ \"tag\": \"{tag}\", \"new_sqlite_classes\": [\"{name}\"] }}"
-            ),
-            (false, Format::Toml) => format!(
-                "add `[[migrations]]` with tag = \"{tag}\" and new_sqlite_classes = [\"{name}\"]"
-            ),
-        }
     }
 
     fn into_classes(self) -> Vec<DurableObjectClass> {
@@ -342,30 +336,4 @@ fn default_name(names: &Names, class: &str, environment: Option<&str>) -> String
         name.push_str(environment);
     }
     name.to_lowercase().replace(' ', "-")
-}
-
-/// `MyContainer` → `MY_CONTAINER`.
-fn screaming(class: &str) -> String {
-    let mut name = String::new();
-    let mut lower = false;
-    for character in class.chars() {
-        if character.is_uppercase() && lower {
-            name.push('_');
-        }
-        lower = character.is_lowercase() || character.is_ascii_digit();
-        name.extend(character.to_uppercase());
-    }
-    name
-}
-
-#[cfg(test)]
-mod tests {
-    use super::screaming;
-
-    #[test]
-    fn classes_become_binding_names() {
-        assert_eq!(screaming("MyContainer"), "MY_CONTAINER");
-        assert_eq!(screaming("MLService"), "MLSERVICE");
-        assert_eq!(screaming("Backend2Go"), "BACKEND2_GO");
-    }
 }

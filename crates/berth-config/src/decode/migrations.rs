@@ -71,7 +71,7 @@ impl State<'_> {
             return String::new();
         };
         if self.tags.contains(&tag.value) {
-            self.cx.error_hint(
+            self.cx.error(
                 &tag.span,
                 format!("two migrations have the tag `{}`", tag.value),
                 format!("give this one a new tag, for example `{}`", self.next_tag()),
@@ -109,7 +109,7 @@ impl State<'_> {
     fn insert(&mut self, name: Spanned<String>, class: Class) {
         if let Some(first) = self.classes.live.get(&name.value) {
             let line = self.cx.locate(&first.span).line;
-            self.cx.error_hint(
+            self.cx.error(
                 &name.span,
                 format!("the class `{}` exists already", name.value),
                 format!("line {line} creates it; remove it here"),
@@ -129,7 +129,7 @@ impl State<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "an earlier migration must create it".to_owned(),
             };
-            self.cx.error_hint(
+            self.cx.error(
                 &name.span,
                 format!(
                     "the class `{}` cannot be {verb}: it does not exist",

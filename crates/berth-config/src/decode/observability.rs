@@ -37,10 +37,8 @@ fn sampling_rate(fields: &Fields<'_>) -> Option<f64> {
     if !(0.0..=1.0).contains(&rate.value) {
         field.cx.error(
             &rate.span,
-            format!(
-                "`{}` must be from 0 to 1, but is {}",
-                field.path, rate.value
-            ),
+            format!("`{}` cannot be {}", field.path, rate.value),
+            "a number from 0 to 1: the share of requests whose logs are kept",
         );
         return None;
     }

@@ -43,7 +43,7 @@ fn regions(field: &Field<'_>) -> Vec<String> {
         if REGIONS.contains(&upper.as_str()) {
             regions.push(upper);
         } else {
-            field.cx.error_hint(
+            field.cx.error(
                 &region.span,
                 format!("there is no region `{}`", region.value),
                 format!("choose from {}", list(REGIONS.iter().copied())),
@@ -59,7 +59,7 @@ fn jurisdiction(field: &Field<'_>) -> Option<String> {
     if JURISDICTIONS.contains(&lower.as_str()) {
         return Some(lower);
     }
-    field.cx.error_hint(
+    field.cx.error(
         &written.span,
         format!("there is no jurisdiction `{}`", written.value),
         match nearest(&written.value, JURISDICTIONS.iter().copied()) {
@@ -81,13 +81,13 @@ fn tiers(fields: &Fields<'_>) {
         return;
     };
     if tiers.is_some() {
-        tier.cx.error_hint(
+        tier.cx.error(
             &tier.key_span,
             format!("`{0}` and `{0}s` cannot both be set", tier.path),
             "keep `tiers`",
         );
     } else {
-        tier.cx.warn_hint(
+        tier.cx.warn(
             &tier.key_span,
             format!("`{}` is deprecated", tier.path),
             "use `tiers`, an array",

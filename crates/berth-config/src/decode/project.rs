@@ -7,15 +7,18 @@ use indexmap::IndexMap;
 
 use super::assets::assets;
 use super::bundle::bundle;
+use super::containers::containers;
 use super::crons::crons;
 use super::cx::Cx;
 use super::dev::dev;
 use super::exports::classes;
 use super::field::Spanned;
+use super::links::{Linked, link};
 use super::observability::observability;
 use super::root::Root;
 use super::unique::Bindings;
-use super::{bindings, containers, durable, links, vars, worker};
+use super::worker::Names;
+use super::{bindings, durable, vars, worker};
 use crate::value::Value;
 use crate::{Project, Spans};
 
@@ -47,45 +50,26 @@ pub(crate) fn decode(cx: &Cx<'_>, top: &Value, settings: &Settings<'_>) -> Decod
     let main = worker::main(&root, &base, may_be_built);
     let main_place = main.as_ref().map(|main| cx.locate(&main.span));
     let mut seen = Bindings::default();
-
     let assets = assets(&root, &base, main.is_some(), may_be_built).map(|(assets, binding)| {
         if let Some(binding) = binding {
             seen.add(&binding, "assets");
         }
         assets
     });
-    let drafts = containers::containers(&root, &base);
-    check_entry(&root, main.is_some(), !drafts.is_empty());
-    let class_bindings = durable::bindings(&root, &names, &mut seen);
-    let linked = links::link(
-        cx,
-        &names,
-        settings.environment,
-        drafts,
-        &class_bindings,
-        classes(&root),
-    );
+    let linked = objects(&root, &base, &names, main.is_some(), &mut seen);
     let (queue_producers, queue_consumers) = bindings::queues(&root, &mut seen);
     let kv_namespaces = bindings::kv_namespaces(&root, &mut seen);
     let d1_databases = bindings::d1_databases(&root, &mut seen);
     let workflows = bindings::workflows(&root, &names, &mut seen);
     let services = bindings::services(&root, &names, &mut seen);
     let vars = take_vars(&root, &mut seen);
-    let required = vars::required_secrets(&root);
-    let taken = seen.finish(cx);
-    let taken = taken
-        .into_iter()
-        .filter(|name| !vars.contains_key(name))
-        .collect();
+    let mut taken = seen.finish(cx);
+    taken.retain(|name| !vars.contains_key(name));
     let project = Project {
         environment: settings.environment.map(str::to_owned),
         name: names.full.clone(),
         main: main.map(|main| main.value),
-        compatibility_date: worker::compatibility_date(
-            &root,
-            settings.newest_date,
-            settings.default_date,
-        ),
+        compatibility_date: worker::compatibility_date(&root, settings),
         compatibility_flags: worker::compatibility_flags(&root),
         vars,
         secrets: BTreeMap::new(),
@@ -113,8 +97,29 @@ pub(crate) fn decode(cx: &Cx<'_>, top: &Value, settings: &Settings<'_>) -> Decod
     Decoded {
         project,
         taken,
-        required,
+        required: vars::required_secrets(&root),
     }
+}
+
+/// Containers, Durable Object bindings and classes, checked against each other.
+fn objects(
+    root: &Root<'_>,
+    base: &Path,
+    names: &Names,
+    has_main: bool,
+    seen: &mut Bindings,
+) -> Linked {
+    let drafts = containers(root, base);
+    check_entry(root, has_main, !drafts.is_empty());
+    let bindings = durable::bindings(root, names, seen);
+    link(
+        root.cx,
+        names,
+        root.environment,
+        drafts,
+        &bindings,
+        classes(root),
+    )
 }
 
 /// Something must be there to run.
@@ -127,7 +132,7 @@ fn check_entry(root: &Root<'_>, has_main: bool, has_containers: bool) {
         (false, false) => "`main` is missing: there is no Worker to run",
         (false, true) => return,
     };
-    root.cx.error_hint(
+    root.cx.error(
         &worker::start(root),
         message,
         "add the Worker's entry point, for example `src/index.ts`",

@@ -36,7 +36,7 @@ fn steps(field: &Field<'_>, max_instances: Option<u32>) -> Option<Vec<u8>> {
     if !matches!(field.value.kind, Kind::Array(_)) {
         let step = field.whole(1, 100)?;
         if !STEPS.contains(&step) {
-            field.cx.error_hint(
+            field.cx.error(
                 field.span(),
                 format!("`{}` cannot be {step}", field.path),
                 "choose 5, 10, 20, 25, 50 or 100, or give an array of percentages that ends with 100",
@@ -52,7 +52,7 @@ fn steps(field: &Field<'_>, max_instances: Option<u32>) -> Option<Vec<u8>> {
     for item in &items {
         let step = u8::try_from(item.whole(10, 100)?).ok()?;
         if steps.last().is_some_and(|previous| *previous > step) {
-            field.cx.error_hint(
+            field.cx.error(
                 item.span(),
                 format!("`{}` is not ascending", field.path),
                 "each step is the share of instances updated so far",
@@ -62,7 +62,7 @@ fn steps(field: &Field<'_>, max_instances: Option<u32>) -> Option<Vec<u8>> {
         steps.push(step);
     }
     if steps.last() != Some(&100) {
-        field.cx.error_hint(
+        field.cx.error(
             items.last().map_or(field.span(), Field::span),
             format!("`{}` does not end with 100", field.path),
             "the last step must reach all instances",
@@ -72,7 +72,7 @@ fn steps(field: &Field<'_>, max_instances: Option<u32>) -> Option<Vec<u8>> {
     if let Some(max) = max_instances
         && u32::try_from(steps.len()).is_ok_and(|count| count > max)
     {
-        field.cx.error_hint(
+        field.cx.error(
             field.span(),
             format!("`{}` has more steps than there are instances", field.path),
             format!("`max_instances` is {max}"),

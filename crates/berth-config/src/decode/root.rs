@@ -33,6 +33,7 @@ impl<'a> Root<'a> {
             cx.error(
                 &entry.value.span,
                 format!("`env` must be an object, but is {kind}"),
+                "its fields are environments, whose fields are like the top level's",
             );
             return root;
         }
@@ -49,6 +50,7 @@ impl<'a> Root<'a> {
                     "`env.{name}` must be an object, but is {}",
                     entry.value.kind
                 ),
+                "its fields are like those of the top level",
             ),
             None => root.unknown_environment(name, environments),
         }
@@ -64,7 +66,7 @@ impl<'a> Root<'a> {
             .collect();
         let message = format!("there is no environment `{name}`");
         match environments {
-            Some(entry) if !known.is_empty() => self.cx.error_hint(
+            Some(entry) if !known.is_empty() => self.cx.error(
                 &entry.key_span,
                 message,
                 format!("the file has {}", list(known.iter().copied())),
@@ -128,7 +130,7 @@ impl<'a> Root<'a> {
         let top = path.is_empty();
         for entry in layer.entries() {
             match keys::find(&entry.key) {
-                Some(key) if key.scope == Scope::TopLevel && !top => self.cx.warn_hint(
+                Some(key) if key.scope == Scope::TopLevel && !top => self.cx.warn(
                     &entry.key_span,
                     format!("`{}` has no effect in `{path}`", entry.key),
                     "move it to the top level: it counts for every environment",
@@ -159,9 +161,9 @@ impl<'a> Root<'a> {
             (entry.key.as_str(), &entry.value.kind),
             ("legacy_env", Kind::Bool(true))
         ) {
-            self.cx.warn_hint(&entry.key_span, message, hint);
+            self.cx.warn(&entry.key_span, message, hint);
         } else {
-            self.cx.error_hint(&entry.key_span, message, hint);
+            self.cx.error(&entry.key_span, message, hint);
         }
         true
     }
@@ -173,7 +175,7 @@ impl<'a> Root<'a> {
                 && environment.entry(key.name).is_none()
                 && !top.value.is_empty()
             {
-                self.cx.warn_hint(
+                self.cx.warn(
                     &top.key_span,
                     format!("`{}` is not in `{path}`", key.name),
                     format!(
@@ -195,7 +197,7 @@ impl<'a> Root<'a> {
                 .filter(|key| own.value.entry(key).is_none())
                 .collect();
             if !missing.is_empty() {
-                self.cx.warn_hint(
+                self.cx.warn(
                     &own.key_span,
                     format!("`{path}.{name}` lacks {}", list(missing)),
                     format!("environments do not inherit `{name}`: repeat all of it"),
@@ -215,7 +217,7 @@ impl<'a> Root<'a> {
             }
             _ => "remove it, or keep it in an `env.<name>` that you do not run here",
         };
-        self.cx.error_hint(
+        self.cx.error(
             &field.key_span,
             format!("Berth does not run {what} yet"),
             hint,

@@ -6,7 +6,7 @@ use super::field::{Field, Fields};
 /// Checks the three.
 pub(crate) fn check(fields: &Fields<'_>) {
     if let Some(old) = fields.get("wrangler_ssh") {
-        old.cx.warn_hint(
+        old.cx.warn(
             &old.key_span,
             format!("`{}` is deprecated", old.path),
             "use `ssh`",
@@ -47,7 +47,7 @@ fn public_key(fields: Fields<'_>, named: bool) {
     if let Some(key) = fields.require_text("public_key")
         && !key.value.to_lowercase().starts_with("ssh-ed25519")
     {
-        fields.cx.error_hint(
+        fields.cx.error(
             &key.span,
             format!("`{}.public_key` is not an Ed25519 key", fields.path),
             "make one with `ssh-keygen -t ed25519`; its public half begins with `ssh-ed25519`",

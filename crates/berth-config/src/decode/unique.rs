@@ -37,7 +37,7 @@ impl Bindings {
             } else {
                 format!("a {first_kind}")
             };
-            cx.error_hint(
+            cx.error(
                 span,
                 format!("the binding `{name}` of this {kind} is taken by {other} in line {line}"),
                 "every binding needs its own name, by which the Worker finds it in `env`",

@@ -15,7 +15,7 @@ pub(crate) fn vars(root: &Root<'_>) -> IndexMap<String, (serde_json::Value, Span
     let mut vars = IndexMap::new();
     for (entry, member) in field.members() {
         if let Some(date) = date_in(member.value) {
-            field.cx.error_hint(
+            field.cx.error(
                 &member.value.span,
                 format!("`{}` holds a date, which variables cannot", member.path),
                 format!("put it in double quotes: `\"{date}\"`"),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::field::{Field, Spanned};
 use super::nearest::nearest;
+use super::project::Settings;
 use super::root::Root;
 use crate::source::Span;
 use crate::value::Kind;
@@ -20,7 +21,7 @@ pub(crate) struct Names {
 /// The Worker's name. A missing or malformed one is reported.
 pub(crate) fn names(root: &Root<'_>) -> Names {
     let Some(field) = root.get("name") else {
-        root.cx.error_hint(
+        root.cx.error(
             &start(root),
             "`name` is missing",
             format!("add a name, for example `{}`", suggestion(root)),
@@ -48,7 +49,7 @@ fn valid_name(field: &Field<'_>) -> Option<String> {
         character.is_ascii_lowercase() || character.is_ascii_digit() || "-_".contains(character)
     });
     if !(head && tail) {
-        field.cx.error_hint(
+        field.cx.error(
             &name.span,
             format!("`{}` is no name for a Worker", name.value),
             format!(
@@ -95,7 +96,7 @@ pub(crate) fn main(root: &Root<'_>, base: &Path, may_be_built: bool) -> Option<S
     let main = field.text()?;
     let path = absolute(base, &main.value);
     if path.extension().is_some_and(|extension| extension == "py") {
-        field.cx.error_hint(
+        field.cx.error(
             &main.span,
             "Berth does not run Python Workers yet",
             "write the Worker in JavaScript or TypeScript; containers may run anything",
@@ -124,9 +125,9 @@ pub(crate) fn missing_file(field: &Field<'_>, written: &Spanned<String>, path: &
             };
             field
                 .cx
-                .error_hint(&written.span, message, format!("did you mean `{near}`?"));
+                .error(&written.span, message, format!("did you mean `{near}`?"));
         }
-        None => field.cx.error_hint(
+        None => field.cx.error(
             &written.span,
             message,
             "paths are relative to the configuration file",
@@ -152,11 +153,11 @@ pub(crate) fn absolute(base: &Path, written: &str) -> PathBuf {
     base.join(written).components().collect()
 }
 
-/// The compatibility date; `newest` is the latest that the runtime accepts, and `default` what a
-/// file without one gets.
-pub(crate) fn compatibility_date(root: &Root<'_>, newest: Option<&str>, default: &str) -> String {
+/// The compatibility date, which the runtime must accept.
+pub(crate) fn compatibility_date(root: &Root<'_>, settings: &Settings<'_>) -> String {
+    let default = settings.default_date;
     let Some(field) = root.get("compatibility_date") else {
-        root.cx.warn_hint(
+        root.cx.warn(
             &start(root),
             format!("`compatibility_date` is missing; `{default}` is used"),
             format!("add `compatibility_date` with the value `{default}`, so that a newer runtime changes nothing"),
@@ -168,21 +169,21 @@ pub(crate) fn compatibility_date(root: &Root<'_>, newest: Option<&str>, default:
     };
     let plain = date.value.replace(['–', '—'], "-");
     if plain != date.value {
-        field.cx.error_hint(
+        field.cx.error(
             &date.span,
             "the compatibility date is written with dashes, not hyphens",
             format!("write `{plain}`"),
         );
     } else if !is_date(&plain) {
-        field.cx.error_hint(
+        field.cx.error(
             &date.span,
             format!("`{plain}` is not a date"),
             format!("write it as YYYY-MM-DD, for example `{default}`"),
         );
-    } else if let Some(newest) = newest
+    } else if let Some(newest) = settings.newest_date
         && plain.as_str() > newest
     {
-        field.cx.error_hint(
+        field.cx.error(
             &date.span,
             format!("the runtime does not know the compatibility date `{plain}` yet"),
             format!("the newest that this version of Berth runs is `{newest}`"),
@@ -193,7 +194,7 @@ pub(crate) fn compatibility_date(root: &Root<'_>, newest: Option<&str>, default:
 
 fn date_text(field: &Field<'_>) -> Option<Spanned<String>> {
     if let Kind::Date(date) = &field.value.kind {
-        field.cx.error_hint(
+        field.cx.error(
             field.span(),
             "`compatibility_date` must be a string, but is a date",
             format!("put it in double quotes: `\"{date}\"`"),
@@ -235,7 +236,7 @@ pub(crate) fn compatibility_flags(root: &Root<'_>) -> Vec<String> {
     let mut flags: Vec<String> = Vec::new();
     for flag in field.strings() {
         if flags.contains(&flag.value) {
-            field.cx.warn_hint(
+            field.cx.warn(
                 &flag.span,
                 format!("the flag `{}` is given twice", flag.value),
                 "remove one of them",

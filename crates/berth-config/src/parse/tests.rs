@@ -13,15 +13,6 @@ fn source(name: &str, text: &str) -> Source {
     Source::new(PathBuf::from("/project").join(name), text.to_owned())
 }
 
-fn syntax(name: &str, text: &str) -> String {
-    let source = source(name, text);
-    let format = Format::of(&source).unwrap();
-    match parse(&source, format) {
-        Ok(_) => panic!("this should not parse"),
-        Err(error) => error.render_plain(),
-    }
-}
-
 fn json(name: &str, text: &str) -> serde_json::Value {
     let source = source(name, text);
     let format = Format::of(&source).unwrap();

@@ -73,10 +73,9 @@ fn scalar(source: &Source, value: &toml_edit::Value, span: &Span) -> Result<Kind
         T::Float(number) => match serde_json::Number::from_f64(*number.value()) {
             Some(number) => Kind::Number(number),
             None => {
-                return Err(Box::new(source.error(
-                    span.clone(),
-                    "`inf` and `nan` mean nothing in a wrangler configuration",
-                )));
+                let message = "`inf` and `nan` mean nothing in a wrangler configuration";
+                let error = source.error(span.clone(), message);
+                return Err(Box::new(error.with_hint("write a number")));
             }
         },
         T::Boolean(flag) => Kind::Bool(*flag.value()),
@@ -99,9 +98,29 @@ fn scalar(source: &Source, value: &toml_edit::Value, span: &Span) -> Result<Kind
 
 fn syntax_error(source: &Source, error: &TomlError) -> Diagnostic {
     let span = error.span().unwrap_or(0..0);
-    let diagnostic = source.error(span, error.message().trim().replace('\n', ", "));
-    if error.message().contains("string values must be quoted") {
-        return diagnostic.with_hint("put the text in double quotes");
-    }
-    diagnostic
+    let message = error.message().trim().replace('\n', ", ");
+    let text = source.text().get(span.clone()).unwrap_or_default();
+    let (message, hint) = match message.as_str() {
+        "duplicate key" => (
+            format!("`{}` is given twice", text.trim()),
+            "remove one of them",
+        ),
+        it if it.contains("recurs") => (
+            "this is nested too deeply".to_owned(),
+            "a wrangler configuration is a few levels deep",
+        ),
+        it if it.starts_with("string values must be quoted") => (
+            "text must be in quotes".to_owned(),
+            "put it in double quotes",
+        ),
+        it if it.starts_with("invalid basic string") && it.ends_with("expected `\"`") => (
+            "a string is never closed here".to_owned(),
+            "end it with `\"` in the same line",
+        ),
+        _ => (
+            message,
+            "TOML is made of `name = value`, `[table]` and `[[element]]`",
+        ),
+    };
+    source.error(span, message).with_hint(hint)
 }

@@ -1,0 +1,190 @@
+//! The leak check: what a session may leave on the machine, and that it has left none of it.
+//!
+//! Everything is told apart by the session's id (it is in the path of its directory, its cgroups
+//! and thereby its mounts), by the descendants of its process, and by a mark in their environment,
+//! so that sessions of other tests, and of other people, are not seen.
+
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::process::{Member, members, pids};
+
+/// How long the kernel may take to finish processes that were killed before the session ended.
+const EXIT_GRACE: Duration = Duration::from_secs(1);
+
+/// What identifies one session's traces, and the processes it had when it was last looked at.
+#[derive(Debug)]
+pub struct Footprint {
+    mark: String,
+    root: Option<i32>,
+    session: Option<String>,
+    data_dir: PathBuf,
+    project: PathBuf,
+    port: Option<u16>,
+    processes: Vec<Member>,
+}
+
+impl Footprint {
+    /// A session that has just been spawned as process `root` with `mark` in its environment.
+    pub(crate) fn new(mark: String, root: Option<i32>, data_dir: PathBuf, project: &Path) -> Self {
+        Self {
+            mark,
+            root,
+            session: None,
+            data_dir,
+            project: project.to_owned(),
+            port: None,
+            processes: Vec::new(),
+        }
+    }
+
+    /// Says what is known once the session is ready.
+    pub(crate) fn identify(&mut self, session: &str, port: u16) {
+        assert!(
+            session.len() >= 6,
+            "the session id `{session}` is too short to be searched for"
+        );
+        self.session = Some(session.to_owned());
+        self.port = Some(port);
+    }
+
+    /// Remembers the processes the session has now. Call it while the session runs.
+    pub(crate) fn observe(&mut self) {
+        self.processes = members(self.root, self.session.as_deref(), &self.mark);
+    }
+
+    /// Blocks until the session's own process has ended, for at most `limit`.
+    pub(crate) fn await_root(&self, limit: Duration) {
+        let mut processes = self.processes.iter();
+        if let Some(root) = processes.find(|process| Some(process.pid) == self.root) {
+            root.ended_within(limit);
+        }
+    }
+
+    /// Everything of the session that is still there, one line each.
+    pub fn remains(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let late = members(None, self.session.as_deref(), &self.mark);
+        for process in self.processes.iter().chain(&late) {
+            if !process.ended_within(EXIT_GRACE) {
+                found.push(format!("process {}: {}", process.pid, process.command));
+            }
+        }
+        if let Some(session) = &self.session {
+            found.extend(mounts(session));
+            found.extend(cgroups(session));
+            found.extend(loop_devices(session));
+            found.extend(unix_sockets(session));
+            let directory = self.data_dir.join("sessions").join(session);
+            if directory.exists() {
+                found.push(format!("directory {}", directory.display()));
+            }
+            let record = self.project.join(".berth/session.json");
+            if std::fs::read_to_string(&record).is_ok_and(|text| text.contains(session)) {
+                found.push(format!("record {}", record.display()));
+            }
+        }
+        if let Some(port) = self.port
+            && TcpStream::connect(("localhost", port)).is_ok()
+        {
+            found.push(format!("listener on port {port}"));
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Fails if anything of the session is still there.
+    #[track_caller]
+    pub fn assert_gone(&self) {
+        let remains = self.remains();
+        assert!(
+            remains.is_empty(),
+            "the session left behind:\n  {}",
+            remains.join("\n  ")
+        );
+    }
+
+    /// Kills the processes that are left of a session whose test has failed.
+    pub(crate) fn kill_processes(&self) {
+        let late = members(None, self.session.as_deref(), &self.mark);
+        for process in self.processes.iter().chain(&late) {
+            if !process.ended_within(Duration::ZERO) {
+                process.kill();
+            }
+        }
+    }
+}
+
+/// Mounts with the session in their line, in every mount namespace of the machine. Network
+/// namespaces that are kept by a mount show here too; others live only as long as a process.
+fn mounts(session: &str) -> Vec<String> {
+    let mut namespaces = BTreeSet::new();
+    let mut found = Vec::new();
+    for pid in pids() {
+        let Ok(namespace) = std::fs::read_link(format!("/proc/{pid}/ns/mnt")) else {
+            continue;
+        };
+        if !namespaces.insert(namespace.clone()) {
+            continue;
+        }
+        let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let lines = table.lines().filter(|line| line.contains(session));
+        found.extend(lines.map(|line| format!("mount in {}: {line}", namespace.display())));
+    }
+    found
+}
+
+fn cgroups(session: &str) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let roots = table.lines().filter_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let point = mount.split_whitespace().nth(4)?;
+        kind.starts_with("cgroup").then(|| PathBuf::from(point))
+    });
+    let mut found = Vec::new();
+    for root in roots {
+        find_directories(&root, session, &mut found);
+    }
+    found
+}
+
+/// Directories whose name contains `needle`; what is below them is not listed again.
+fn find_directories(directory: &Path, needle: &str, found: &mut Vec<String>) {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if entry.file_name().to_string_lossy().contains(needle) {
+            found.push(format!("cgroup {}", entry.path().display()));
+        } else {
+            find_directories(&entry.path(), needle, found);
+        }
+    }
+}
+
+fn loop_devices(session: &str) -> Vec<String> {
+    let Ok(devices) = std::fs::read_dir("/sys/block") else {
+        return Vec::new();
+    };
+    let backing = |path: PathBuf| std::fs::read_to_string(path.join("loop/backing_file")).ok();
+    devices
+        .flatten()
+        .filter_map(|device| Some((device.file_name(), backing(device.path())?)))
+        .filter(|(_, file)| file.contains(session))
+        .map(|(device, file)| format!("loop device {}: {}", device.display(), file.trim_end()))
+        .collect()
+}
+
+fn unix_sockets(session: &str) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let sockets = table.lines().filter(|line| line.contains(session));
+    sockets
+        .map(|line| format!("socket {}", line.split_whitespace().last().unwrap_or(line)))
+        .collect()
+}

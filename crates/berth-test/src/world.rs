@@ -1,0 +1,158 @@
+//! The shared surroundings of all tests: the binary, its directories, the base images.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, OnceLock};
+
+use rustix::fs::FlockOperation;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::{Project, SessionBuilder, capability};
+
+/// Sessions at the same time in one test process: two cores boot no more than that in good time.
+static SESSIONS: Semaphore = Semaphore::const_new(2);
+
+/// The base images of the examples and tests. They are made before the first session so that no
+/// test's deadline includes them.
+const BASE_IMAGES: [&str; 3] = ["debian:bookworm-slim", "node:22-slim", "python:3.11-slim"];
+
+/// Where the tests' sessions live. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct World {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    binary: PathBuf,
+    root: PathBuf,
+}
+
+impl World {
+    /// The world around one `berth` binary: pass `env!("CARGO_BIN_EXE_berth")`.
+    ///
+    /// The first call in a process checks the machine and makes the base images if they are missing.
+    pub fn open(binary: &str) -> Self {
+        static WORLD: OnceLock<World> = OnceLock::new();
+        WORLD
+            .get_or_init(|| {
+                capability::require();
+                let root = test_root();
+                std::fs::create_dir_all(&root).expect("create the tests' directory");
+                let binary = PathBuf::from(binary);
+                let world = Self {
+                    inner: Arc::new(Inner { binary, root }),
+                };
+                world.prepare();
+                world
+            })
+            .clone()
+    }
+
+    /// A `berth dev` session on a project, to be configured and started.
+    pub fn dev(&self, project: &Project) -> SessionBuilder {
+        SessionBuilder::new(self.clone(), project)
+    }
+
+    /// The binary under test.
+    pub fn binary(&self) -> &Path {
+        &self.inner.binary
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.inner.root.join("data")
+    }
+
+    /// Its cache directory.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.inner.root.join("cache")
+    }
+
+    /// `berth` with the tests' directories; add arguments and run it.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.inner.binary);
+        command
+            .env("BERTH_DATA_DIR", self.data_dir())
+            .env("BERTH_CACHE_DIR", self.cache_dir())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `berth` with these arguments to its end.
+    pub async fn run<I, S>(&self, arguments: I) -> Output
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
+        let mut command = self.command();
+        command.args(arguments);
+        tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .expect("run berth")
+    }
+
+    /// Waits until another session may run.
+    pub(crate) async fn slot(&self) -> SemaphorePermit<'static> {
+        SESSIONS
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
+    }
+
+    /// A directory for something that is made once and kept; `make` fills a directory that takes
+    /// its place when it is complete.
+    pub(crate) fn cached(&self, name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+        let parent = self.inner.root.join("made");
+        std::fs::create_dir_all(&parent).expect("create the cache");
+        let path = parent.join(name);
+        let _lock = lock(&parent.join(format!("{name}.lock")));
+        if !path.exists() {
+            let temporary = tempfile::tempdir_in(&parent).expect("create a temporary directory");
+            make(temporary.path());
+            std::fs::rename(temporary.keep(), &path).expect("move what was made into place");
+        }
+        path
+    }
+
+    fn prepare(&self) {
+        let _lock = lock(&self.inner.root.join("base-images.lock"));
+        for name in BASE_IMAGES {
+            let output = self
+                .command()
+                .args(["images", "make", name])
+                .stderr(Stdio::inherit())
+                .output()
+                .expect("run berth images make");
+            assert!(
+                output.status.success(),
+                "the base image {name} could not be made"
+            );
+        }
+    }
+}
+
+/// `$BERTH_TEST_DIR`, or `berth-test` in the target directory this test was built in.
+fn test_root() -> PathBuf {
+    if let Some(directory) = std::env::var_os("BERTH_TEST_DIR") {
+        return PathBuf::from(directory);
+    }
+    let executable = std::env::current_exe().expect("find the test's own executable");
+    // <target>/<profile>/deps/<test>
+    let target = executable
+        .ancestors()
+        .nth(3)
+        .expect("tests are built in a target directory");
+    target.join("berth-test")
+}
+
+/// An exclusive lock that ends with the returned file.
+pub(crate) fn lock(path: &Path) -> File {
+    let file = File::create(path).expect("create a lock file");
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("lock");
+    file
+}
