@@ -8,6 +8,7 @@
 //! The actor ends when its container is gone, and only then; if every handle is dropped (the engine
 //! itself is gone) it removes the container first.
 
+mod facts;
 mod handle;
 mod tasks;
 
@@ -23,12 +24,12 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 pub(crate) use handle::{Handle, Reply, Request, Shared};
+use tasks::Fact;
 pub(crate) use tasks::Home;
-use tasks::{Fact, Launched};
 
-use crate::hold::{Liveness, Up};
+use crate::hold::Liveness;
 use crate::launch::{Guest, Launcher};
-use crate::log::{Sink, now_ms};
+use crate::log::Sink;
 use crate::process::Effective;
 use crate::state::{Ask, Decision, Happened, Lifecycle, Order, Refusal};
 use crate::table::Lease;
@@ -283,86 +284,6 @@ impl<L: Launcher> Actor<L> {
         let task = AssertUnwindSafe(task).catch_unwind();
         self.tasks
             .spawn(async move { task.await.unwrap_or(fallback) })
-    }
-
-    fn learn(&mut self, fact: Fact<L::Guest>) {
-        match fact {
-            Fact::Launched(Ok(launched)) => self.launched(launched),
-            Fact::Launched(Err(error)) => self.launch_failed(error),
-            Fact::FirstListen(after) => {
-                self.info.timings.first_listen = Some(after);
-                self.publish();
-            }
-            Fact::Exited(status) => self.exited(status),
-            Fact::Killed | Fact::Cleaned => {}
-        }
-    }
-
-    fn launched(&mut self, launched: Launched<L::Guest>) {
-        let guest = launched.guest;
-        self.info.pid = Some(guest.pid());
-        self.info.started_ms = Some(now_ms());
-        self.info.timings.open = Some(launched.open);
-        self.info.timings.spawn = Some(launched.spawn);
-        self.info.timings.first_listen = None;
-        let since = Instant::now();
-        let listening = guest.listening();
-        let watch = tasks::first_listen(listening.clone(), since);
-        self.listen_watch = Some(self.spawn(watch, Fact::Killed));
-        let exit = tasks::watch_exit(
-            guest.clone(),
-            launched.capture,
-            self.sink.clone(),
-            self.info.limits,
-        );
-        self.spawn(exit, Fact::Exited(REMOVED));
-        self.guest = Some(guest);
-        let orders = self.life.observe(Happened::Started);
-        if self.life.status() == crate::Status::Running {
-            let up = Up { since, listening };
-            self.shared.liveness.send_replace(Liveness::Up(up));
-        }
-        self.publish();
-        self.tell(Event::Started);
-        if let Some(reply) = self.starting.take() {
-            let removed = self.life.status() != crate::Status::Running;
-            let _ = reply.send(if removed {
-                Err(EngineError::BeingRemoved(self.info.name.clone()))
-            } else {
-                Ok(())
-            });
-        }
-        self.obey_all(orders);
-    }
-
-    fn launch_failed(&mut self, error: EngineError) {
-        self.info.exit = Some(tasks::exit_of_failed_start(&error));
-        self.info.error = Some(tasks::describe(&error));
-        self.info.finished_ms = Some(now_ms());
-        self.shared.liveness.send_replace(Liveness::Down);
-        let orders = self.life.observe(Happened::StartFailed);
-        self.publish();
-        self.tell(Event::StartFailed);
-        if let Some(reply) = self.starting.take() {
-            let _ = reply.send(Err(error));
-        }
-        self.obey_all(orders);
-    }
-
-    fn exited(&mut self, status: ExitStatus) {
-        if let Some(watch) = self.listen_watch.take() {
-            watch.abort();
-        }
-        self.guest = None;
-        self.kill_at = None;
-        self.info.pid = None;
-        self.info.exit = Some(status);
-        self.info.finished_ms = Some(now_ms());
-        self.shared.liveness.send_replace(Liveness::Down);
-        let orders = self.life.observe(Happened::Exited);
-        self.publish();
-        self.tell(Event::Exited);
-        self.obey_all(orders);
     }
 
     fn obey_all(&mut self, orders: &[Order]) {

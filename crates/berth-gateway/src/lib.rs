@@ -1,12 +1,33 @@
 //! The front door: HTTP and WebSockets to workerd, holding requests while it restarts.
+//!
+//! HTTP/1.1 in front, HTTP/1.1 on pooled connections behind. Bodies stream both ways and are never
+//! collected; an upgraded connection becomes a tunnel of bytes. Invariants: a request is counted
+//! from before it looks whether it is held until its response has been passed on, so that
+//! [`Gateway::hold`] followed by [`Gateway::drain`] misses none; a connection to an upstream that
+//! has been replaced is never used again.
 #![forbid(unsafe_code)]
+
+mod body;
+mod gate;
+mod headers;
+mod pool;
+mod proxy;
+mod server;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_error::Hint;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use gate::Gate;
+use pool::Pool;
+use server::Shared;
 
 /// Settings of a gateway.
 #[derive(Clone, Debug)]
@@ -26,7 +47,7 @@ pub enum Upstream {
     Unix(PathBuf),
 }
 
-/// One finished request.
+/// One request, when its response begins (or there will be none).
 #[derive(Clone, Debug)]
 pub struct RequestEvent {
     /// Method.
@@ -72,46 +93,105 @@ impl Hint for GatewayError {
 
 /// A running gateway. Dropping it closes the listener and every connection.
 #[derive(Debug)]
-pub struct Gateway {}
+pub struct Gateway {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    connections: TaskTracker,
+    /// Cancelled: no new connections, and idle ones close.
+    closing: CancellationToken,
+    /// Cancelled: every connection closes.
+    closed: CancellationToken,
+}
 
-#[allow(unused_variables, clippy::todo, clippy::unused_async)]
 impl Gateway {
     /// Listens. There is no upstream yet: requests are held until [`Gateway::set_upstream`].
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::AddrInUse`] if another program listens there.
     pub async fn bind(
         options: GatewayOptions,
         events: mpsc::UnboundedSender<RequestEvent>,
     ) -> Result<Self, GatewayError> {
-        todo!()
+        let address = options.address;
+        let failed = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::AddrInUse => GatewayError::AddrInUse { address },
+            _ => GatewayError::Bind { address, source },
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let gateway = Self {
+            address,
+            shared: Arc::new(Shared {
+                gate: Gate::default(),
+                triggers: std::sync::RwLock::default(),
+                hold_limit: options.hold_limit,
+                events,
+            }),
+            connections: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
+        };
+        let accepting = server::accept(
+            listener,
+            Arc::clone(&gateway.shared),
+            gateway.connections.clone(),
+            gateway.closing.clone(),
+            gateway.closed.clone(),
+        );
+        gateway.connections.spawn(accepting);
+        Ok(gateway)
     }
 
     /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.address
     }
 
     /// Sends requests there from now on. Connections to the former upstream are not reused.
     pub fn set_upstream(&self, upstream: Upstream) {
-        todo!()
+        self.shared.gate.set_upstream(Pool::new(upstream));
+    }
+
+    /// Where `/cdn-cgi/handler/…` goes; `None`: to the Worker, like every other path.
+    pub fn set_triggers(&self, upstream: Option<Upstream>) {
+        let pool = upstream.map(Pool::new);
+        *self
+            .shared
+            .triggers
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = pool;
     }
 
     /// New requests wait (at most [`GatewayOptions::hold_limit`]) until [`Gateway::release`].
     pub fn hold(&self) {
-        todo!()
+        self.shared.gate.hold(true);
     }
 
     /// Lets the held requests go to the upstream.
     pub fn release(&self) {
-        todo!()
+        self.shared.gate.hold(false);
     }
 
     /// Waits until no request is in flight (held ones and WebSockets do not count), at most for
     /// `limit`. Returns how many still are.
     pub async fn drain(&self, limit: Duration) -> usize {
-        todo!()
+        self.shared.gate.drain(limit).await
     }
 
     /// Closes the listener, waits for requests in flight at most for `limit`, closes the rest.
     pub async fn shutdown(self, limit: Duration) {
-        todo!()
+        self.closing.cancel();
+        self.connections.close();
+        let _ = tokio::time::timeout(limit, self.connections.wait()).await;
+        self.closed.cancel();
+        self.connections.wait().await;
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.closed.cancel();
     }
 }

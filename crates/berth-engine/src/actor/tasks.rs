@@ -89,12 +89,12 @@ pub(super) fn describe(error: &EngineError) -> String {
     text
 }
 
-/// What a shell would have said: 127 for a program that is not there, else 126.
+/// What a shell would have said: 127 for a program (or its interpreter) that is not there, else 126.
 pub(super) fn exit_of_failed_start(error: &EngineError) -> ExitStatus {
     let missing = matches!(
         error,
         EngineError::Start {
-            source: JailError::NotFound(_),
+            source: JailError::NotFound(_) | JailError::MissingInterpreter(_),
             ..
         }
     );

@@ -1,0 +1,94 @@
+//! What an actor does about the facts that its tasks report.
+
+use berth_jail::ExitStatus;
+use tokio::time::Instant;
+
+use super::tasks::{self, Fact, Launched};
+use super::{Actor, REMOVED};
+use crate::hold::{Liveness, Up};
+use crate::launch::{Guest, Launcher};
+use crate::log::now_ms;
+use crate::state::Happened;
+use crate::{EngineError, Event, Status};
+
+impl<L: Launcher> Actor<L> {
+    pub(super) fn learn(&mut self, fact: Fact<L::Guest>) {
+        match fact {
+            Fact::Launched(Ok(launched)) => self.launched(launched),
+            Fact::Launched(Err(error)) => self.launch_failed(error),
+            Fact::FirstListen(after) => {
+                self.info.timings.first_listen = Some(after);
+                self.publish();
+            }
+            Fact::Exited(status) => self.exited(status),
+            Fact::Killed | Fact::Cleaned => {}
+        }
+    }
+
+    fn launched(&mut self, launched: Launched<L::Guest>) {
+        let guest = launched.guest;
+        self.info.pid = Some(guest.pid());
+        self.info.started_ms = Some(now_ms());
+        self.info.timings.open = Some(launched.open);
+        self.info.timings.spawn = Some(launched.spawn);
+        self.info.timings.first_listen = None;
+        let since = Instant::now();
+        let listening = guest.listening();
+        let watch = tasks::first_listen(listening.clone(), since);
+        self.listen_watch = Some(self.spawn(watch, Fact::Killed));
+        let exit = tasks::watch_exit(
+            guest.clone(),
+            launched.capture,
+            self.sink.clone(),
+            self.info.limits,
+        );
+        self.spawn(exit, Fact::Exited(REMOVED));
+        self.guest = Some(guest);
+        let orders = self.life.observe(Happened::Started);
+        if self.life.status() == Status::Running {
+            let up = Up { since, listening };
+            self.shared.liveness.send_replace(Liveness::Up(up));
+        }
+        self.publish();
+        self.tell(Event::Started);
+        if let Some(reply) = self.starting.take() {
+            let removed = self.life.status() != Status::Running;
+            let _ = reply.send(if removed {
+                Err(EngineError::BeingRemoved(self.info.name.clone()))
+            } else {
+                Ok(())
+            });
+        }
+        self.obey_all(orders);
+    }
+
+    fn launch_failed(&mut self, error: EngineError) {
+        self.info.exit = Some(tasks::exit_of_failed_start(&error));
+        self.info.error = Some(tasks::describe(&error));
+        self.info.finished_ms = Some(now_ms());
+        self.shared.liveness.send_replace(Liveness::Down);
+        let orders = self.life.observe(Happened::StartFailed);
+        self.publish();
+        self.tell(Event::StartFailed);
+        if let Some(reply) = self.starting.take() {
+            let _ = reply.send(Err(error));
+        }
+        self.obey_all(orders);
+    }
+
+    fn exited(&mut self, status: ExitStatus) {
+        if let Some(watch) = self.listen_watch.take() {
+            watch.abort();
+        }
+        self.guest = None;
+        self.kill_at = None;
+        self.info.pid = None;
+        self.info.exit = Some(status);
+        self.info.finished_ms = Some(now_ms());
+        self.shared.liveness.send_replace(Liveness::Down);
+        let orders = self.life.observe(Happened::Exited);
+        self.publish();
+        self.tell(Event::Exited);
+        self.obey_all(orders);
+    }
+}

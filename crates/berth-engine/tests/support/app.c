@@ -1,0 +1,154 @@
+/* The program of the synthetic images: argv[1] says what it does. Static, so that an image needs
+ * nothing but this file. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static void on_term(int signal) {
+    (void)signal;
+    _exit(3);
+}
+
+static int listen_on(int port) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int one = 1;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 128)) {
+        perror("listen");
+        exit(1);
+    }
+    return fd;
+}
+
+static void serve(int fd) {
+    for (;;) {
+        int peer = accept(fd, NULL, NULL);
+        if (peer < 0)
+            continue;
+        if (write(peer, "hello\n", 6) < 0)
+            perror("write");
+        close(peer);
+    }
+}
+
+static void sleep_forever(void) {
+    for (;;)
+        pause();
+}
+
+static void copy(int from, int to) {
+    static char buffer[65536];
+    ssize_t got;
+    while ((got = read(from, buffer, sizeof buffer)) > 0)
+        if (write(to, buffer, (size_t)got) != got)
+            exit(4);
+}
+
+int main(int argc, char **argv) {
+    const char *what = argc > 1 ? argv[1] : "sleep";
+    int number = argc > 2 ? atoi(argv[2]) : 0;
+    setvbuf(stdout, NULL, _IOFBF, 65536);
+    if (!strcmp(what, "exit"))
+        return number;
+    if (!strcmp(what, "sleep"))
+        sleep_forever();
+    if (!strcmp(what, "polite")) {
+        signal(SIGTERM, on_term);
+        puts("ready");
+        fflush(stdout);
+        sleep_forever();
+    }
+    if (!strcmp(what, "listen")) { /* port, delay in ms */
+        usleep((useconds_t)(argc > 3 ? atoi(argv[3]) : 0) * 1000);
+        serve(listen_on(number));
+    }
+    if (!strcmp(what, "listen-and-close")) {
+        close(listen_on(number));
+        puts("closed");
+        fflush(stdout);
+        sleep_forever();
+    }
+    if (!strcmp(what, "print")) { /* that many lines, and one without an end on stderr */
+        for (int line = 0; line < number; line++)
+            printf("line %d\n", line);
+        fflush(stdout);
+        fputs("no newline", stderr);
+        return 0;
+    }
+    if (!strcmp(what, "flood"))
+        for (;;)
+            puts("0123456789012345678901234567890123456789012345678901234567890123456789");
+    if (!strcmp(what, "orphan")) { /* leaves a child that holds the output */
+        if (fork() == 0)
+            sleep_forever();
+        puts("parent");
+        return 0;
+    }
+    if (!strcmp(what, "hog")) {
+        for (;;) {
+            char *memory = malloc(1 << 20);
+            if (memory)
+                memset(memory, 1, 1 << 20);
+        }
+    }
+    if (!strcmp(what, "about")) {
+        char cwd[4096], host[256];
+        if (!getcwd(cwd, sizeof cwd) || gethostname(host, sizeof host))
+            return 5;
+        printf("cwd=%s\nuid=%d\ngid=%d\npid=%d\nhost=%s\n", cwd, getuid(), getgid(), getpid(), host);
+        for (int index = 1; index < argc; index++)
+            printf("arg=%s\n", argv[index]);
+        for (char **entry = environ; *entry; entry++)
+            printf("env=%s\n", *entry);
+        return 0;
+    }
+    if (!strcmp(what, "write")) { /* path: creates it, fails if it exists */
+        int fd = open(argv[2], O_CREAT | O_EXCL | O_WRONLY, 0644);
+        return fd < 0 ? 17 : 0;
+    }
+    if (!strcmp(what, "show")) { /* path */
+        int fd = open(argv[2], O_RDONLY);
+        if (fd < 0)
+            return 2;
+        copy(fd, 1);
+        return 0;
+    }
+    if (!strcmp(what, "cat")) {
+        copy(0, 1);
+        fputs("end of input\n", stderr);
+        return 9;
+    }
+    if (!strcmp(what, "window")) {
+        struct winsize size;
+        if (ioctl(0, TIOCGWINSZ, &size))
+            return 6;
+        printf("%d %d tty=%d\n", size.ws_row, size.ws_col, isatty(1));
+        fflush(stdout);
+        if (number) { /* until it changes */
+            sigset_t set;
+            int got;
+            sigemptyset(&set);
+            sigaddset(&set, SIGWINCH);
+            sigprocmask(SIG_BLOCK, &set, NULL);
+            struct winsize now;
+            while (!ioctl(0, TIOCGWINSZ, &now) && now.ws_row == size.ws_row)
+                sigwait(&set, &got);
+            printf("%d %d\n", now.ws_row, now.ws_col);
+        }
+        return 0;
+    }
+    fprintf(stderr, "app: what is `%s`?\n", what);
+    return 64;
+}

@@ -1,0 +1,116 @@
+//! Who may go on to the upstream now, and who is on the way.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::pool::Pool;
+
+/// The state that every request passes twice: on entering and on leaving.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: Mutex<State>,
+    /// Something that entering waits for has changed.
+    opened: Notify,
+    /// Nothing is in flight.
+    idle: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: bool,
+    upstream: Option<Arc<Pool>>,
+    in_flight: usize,
+}
+
+/// A request in flight. Dropping it is leaving.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    gate: Arc<crate::server::Shared>,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock; if it did, the numbers would still be right.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_upstream(&self, upstream: Arc<Pool>) {
+        self.lock().upstream = Some(upstream);
+        self.opened.notify_waiters();
+    }
+
+    pub(crate) fn hold(&self, held: bool) {
+        self.lock().held = held;
+        self.opened.notify_waiters();
+    }
+
+    /// Counts a request in and gives it the upstream, when there is one and nothing is held.
+    fn try_enter(&self) -> Option<Arc<Pool>> {
+        let mut state = self.lock();
+        if state.held {
+            return None;
+        }
+        let upstream = state.upstream.clone()?;
+        state.in_flight += 1;
+        Some(upstream)
+    }
+
+    /// [`Gate::try_enter`], waiting at most `limit`.
+    pub(crate) async fn enter(
+        shared: &Arc<crate::server::Shared>,
+        limit: Duration,
+    ) -> Option<(Arc<Pool>, Pass)> {
+        let gate = &shared.gate;
+        let upstream = match gate.try_enter() {
+            Some(upstream) => upstream,
+            None => tokio::time::timeout(limit, gate.wait()).await.ok()?,
+        };
+        let gate = Arc::clone(shared);
+        Some((upstream, Pass { gate }))
+    }
+
+    async fn wait(&self) -> Arc<Pool> {
+        loop {
+            let opened = self.opened.notified();
+            tokio::pin!(opened);
+            // Registered before looking, so that no change is missed in between.
+            opened.as_mut().enable();
+            if let Some(upstream) = self.try_enter() {
+                return upstream;
+            }
+            opened.await;
+        }
+    }
+
+    pub(crate) async fn drain(&self, limit: Duration) -> usize {
+        let drained = async {
+            loop {
+                let idle = self.idle.notified();
+                tokio::pin!(idle);
+                idle.as_mut().enable();
+                if self.lock().in_flight == 0 {
+                    return;
+                }
+                idle.await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, drained).await;
+        self.lock().in_flight
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let gate = &self.gate.gate;
+        let left = {
+            let mut state = gate.lock();
+            state.in_flight -= 1;
+            state.in_flight
+        };
+        if left == 0 {
+            gate.idle.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! One request from the client to the upstream and its response back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::RequestEvent;
+use crate::body::{Lease, ProxyBody};
+use crate::gate::{Gate, Pass};
+use crate::headers;
+use crate::pool::{Pool, UpstreamError};
+use crate::server::Shared;
+
+/// Paths that trigger a handler of the Worker by hand.
+const TRIGGER_PATHS: &str = "/cdn-cgi/handler/";
+/// Size of each buffer of a tunnel, in bytes.
+const TUNNEL_BUFFER: usize = 16 * 1024;
+
+/// What the requests of one client connection share.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: HeaderValue,
+    pub(crate) tunnels: TaskTracker,
+    pub(crate) closed: CancellationToken,
+}
+
+/// Reports a request when it is answered, or when it is dropped because its client went away.
+struct Report {
+    shared: Arc<Shared>,
+    method: Method,
+    path: String,
+    start: Instant,
+    status: u16,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let _ = self.shared.events.send(RequestEvent {
+            method: self.method.to_string(),
+            path: std::mem::take(&mut self.path),
+            status: self.status,
+            duration: self.start.elapsed(),
+        });
+    }
+}
+
+impl Proxy {
+    /// Answers one request. Never fails: what goes wrong becomes a response.
+    pub(crate) async fn answer(self, request: Request<Incoming>) -> Response<ProxyBody> {
+        let path = request.uri().path_and_query();
+        let mut report = Report {
+            shared: Arc::clone(&self.shared),
+            method: request.method().clone(),
+            path: path.map_or("*", |path| path.as_str()).to_owned(),
+            start: Instant::now(),
+            // Until there is a response: the client closed the request.
+            status: 499,
+        };
+        let response = match checked(request) {
+            Ok(request) => self.forward(request).await,
+            Err(reason) => own(StatusCode::BAD_REQUEST, reason.to_owned()),
+        };
+        report.status = response.status().as_u16();
+        response
+    }
+
+    async fn forward(self, mut request: Request<Incoming>) -> Response<ProxyBody> {
+        let Some((pool, pass)) = Gate::enter(&self.shared, self.shared.hold_limit).await else {
+            let text = "The Worker is not running: it did not come back in time.\n";
+            let mut response = own(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
+            let seconds = HeaderValue::from_static("1");
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            return response;
+        };
+        let pool = self
+            .shared
+            .triggers_for(request.uri().path())
+            .unwrap_or(pool);
+        let upgrade = headers::upgrade(request.headers());
+        let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+        headers::remove_hop_by_hop(request.headers_mut());
+        headers::add_client(request.headers_mut(), &self.client);
+        // hyper answers `Expect: 100-continue` itself as soon as the body is read.
+        request.headers_mut().remove(header::EXPECT);
+        if let Some(protocol) = upgrade {
+            set_upgrade(request.headers_mut(), protocol);
+        }
+        *request.version_mut() = Version::HTTP_11;
+        match pool.send(request).await {
+            Ok((response, connection)) => {
+                let lease = Lease {
+                    pool,
+                    connection: Some(connection),
+                    finished: false,
+                };
+                match client {
+                    Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                        self.tunnel(response, client, pass)
+                    }
+                    _ => passed_on(response, pass, lease),
+                }
+            }
+            Err(error) => bad_gateway(&error),
+        }
+    }
+
+    /// Joins the two connections once both sides have switched protocols.
+    fn tunnel(
+        self,
+        mut response: Response<Incoming>,
+        client: OnUpgrade,
+        pass: Pass,
+    ) -> Response<ProxyBody> {
+        // A WebSocket may last for days: a reload does not wait for it.
+        drop(pass);
+        let server = hyper::upgrade::on(&mut response);
+        let closed = self.closed.clone();
+        self.tunnels.spawn(async move {
+            let joined = async {
+                let (client, server) = tokio::try_join!(client, server)?;
+                let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+                let sizes = (TUNNEL_BUFFER, TUNNEL_BUFFER);
+                tokio::io::copy_bidirectional_with_sizes(
+                    &mut client,
+                    &mut server,
+                    sizes.0,
+                    sizes.1,
+                )
+                .await?;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+            };
+            if let Some(Err(error)) = closed.run_until_cancelled(joined).await {
+                tracing::trace!(%error, "a tunnel broke");
+            }
+        });
+        let protocol = headers::upgrade(response.headers());
+        let (mut head, _) = response.into_parts();
+        headers::remove_hop_by_hop(&mut head.headers);
+        if let Some(protocol) = protocol {
+            set_upgrade(&mut head.headers, protocol);
+        }
+        Response::from_parts(head, ProxyBody::empty())
+    }
+}
+
+impl Shared {
+    /// The pool for triggers, if the path is one.
+    fn triggers_for(&self, path: &str) -> Option<Arc<Pool>> {
+        if !path.starts_with(TRIGGER_PATHS) {
+            return None;
+        }
+        let triggers = self
+            .triggers
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        triggers.clone()
+    }
+}
+
+/// The request in the form that is sent on, or why it is none: a path, and a `Host`.
+fn checked(mut request: Request<Incoming>) -> Result<Request<Incoming>, &'static str> {
+    if request.method() == Method::CONNECT {
+        return Err("This is not a proxy.\n");
+    }
+    let Some(path) = request.uri().path_and_query().cloned() else {
+        return Err("The request has no path.\n");
+    };
+    if let Some(authority) = request.uri().authority() {
+        let host = HeaderValue::from_str(authority.as_str());
+        let host = host.map_err(|_| "The host is not valid.\n")?;
+        request.headers_mut().insert(header::HOST, host);
+    }
+    *request.uri_mut() = path.into();
+    if !request.headers().contains_key(header::HOST) {
+        if request.version() == Version::HTTP_11 {
+            return Err("The request has no Host header.\n");
+        }
+        let host = HeaderValue::from_static("localhost");
+        request.headers_mut().insert(header::HOST, host);
+    }
+    Ok(request)
+}
+
+fn set_upgrade(headers: &mut http::HeaderMap, protocol: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol);
+}
+
+fn passed_on(response: Response<Incoming>, pass: Pass, lease: Lease) -> Response<ProxyBody> {
+    let (mut head, incoming) = response.into_parts();
+    headers::remove_hop_by_hop(&mut head.headers);
+    Response::from_parts(head, ProxyBody::streamed(incoming, Some(pass), lease))
+}
+
+fn bad_gateway(error: &UpstreamError) -> Response<ProxyBody> {
+    let cause = std::error::Error::source(error);
+    let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+    own(StatusCode::BAD_GATEWAY, format!("{error}{cause}\n"))
+}
+
+fn own(status: StatusCode, text: String) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::text(text));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,120 @@
+//! Removing what a dead session left.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
+
+use super::{Session, write};
+use crate::sys;
+
+/// Rounds of killing; each one kills all it finds, so that only a fork during a round needs another.
+const ROUNDS: usize = 100;
+/// How long one round waits for its processes to end.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// Kills every process of the session but this one, and removes its groups.
+pub(crate) fn sweep(path: &str) -> io::Result<()> {
+    let session = Session::open(path)?;
+    for _ in 0..ROUNDS {
+        let groups: Vec<PathBuf> = session
+            .directories()
+            .iter()
+            .flat_map(|d| below(d))
+            .collect();
+        if groups.is_empty() {
+            break;
+        }
+        for group in &groups {
+            thaw(group);
+        }
+        let killed = kill_all(&groups)?;
+        if killed.is_empty() && remove_all(&groups) {
+            break;
+        }
+        wait_for_all(&killed)?;
+    }
+    session.remove();
+    if session.directories().iter().any(|path| path.exists()) {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    Ok(())
+}
+
+/// The group and all below it, innermost first.
+fn below(group: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    if let Ok(entries) = std::fs::read_dir(group) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                all.extend(below(&entry.path()));
+            }
+        }
+        all.push(group.to_owned());
+    }
+    all
+}
+
+/// A frozen process of version 1 does not die before it is thawed.
+fn thaw(group: &Path) {
+    for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        let file = group.join(file);
+        if file.exists() {
+            let _ = write(&file, value);
+        }
+    }
+}
+
+fn kill_all(groups: &[PathBuf]) -> io::Result<Vec<OwnedFd>> {
+    let mut killed = Vec::new();
+    for group in groups {
+        for pid in members(group) {
+            if pid == rustix::process::getpid() {
+                continue;
+            }
+            let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
+                continue;
+            };
+            // The number may have been given to another process before the pidfd was opened.
+            if members(group).contains(&pid) && sys::signal::send(&process, libc::SIGKILL)? {
+                killed.push(process);
+            }
+        }
+    }
+    Ok(killed)
+}
+
+fn members(group: &Path) -> Vec<Pid> {
+    let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+        .collect()
+}
+
+fn wait_for_all(processes: &[OwnedFd]) -> io::Result<()> {
+    let timeout = Timespec::try_from(ROUND).map_err(io::Error::other)?;
+    for process in processes {
+        let mut fds = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if processes.is_empty() {
+        // Nobody left to wait for, yet a group is busy: its last process is half-way out, which
+        // the kernel announces nowhere.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn remove_all(groups: &[PathBuf]) -> bool {
+    let mut all = true;
+    for group in groups {
+        all &= std::fs::remove_dir(group).is_ok() || !group.exists();
+    }
+    all
+}

@@ -1,0 +1,222 @@
+//! What a forked child does between the fork and its `execve`.
+//!
+//! Owner: the child itself; nothing here runs in the zygote. Order and invariants:
+//! 1. groups, limits, namespaces and every mount, with all privileges but already creating files as
+//!    the container's root (file-system ids); the host's file system is left by `pivot_root` before
+//!    the first path of the image is looked up;
+//! 2. the user namespace is entered **last**, so that every other namespace belongs to the host's;
+//! 3. seccomp, capabilities, user, working directory, `execve`.
+//!
+//! The functions never return to the zygote's code: a failure is reported and the child leaves.
+
+mod dev;
+mod enter;
+mod identity;
+mod mounts;
+mod overlay;
+mod program;
+mod pseudo;
+mod root;
+mod stdio;
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags};
+
+use crate::cgroup::SandboxGroup;
+use crate::error::{Failure, Step as _};
+use crate::packet;
+use crate::protocol::{Order, Report};
+use crate::seccomp::Filters;
+use crate::spec::{ProcessSpec, SandboxSpec};
+use crate::sys;
+use enter::Entry;
+use root::Root;
+pub(crate) use stdio::Stdio;
+
+/// Descriptors a container may open, if the machine lets us.
+const OPEN_FILES: u64 = 1_048_576;
+/// Under memory pressure a container goes before the daemon does.
+const OOM_SCORE_ADJUSTMENT: &str = "100";
+
+/// Runs a blank: joins its groups, waits for an order, becomes that sandbox.
+pub(crate) fn become_sandbox(filters: &Filters, group: &SandboxGroup, report: OwnedFd) -> ! {
+    let outcome = prepare_blank(group, &report).and_then(|()| {
+        let message = packet::receive(&report).step(|| "receive an order".to_owned())?;
+        match message {
+            // The zygote has let go of this blank.
+            None => sys::clone::exit_now(0),
+            Some((order, fds)) => start(filters, group, report.as_fd(), order, fds),
+        }
+    });
+    leave(&report, outcome)
+}
+
+/// Runs a process in a sandbox that lives.
+pub(crate) fn become_exec(exec: &ExecRequest<'_>, report: &OwnedFd) -> ! {
+    let outcome = enter_sandbox(exec, report.as_fd());
+    leave(report, outcome)
+}
+
+/// What [`become_exec`] needs.
+pub(crate) struct ExecRequest<'a> {
+    pub(crate) filters: &'a Filters,
+    pub(crate) group: &'a SandboxGroup,
+    /// The sandbox's first process.
+    pub(crate) sandbox: BorrowedFd<'a>,
+    pub(crate) user_namespace: BorrowedFd<'a>,
+    pub(crate) process: &'a ProcessSpec,
+    pub(crate) streams: Stdio,
+    pub(crate) policy: &'a Policy,
+}
+
+/// What every process of a sandbox is held to.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    pub(crate) id_base: u32,
+    pub(crate) capabilities: Vec<String>,
+    pub(crate) no_new_privs: bool,
+}
+
+impl Policy {
+    /// The sandbox's.
+    pub(crate) fn of(spec: &SandboxSpec) -> Self {
+        Self {
+            id_base: spec.id_base,
+            capabilities: spec.capabilities.clone(),
+            no_new_privs: spec.no_new_privs,
+        }
+    }
+}
+
+fn leave(report: &OwnedFd, outcome: Result<(), Failure>) -> ! {
+    if let Err(failure) = outcome {
+        let _ = packet::send(report, &Report::Failed(failure), &[]);
+    }
+    sys::clone::exit_now(1)
+}
+
+fn prepare_blank(group: &SandboxGroup, report: &OwnedFd) -> Result<(), Failure> {
+    // The blank must not outlive the zygote, nor keep its other sockets open.
+    die_with_zygote()?;
+    close_all_but(report)?;
+    let _ = rustix::thread::set_name(c"berth-sandbox");
+    group
+        .create()
+        .step(|| "create the control groups".to_owned())?;
+    group.join().step(|| "join the control groups".to_owned())?;
+    group
+        .restrict_devices()
+        .step(|| "restrict devices".to_owned())
+}
+
+fn die_with_zygote() -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .step(|| "tie the process to the zygote".to_owned())
+}
+
+fn close_all_but(report: &OwnedFd) -> Result<(), Failure> {
+    use std::os::fd::AsRawFd as _;
+    let keep = report.as_raw_fd();
+    let step = || "close inherited descriptors".to_owned();
+    sys::exec::close_between(3, keep - 1).step(step)?;
+    sys::exec::close_from(keep + 1).step(step)
+}
+
+fn start(
+    filters: &Filters,
+    group: &SandboxGroup,
+    report: BorrowedFd<'_>,
+    order: Order,
+    fds: Vec<OwnedFd>,
+) -> Result<(), Failure> {
+    let Order { stdin, spec } = order;
+    let mut fds = fds.into_iter();
+    let mut next = || {
+        fds.next()
+            .ok_or_else(|| Failure::Invalid("order: a descriptor is missing".to_owned()))
+    };
+    let network = next()?;
+    let user_namespace = next()?;
+    let streams = Stdio {
+        stdin: if stdin { Some(next()?) } else { None },
+        stdout: Some(next()?),
+        stderr: Some(next()?),
+    };
+    group
+        .apply(&spec.limits)
+        .step(|| "apply the resource limits".to_owned())?;
+    limit_process()?;
+    rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+        .step(|| "enter the network namespace".to_owned())?;
+    sys::namespace::unshare(
+        UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP,
+    )
+    .step(|| "create namespaces".to_owned())?;
+    rustix::system::sethostname(spec.hostname.as_bytes())
+        .step(|| format!("set the host name `{}`", spec.hostname))?;
+    identity::create_files_as(spec.id_base)?;
+    rustix::process::umask(Mode::empty());
+    let root = mounts::build(&spec, user_namespace.as_fd(), group)?;
+    enter::run(Entry {
+        filters,
+        report,
+        root: &root,
+        user_namespace: user_namespace.as_fd(),
+        process: &spec.process,
+        create_working_directory: true,
+        streams,
+        policy: &Policy::of(&spec),
+    })
+}
+
+fn enter_sandbox(exec: &ExecRequest<'_>, report: BorrowedFd<'_>) -> Result<(), Failure> {
+    die_with_zygote()?;
+    let _ = rustix::thread::set_name(c"berth-exec");
+    exec.group
+        .join()
+        .step(|| "join the control groups".to_owned())?;
+    limit_process()?;
+    let entered = rustix::thread::move_into_thread_name_spaces(
+        exec.sandbox,
+        ThreadNameSpaceType::MOUNT
+            | ThreadNameSpaceType::NETWORK
+            | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+            | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+            | ThreadNameSpaceType::CONTROL_GROUP,
+    );
+    match entered {
+        Err(rustix::io::Errno::SRCH) => return Err(Failure::Gone),
+        other => other.step(|| "enter the container's namespaces".to_owned())?,
+    }
+    identity::create_files_as(exec.policy.id_base)?;
+    enter::run(Entry {
+        filters: exec.filters,
+        report,
+        root: &Root::current()?,
+        user_namespace: exec.user_namespace,
+        process: exec.process,
+        create_working_directory: false,
+        streams: exec.streams.try_clone()?,
+        policy: exec.policy,
+    })
+}
+
+/// Limits that a process carries itself, set while the host's /proc is in reach.
+fn limit_process() -> Result<(), Failure> {
+    // Not being allowed to (a daemon with a lower score and no CAP_SYS_RESOURCE) is harmless.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT);
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let both = |value| Rlimit {
+        current: Some(value),
+        maximum: Some(value),
+    };
+    if rustix::process::setrlimit(Resource::Nofile, both(OPEN_FILES)).is_err() {
+        let value = hard.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+        rustix::process::setrlimit(Resource::Nofile, both(value))
+            .step(|| "limit open files".to_owned())?;
+    }
+    rustix::process::setrlimit(Resource::Core, both(0)).step(|| "forbid core dumps".to_owned())
+}

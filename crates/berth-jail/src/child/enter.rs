@@ -1,0 +1,179 @@
+//! The last steps, common to the first process and exec'ed ones: streams, user namespace, seccomp,
+//! user, terminal, working directory, capabilities, `execve`.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+use rustix::thread::LinkNameSpaceType;
+
+use super::Policy;
+use super::identity::{self, Identity};
+use super::program;
+use super::root::Root;
+use super::stdio::Stdio;
+use crate::error::{Failure, Step as _};
+use crate::packet;
+use crate::protocol::Report;
+use crate::seccomp::Filters;
+use crate::spec::ProcessSpec;
+use crate::sys;
+
+/// Type of the terminal file system, as `fstatfs` reports it.
+const DEVPTS: i64 = 0x1cd1;
+
+/// What a process needs to enter.
+pub(super) struct Entry<'a> {
+    pub(super) filters: &'a Filters,
+    pub(super) report: BorrowedFd<'a>,
+    pub(super) root: &'a Root,
+    pub(super) user_namespace: BorrowedFd<'a>,
+    pub(super) process: &'a ProcessSpec,
+    pub(super) create_working_directory: bool,
+    pub(super) streams: Stdio,
+    pub(super) policy: &'a Policy,
+}
+
+/// Executes the program. The calling process's root, working directory and namespaces are the
+/// container's but for the user namespace.
+pub(super) fn run(entry: Entry<'_>) -> Result<(), Failure> {
+    let Entry {
+        root,
+        process,
+        policy,
+        ..
+    } = entry;
+    let capabilities = identity::parse_capabilities(&policy.capabilities)?;
+    let user = identity::resolve(root, &process.user)?;
+    let (host_uid, host_gid) = (policy.id_base + user.uid, policy.id_base + user.gid);
+    let owner = entry
+        .create_working_directory
+        .then_some((host_uid, host_gid));
+    let directory = open_working_directory(root, &process.cwd, owner)?;
+    entry.streams.install(root, host_uid, host_gid)?;
+    rustix::process::setsid().step(|| "start a session".to_owned())?;
+    enter_user_namespace(entry.user_namespace)?;
+    if policy.no_new_privs {
+        rustix::thread::set_no_new_privs(true).step(|| "set no_new_privs".to_owned())?;
+    }
+    entry.filters.install(entry.report)?;
+    identity::limit_capabilities(capabilities)?;
+    identity::become_user(&user)?;
+    if let Some(size) = process.terminal {
+        open_terminal(root, size, entry.report)?;
+    }
+    change_directory(&directory, &process.cwd)?;
+    identity::drop_capabilities(capabilities, user.uid)?;
+    rustix::process::umask(Mode::from(0o022));
+    // The change of user cleared it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .step(|| "tie the process to the zygote".to_owned())?;
+    execute(&entry, &user)
+}
+
+fn execute(entry: &Entry<'_>, user: &Identity) -> Result<(), Failure> {
+    let program = program::Program::new(entry.process, &user.home)?;
+    // Nothing but the three streams survives, whatever was opened on the way (CVE-2024-21626).
+    sys::exec::cloexec_from(3).step(|| "close inherited descriptors".to_owned())?;
+    packet::send(entry.report, &Report::Ready, &[])
+        .step(|| "report that the container is ready".to_owned())?;
+    sys::signal::reset_all();
+    Err(program.execute(entry.root))
+}
+
+fn enter_user_namespace(user_namespace: BorrowedFd<'_>) -> Result<(), Failure> {
+    rustix::thread::move_into_link_name_space(user_namespace, Some(LinkNameSpaceType::User))
+        .step(|| "enter the user namespace".to_owned())
+}
+
+fn open_working_directory(
+    root: &Root,
+    path: &str,
+    owner: Option<(u32, u32)>,
+) -> Result<OwnedFd, Failure> {
+    let shown = if path.is_empty() { "/" } else { path };
+    let refused = |reason: String| Failure::WorkingDirectory {
+        path: shown.to_owned(),
+        reason,
+    };
+    if !shown.starts_with('/') {
+        return Err(refused("it is not absolute".to_owned()));
+    }
+    match root.open(shown, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(found) => Ok(found),
+        Err(Errno::NOENT) if owner.is_some() => {
+            root.directory(shown, owner)
+                .map_err(|failure| match failure {
+                    Failure::UnsafePath { path, what } => refused(format!("`{path}` is {what}")),
+                    Failure::Setup { errno, .. } => {
+                        refused(describe(Errno::from_raw_os_error(errno)))
+                    }
+                    other => other,
+                })
+        }
+        Err(error) => Err(refused(describe(error))),
+    }
+}
+
+fn describe(error: Errno) -> String {
+    match error {
+        Errno::LOOP => "it leads out of the image".to_owned(),
+        Errno::NOTDIR => "it is not a directory".to_owned(),
+        Errno::NOENT => "it does not exist".to_owned(),
+        Errno::ACCESS => "the user may not enter it".to_owned(),
+        other => other.kind().to_string(),
+    }
+}
+
+fn change_directory(directory: &OwnedFd, path: &str) -> Result<(), Failure> {
+    let refused = |reason: String| Failure::WorkingDirectory {
+        path: path.to_owned(),
+        reason,
+    };
+    rustix::process::fchdir(directory).map_err(|error| refused(describe(error)))?;
+    let current = rustix::process::getcwd(Vec::new()).map_err(|error| refused(describe(error)))?;
+    // The kernel prefixes a directory that is not below the root with `(unreachable)`.
+    if current.to_bytes().first() == Some(&b'/') {
+        Ok(())
+    } else {
+        Err(refused("it is outside of the container".to_owned()))
+    }
+}
+
+/// Makes a terminal in the container's devpts, owned by the user, and makes it the controlling one
+/// and the three streams.
+fn open_terminal(
+    root: &Root,
+    (rows, columns): (u16, u16),
+    report: BorrowedFd<'_>,
+) -> Result<(), Failure> {
+    let step = || "open a terminal in the container".to_owned();
+    let master = root
+        .open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY)
+        .step(step)?;
+    let kind = rustix::fs::fstatfs(&master).step(step)?.f_type;
+    if kind != DEVPTS {
+        return Err(Failure::UnsafePath {
+            path: "/dev/pts/ptmx".to_owned(),
+            what: "not a terminal multiplexer".to_owned(),
+        });
+    }
+    rustix::pty::unlockpt(&master).step(step)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(&master, flags).step(step)?;
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(&terminal, size).step(step)?;
+    rustix::process::ioctl_tiocsctty(&terminal).step(step)?;
+    rustix::stdio::dup2_stdin(&terminal).step(step)?;
+    rustix::stdio::dup2_stdout(&terminal).step(step)?;
+    rustix::stdio::dup2_stderr(&terminal).step(step)?;
+    packet::send(report, &Report::Terminal, &[master.as_fd()]).step(step)
+}

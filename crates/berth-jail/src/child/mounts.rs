@@ -1,0 +1,157 @@
+//! The whole file-system view of a sandbox, from the host's root to the finished one.
+//!
+//! Invariants: what comes from the host is opened before the pivot, everything of the image is
+//! looked up after it; every mount is attached by descriptor.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+
+use super::root::{Kind, Root};
+use super::{dev, overlay, pseudo};
+use crate::cgroup::SandboxGroup;
+use crate::error::{Failure, Step as _};
+use crate::spec::{MountSource, SandboxSpec};
+use crate::sys;
+
+/// One mount of the specification, ready to be attached.
+struct Ready {
+    target: String,
+    kind: Kind,
+    mount: OwnedFd,
+}
+
+/// Builds everything; the calling process's root is the container's afterwards.
+pub(super) fn build(
+    spec: &SandboxSpec,
+    user_namespace: BorrowedFd<'_>,
+    group: &SandboxGroup,
+) -> Result<Root, Failure> {
+    overlay::make_private()?;
+    let mut ready = prepare(spec, user_namespace)?;
+    let groups = pseudo::open_groups(group)?;
+    let root_mount = overlay::assemble(&spec.rootfs, user_namespace)?;
+    overlay::pivot(&root_mount, &spec.rootfs.upper)?;
+    let root = Root::current()?;
+    let device = dev::mount(&root, spec.id_base, spec.shm_bytes)?;
+    pseudo::mount_proc(&root, &device)?;
+    pseudo::mount_sys(&root, &device, groups)?;
+    ready.extend(files(spec, &device)?);
+    dev::finish(&device)?;
+    // Outer mounts before the ones that lie inside them; files of ours after volumes.
+    ready.sort_by_key(|mount| {
+        mount
+            .target
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .count()
+    });
+    for mount in ready {
+        let target = root.target(&mount.target, mount.kind)?;
+        overlay::attach(&mount.mount, &target, || {
+            format!("mount `{}`", mount.target)
+        })?;
+    }
+    if spec.rootfs.read_only {
+        sys::mount::add_attributes(&root_mount, libc::MOUNT_ATTR_RDONLY)
+            .step(|| "make the root read-only".to_owned())?;
+    }
+    Root::current()
+}
+
+/// Opens the sources of the specification's mounts.
+fn prepare(spec: &SandboxSpec, user_namespace: BorrowedFd<'_>) -> Result<Vec<Ready>, Failure> {
+    let mut ready = Vec::new();
+    for mount in &spec.mounts {
+        if !mount.target.starts_with('/') {
+            return Err(Failure::Invalid(format!(
+                "mount target `{}`: it is not absolute",
+                mount.target
+            )));
+        }
+        let (source, kind) = match &mount.source {
+            MountSource::Bind(path) => {
+                let tree = overlay::idmapped(path, user_namespace)?;
+                let stat =
+                    rustix::fs::fstat(&tree).step(|| format!("look at `{}`", path.display()))?;
+                let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+                let kind = if directory {
+                    Kind::Directory
+                } else {
+                    Kind::File
+                };
+                (tree, kind)
+            }
+            MountSource::Tmpfs(bytes) => (tmpfs(*bytes, "1777", spec.id_base)?, Kind::Directory),
+        };
+        let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        if mount.read_only {
+            attributes |= libc::MOUNT_ATTR_RDONLY;
+        }
+        sys::mount::add_attributes(&source, attributes)
+            .step(|| format!("restrict the mount `{}`", mount.target))?;
+        ready.push(Ready {
+            target: mount.target.clone(),
+            kind,
+            mount: source,
+        });
+    }
+    Ok(ready)
+}
+
+/// Writes the specification's files and makes a mount of each.
+fn files(spec: &SandboxSpec, device: &dev::Device) -> Result<Vec<Ready>, Failure> {
+    let mut ready = Vec::new();
+    for (index, (path, content)) in spec.files.iter().enumerate() {
+        let name = format!("file-{index}");
+        let step = || format!("write `{path}`");
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let fd =
+            rustix::fs::openat(device.staging(), &name, flags, Mode::from(0o644)).step(step)?;
+        std::io::Write::write_all(&mut std::fs::File::from(fd), content.as_bytes()).step(step)?;
+        ready.push(Ready {
+            target: path.clone(),
+            kind: Kind::File,
+            mount: part(device.staging(), &name).step(step)?,
+        });
+    }
+    Ok(ready)
+}
+
+/// A detached copy of what is at `name` in an attached mount. Symbolic links are not followed.
+pub(super) fn part(mount: BorrowedFd<'_>, name: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    rustix::mount::open_tree(mount, name, flags)
+}
+
+/// A detached tmpfs that belongs to the container's root.
+pub(super) fn tmpfs(bytes: u64, mode: &str, id_base: u32) -> Result<OwnedFd, Failure> {
+    let owner = id_base.to_string();
+    let size = bytes.to_string();
+    let options = [
+        ("size", size.as_str()),
+        ("mode", mode),
+        ("uid", &owner),
+        ("gid", &owner),
+    ];
+    pseudo_fs("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)
+}
+
+/// A detached file system without a source.
+pub(super) fn pseudo_fs(
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Failure> {
+    let step = || format!("create a {kind} file system");
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).step(step)?;
+    rustix::mount::fsconfig_set_string(&context, "source", kind).step(step)?;
+    for (key, value) in options {
+        rustix::mount::fsconfig_set_string(&context, *key, *value).step(step)?;
+    }
+    rustix::mount::fsconfig_create(context.as_fd()).step(step)?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).step(step)
+}

@@ -1,0 +1,57 @@
+//! Standard input, output and error of a new process.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::fs::{FileType, Gid, OFlags, Uid};
+
+use super::root::Root;
+use crate::error::{Failure, Step as _};
+
+/// The three streams; `None`: /dev/null of the container.
+#[derive(Debug, Default)]
+pub(crate) struct Stdio {
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+}
+
+impl Stdio {
+    /// A second set of descriptors.
+    pub(super) fn try_clone(&self) -> Result<Self, Failure> {
+        let clone = |fd: &Option<OwnedFd>| -> std::io::Result<Option<OwnedFd>> {
+            fd.as_ref().map(OwnedFd::try_clone).transpose()
+        };
+        let all = || -> std::io::Result<Self> {
+            Ok(Self {
+                stdin: clone(&self.stdin)?,
+                stdout: clone(&self.stdout)?,
+                stderr: clone(&self.stderr)?,
+            })
+        };
+        all().step(|| "duplicate the standard streams".to_owned())
+    }
+
+    /// Makes them descriptors 0 to 2. Pipes are given to `uid`/`gid` (host ids), so that the
+    /// process can reopen them as /dev/stdout and the like.
+    pub(super) fn install(&self, root: &Root, uid: u32, gid: u32) -> Result<(), Failure> {
+        let null = root
+            .open("/dev/null", OFlags::RDWR)
+            .step(|| "open `/dev/null` in the container".to_owned())?;
+        let streams = [&self.stdin, &self.stdout, &self.stderr];
+        for fd in streams.into_iter().flatten() {
+            let is_pipe = rustix::fs::fstat(fd)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+            if is_pipe {
+                let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+                rustix::fs::fchown(fd, Some(uid), Some(gid))
+                    .step(|| "give the standard streams to the user".to_owned())?;
+            }
+        }
+        let pick =
+            |fd: &'_ Option<OwnedFd>| fd.as_ref().unwrap_or(&null).as_fd().try_clone_to_owned();
+        let step = || "install the standard streams".to_owned();
+        rustix::stdio::dup2_stdin(pick(&self.stdin).step(step)?).step(step)?;
+        rustix::stdio::dup2_stdout(pick(&self.stdout).step(step)?).step(step)?;
+        rustix::stdio::dup2_stderr(pick(&self.stderr).step(step)?).step(step)
+    }
+}

@@ -1,0 +1,242 @@
+//! Sandboxes and processes in them, as the daemon holds them.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::connection::{Connection, Running, Started};
+use crate::cgroup::SandboxGroup;
+use crate::error::JailError;
+use crate::protocol::{Request, Ticket};
+use crate::spec::{ExitStatus, ProcessSpec, Usage};
+use crate::sys;
+
+/// File descriptors handed to a new sandbox.
+#[derive(Debug)]
+pub struct SandboxFds {
+    /// The network namespace.
+    pub netns: OwnedFd,
+    /// Standard input; `None`: /dev/null.
+    pub stdin: Option<OwnedFd>,
+    /// Standard output. A pipe becomes the property of the container's user, so that
+    /// `/dev/stdout` can be opened.
+    pub stdout: OwnedFd,
+    /// Standard error; as `stdout`.
+    pub stderr: OwnedFd,
+}
+
+/// Descriptors of an exec'ed process.
+#[derive(Debug)]
+pub enum ExecFds {
+    /// Three pipes or files; `None`: /dev/null.
+    Pipes {
+        /// Standard input.
+        stdin: Option<OwnedFd>,
+        /// Standard output.
+        stdout: Option<OwnedFd>,
+        /// Standard error.
+        stderr: Option<OwnedFd>,
+    },
+    /// A new pseudo-terminal inside the sandbox; the master comes back with the process. Its size
+    /// is [`ProcessSpec::terminal`], or 24 × 80.
+    Terminal,
+}
+
+/// A running (or ended) sandbox. Cheap to clone; dropping it does not end the sandbox.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    inner: Arc<SandboxInner>,
+}
+
+#[derive(Debug)]
+struct SandboxInner {
+    id: String,
+    ticket: Ticket,
+    running: Arc<Running>,
+    group: SandboxGroup,
+    connection: Arc<Connection>,
+}
+
+impl Sandbox {
+    pub(super) fn new(
+        id: String,
+        ticket: Ticket,
+        started: Started,
+        connection: Arc<Connection>,
+    ) -> Self {
+        let group = connection.session().sandbox(&started.cgroup);
+        let inner = SandboxInner {
+            id,
+            ticket,
+            running: started.running,
+            group,
+            connection,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// As in the specification.
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// Host pid of the first process.
+    pub fn pid(&self) -> u32 {
+        self.inner.running.pid
+    }
+
+    /// The exit status, at once if it has ended. Every process of the sandbox has ended then, and
+    /// its control groups are gone.
+    pub async fn wait(&self) -> ExitStatus {
+        self.inner.running.wait().await
+    }
+
+    /// The exit status if it has ended.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        *self.inner.running.exit.borrow()
+    }
+
+    /// Signals the first process (through its pidfd). `Ok(false)`: it has ended.
+    pub fn kill(&self, signal: i32) -> Result<bool, JailError> {
+        self.inner.running.kill(signal)
+    }
+
+    /// Kills every process of the sandbox, frozen or not, and waits for the last one.
+    pub async fn kill_all(&self) -> Result<(), JailError> {
+        if self.exit_status().is_none() {
+            // With the first process of a pid namespace the kernel kills all others.
+            self.kill(libc::SIGKILL)?;
+            self.inner.group.thaw();
+            self.wait().await;
+        }
+        Ok(())
+    }
+
+    /// TCP ports on which something in the sandbox has called `listen` so far; changes wake the
+    /// receiver.
+    pub fn listening(&self) -> watch::Receiver<BTreeSet<u16>> {
+        self.inner.running.listening.subscribe()
+    }
+
+    /// Starts a process in the sandbox; returns when it has been exec'ed, with the terminal's
+    /// master if [`ExecFds::Terminal`] asked for one.
+    pub async fn exec(
+        &self,
+        mut process: ProcessSpec,
+        fds: ExecFds,
+    ) -> Result<(ExecProcess, Option<OwnedFd>), JailError> {
+        let (stdin, stdout, stderr) = match fds {
+            ExecFds::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => {
+                process.terminal = None;
+                (stdin, stdout, stderr)
+            }
+            ExecFds::Terminal => {
+                process.terminal.get_or_insert((24, 80));
+                (None, None, None)
+            }
+        };
+        if self.exit_status().is_some() {
+            return Err(JailError::Gone);
+        }
+        let connection = &self.inner.connection;
+        let ticket = connection.ticket();
+        let request = Request::Exec {
+            ticket,
+            sandbox: self.inner.ticket,
+            process,
+            streams: [stdin.is_some(), stdout.is_some(), stderr.is_some()],
+        };
+        let present: Vec<_> = [&stdin, &stdout, &stderr]
+            .into_iter()
+            .flatten()
+            .map(|fd| fd.as_fd())
+            .collect();
+        let started = connection.start(ticket, &request, &present).await?;
+        let process = ExecProcess {
+            running: started.running,
+            _connection: Arc::clone(connection),
+        };
+        Ok((process, started.terminal))
+    }
+
+    /// Stops (`true`) or continues (`false`) every process with the cgroup freezer.
+    pub async fn freeze(&self, frozen: bool) -> Result<(), JailError> {
+        if self.exit_status().is_some() {
+            return Err(JailError::Gone);
+        }
+        let group = self.inner.group.clone();
+        let step = if frozen { "pause" } else { "continue" };
+        tokio::task::spawn_blocking(move || group.freeze(frozen))
+            .await
+            .map_err(|error| JailError::setup(step, std::io::Error::other(error)))?
+            .map_err(|error| JailError::setup(format!("{step} the container"), error))
+    }
+
+    /// Memory in bytes and CPU time in nanoseconds used so far, and processes alive.
+    pub fn usage(&self) -> Result<Usage, JailError> {
+        if self.exit_status().is_some() || !self.inner.group.exists() {
+            return Err(JailError::Gone);
+        }
+        Ok(self.inner.group.usage())
+    }
+}
+
+/// A process started in a sandbox with [`Sandbox::exec`]. Cheap to clone; dropping it does not end
+/// the process.
+#[derive(Clone, Debug)]
+pub struct ExecProcess {
+    running: Arc<Running>,
+    /// Keeps the zygote while the process is of interest.
+    _connection: Arc<Connection>,
+}
+
+impl ExecProcess {
+    /// Host pid.
+    pub fn pid(&self) -> u32 {
+        self.running.pid
+    }
+
+    /// The exit status, at once if it has ended.
+    pub async fn wait(&self) -> ExitStatus {
+        self.running.wait().await
+    }
+
+    /// The exit status if it has ended.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        *self.running.exit.borrow()
+    }
+
+    /// Signals the process. `Ok(false)`: it has ended.
+    pub fn kill(&self, signal: i32) -> Result<bool, JailError> {
+        self.running.kill(signal)
+    }
+}
+
+impl Running {
+    async fn wait(&self) -> ExitStatus {
+        let mut exit = self.exit.subscribe();
+        let status = exit.wait_for(Option::is_some).await.map(|status| *status);
+        match status {
+            Ok(Some(status)) => status,
+            // The sender lives in `self`, so this cannot be reached.
+            _ => ExitStatus {
+                code: 137,
+                signal: Some(libc::SIGKILL),
+                oom_killed: false,
+            },
+        }
+    }
+
+    fn kill(&self, signal: i32) -> Result<bool, JailError> {
+        sys::signal::send(&self.pidfd, signal)
+            .map_err(|error| JailError::setup(format!("send signal {signal}"), error))
+    }
+}

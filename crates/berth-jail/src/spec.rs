@@ -1,0 +1,132 @@
+//! What a sandbox and a process are made of: plain data that crosses the zygote's socket.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What one sandbox is made of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// Unique within the session; safe as a file name.
+    pub id: String,
+    /// Host name inside.
+    pub hostname: String,
+    /// The root file system.
+    pub rootfs: Rootfs,
+    /// Bind mounts and tmpfs on top of it; sorted by depth before they are mounted.
+    pub mounts: Vec<Mount>,
+    /// Small files bind-mounted read-write over the root file system (`/etc/hosts`, …): path → content.
+    pub files: BTreeMap<String, String>,
+    /// The first process.
+    pub process: ProcessSpec,
+    /// Resource limits.
+    pub limits: Limits,
+    /// Container ids 0..65536 are mapped to host ids from here on.
+    pub id_base: u32,
+    /// Capabilities kept in the bounding, effective and permitted sets (`CAP_CHOWN`, …).
+    pub capabilities: Vec<String>,
+    /// Sets `no_new_privs`.
+    pub no_new_privs: bool,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_bytes: u64,
+}
+
+/// An overlay root: read-only layers and one writable directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rootfs {
+    /// Unpacked layers, **topmost first**, ids as in the image (idmapped at mount time).
+    pub lower: Vec<PathBuf>,
+    /// Writable layer.
+    pub upper: PathBuf,
+    /// overlayfs work directory on the same file system as `upper`.
+    pub work: PathBuf,
+    /// Mount the root read-only.
+    pub read_only: bool,
+}
+
+/// One extra mount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path inside.
+    pub target: String,
+    /// What is mounted.
+    pub source: MountSource,
+    /// Read-only.
+    pub read_only: bool,
+}
+
+/// What a [`Mount`] mounts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A host directory or file, idmapped like the layers.
+    Bind(PathBuf),
+    /// A fresh tmpfs of at most this many bytes.
+    Tmpfs(u64),
+}
+
+/// One process in a sandbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// Program and arguments; a program without `/` is looked up in `PATH` of `env` inside the root.
+    pub argv: Vec<String>,
+    /// `KEY=value`. `HOME` is added from /etc/passwd when absent.
+    pub env: Vec<String>,
+    /// Working directory; created if missing. Empty: `/`.
+    pub cwd: String,
+    /// `user`, `uid`, `user:group`, `uid:gid`; empty: root. Resolved inside the root.
+    pub user: String,
+    /// Give it a controlling terminal (exec only): rows, columns.
+    pub terminal: Option<(u16, u16)>,
+}
+
+/// Resource limits; `None` is unlimited.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Thousandths of a CPU.
+    pub cpu_milli: Option<u32>,
+    /// Bytes, no swap.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitStatus {
+    /// Exit code, or 128 + signal.
+    pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The kernel killed it for memory.
+    pub oom_killed: bool,
+}
+
+/// Capabilities a container gets by default: Docker's fourteen.
+pub const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// What a sandbox uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of memory now.
+    pub memory_bytes: u64,
+    /// Nanoseconds of CPU time since the start.
+    pub cpu_ns: u64,
+    /// Processes and threads now.
+    pub pids: u64,
+}

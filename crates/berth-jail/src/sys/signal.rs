@@ -1,0 +1,59 @@
+//! Signals: sending through a pidfd, and the clean slate a new program gets.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use super::check;
+
+/// Sends any signal number (0 probes). `Ok(false)`: the process has ended.
+pub(crate) fn send(pidfd: impl AsFd, signal: i32) -> io::Result<bool> {
+    // SAFETY: a null siginfo is allowed; everything else is an integer.
+    let result = check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    });
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Default actions for every signal and an empty mask. The Rust runtime ignores `SIGPIPE`, and an
+/// ignored signal stays ignored across `execve`. The kernel is asked directly: libc's functions
+/// leave out the two signals that libc keeps for itself.
+pub(crate) fn reset_all() {
+    /// The kernel's `sigaction` (handler, flags, restorer, mask), all zero: the default action.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const SIGNALS: libc::c_int = 64;
+    let empty_mask: u64 = 0;
+    for signal in 1..=SIGNALS {
+        // SAFETY: the kernel reads one of its sigactions, which is no larger than `DEFAULT`, writes
+        // nothing (null), and is told the size of its mask. SIGKILL and SIGSTOP fail, rightly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
+        }
+    }
+    // SAFETY: the kernel reads one mask of the size it is told and writes nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const empty_mask,
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! The zygote: a single-threaded process that forks every container process, is their parent, and
+//! answers the daemon over one socket.
+//!
+//! Owner: [`zygote_main`], in a process of its own. Invariants: single-threaded for its whole life;
+//! never waits for a child (only for events); holds no privilege-sensitive state but descriptors;
+//! sits in the session's control group and in a session (`setsid`) of its own, so that a terminal's
+//! signals do not reach it.
+
+mod children;
+mod listen;
+mod requests;
+mod server;
+mod user_namespace;
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::ExitCode;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::DumpableBehavior;
+
+use crate::cgroup::Session;
+use crate::sys;
+use server::Server;
+
+/// First argument of the re-executed binary that turns it into the zygote.
+pub const ZYGOTE_ARG: &str = "__zygote";
+
+/// Third argument: leave when the daemon does.
+pub(crate) const KILL_ALL: &str = "kill-all";
+/// Third argument: outlive the daemon.
+pub(crate) const KEEP: &str = "keep";
+
+/// Whether this process was started to be the zygote; then call [`zygote_main`] at once.
+pub fn is_zygote() -> bool {
+    std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == ZYGOTE_ARG)
+}
+
+/// The zygote's side: never returns to the caller's program. Call it first thing in `main`, before
+/// any thread exists, when the first argument is [`ZYGOTE_ARG`].
+pub fn zygote_main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write as _;
+            let _ = writeln!(io::stderr(), "berth-zygote: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let [cgroup, mode] = arguments.as_slice() else {
+        return Err(io::Error::other(
+            "this is a part of berth that only berth itself starts",
+        ));
+    };
+    let leave_with_daemon = match mode.as_str() {
+        KILL_ALL => true,
+        KEEP => false,
+        other => return Err(io::Error::other(format!("unknown mode `{other}`"))),
+    };
+    let control = take_control_socket(leave_with_daemon)?;
+    rustix::thread::set_name(c"berth-zygote")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // Fails only for a process group leader, which a child of the daemon is not.
+    let _ = rustix::process::setsid();
+    rustix::process::chdir("/")?;
+    let mut session = Session::open(cgroup)?;
+    session.create()?;
+    session.adopt(std::process::id())?;
+    let outcome = Server::new(control, session.clone(), leave_with_daemon).and_then(Server::run);
+    session.leave()?;
+    session.remove();
+    outcome
+}
+
+/// The daemon's socket comes as standard input; afterwards 0 to 2 are harmless and nothing else is
+/// open.
+fn take_control_socket(keep_stderr: bool) -> io::Result<OwnedFd> {
+    sys::exec::close_from(3)?;
+    let control = rustix::io::fcntl_dupfd_cloexec(io::stdin().as_fd(), 3)?;
+    rustix::io::ioctl_fionbio(&control, true)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    if !keep_stderr {
+        rustix::stdio::dup2_stderr(&null)?;
+    }
+    Ok(control)
+}

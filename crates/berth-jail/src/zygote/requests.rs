@@ -1,0 +1,250 @@
+//! What the daemon asks for: sandboxes, processes in them, leaving.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::Pid;
+use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
+
+use super::children::{Key, Process, Role, Source};
+use super::server::Server;
+use crate::child::{self, ExecRequest, Policy, Stdio};
+use crate::error::{Failure, Step as _};
+use crate::packet;
+use crate::protocol::{Order, Reply, Request, Ticket};
+use crate::spec::{ProcessSpec, SandboxSpec};
+use crate::sys::clone::{self, Fork};
+
+/// Processes prepared ahead, so that a spawn need not wait for control groups.
+const BLANKS: usize = 2;
+
+/// A fork, in the parent.
+struct Forked {
+    pid: Pid,
+    pidfd: OwnedFd,
+    report: OwnedFd,
+}
+
+impl Server {
+    /// Handles one request; failures become replies.
+    pub(super) fn handle(&mut self, request: Request, fds: Vec<OwnedFd>) {
+        let (ticket, outcome) = match request {
+            Request::Spawn {
+                ticket,
+                stdin,
+                spec,
+            } => (ticket, self.spawn(ticket, stdin, spec, &fds)),
+            Request::Exec {
+                ticket,
+                sandbox,
+                process,
+                streams,
+            } => (ticket, self.exec(ticket, sandbox, &process, streams, fds)),
+            Request::Shutdown => return self.leave(),
+        };
+        if let Err(failure) = outcome {
+            self.reply(&Reply::Failed { ticket, failure }, &[]);
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        ticket: Ticket,
+        stdin: bool,
+        spec: Box<SandboxSpec>,
+        fds: &[OwnedFd],
+    ) -> Result<(), Failure> {
+        let user_namespace = self
+            .user_namespaces
+            .get(spec.id_base)
+            .step(|| format!("create a user namespace at id {}", spec.id_base))?;
+        let policy = Policy::of(&spec);
+        let order = packet::encode(&Order { stdin, spec }).step(|| "write an order".to_owned())?;
+        let mut passed: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();
+        passed.insert(1.min(passed.len()), user_namespace.as_fd());
+        loop {
+            let (key, fresh) = match self.blanks.pop_front() {
+                Some(key) => (key, false),
+                None => (self.make_blank()?, true),
+            };
+            let Some(process) = self.processes.get_mut(&key) else {
+                continue;
+            };
+            let Some(report) = &process.report else {
+                continue;
+            };
+            match packet::send_encoded(report, &order, &passed) {
+                // A blank that died while it waited.
+                Err(_) if !fresh => continue,
+                other => other.step(|| "hand over an order".to_owned())?,
+            }
+            if let Role::Blank { group, name } = &process.role {
+                process.role = Role::Sandbox {
+                    ticket,
+                    group: group.clone(),
+                    name: name.clone(),
+                    policy,
+                    user_namespace: Rc::clone(&user_namespace),
+                };
+            }
+            self.tickets.insert(ticket, key);
+            return Ok(());
+        }
+    }
+
+    /// Prepares blanks while nothing is being started.
+    pub(super) fn refill(&mut self) {
+        let starting =
+            |process: &Process| !process.announced && !matches!(process.role, Role::Blank { .. });
+        if self.leaving || self.processes.values().any(starting) {
+            return;
+        }
+        while self.blanks.len() < BLANKS {
+            match self.make_blank() {
+                Ok(key) => self.blanks.push_back(key),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn make_blank(&mut self) -> Result<Key, Failure> {
+        let name = format!("s{}", self.last_key + 1);
+        let group = self.session.sandbox(&name);
+        let filters = self.filters.clone();
+        let in_child = group.clone();
+        let forked = fork(libc::CLONE_NEWPID, |report| {
+            child::become_sandbox(&filters, &in_child, report)
+        })
+        .step(|| "fork".to_owned())?;
+        self.register(forked, Role::Blank { group, name })
+    }
+
+    fn exec(
+        &mut self,
+        ticket: Ticket,
+        sandbox: Ticket,
+        process: &ProcessSpec,
+        streams: [bool; 3],
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Failure> {
+        let running = self
+            .tickets
+            .get(&sandbox)
+            .and_then(|key| self.processes.get(key));
+        let Some(init) = running.filter(|process| process.announced) else {
+            return Err(Failure::Gone);
+        };
+        let Role::Sandbox {
+            group,
+            policy,
+            user_namespace,
+            ..
+        } = &init.role
+        else {
+            return Err(Failure::Gone);
+        };
+        if group.is_frozen() {
+            return Err(Failure::Frozen);
+        }
+        let mut fds = fds.into_iter();
+        let mut next = |present: bool| if present { fds.next() } else { None };
+        let streams = Stdio {
+            stdin: next(streams[0]),
+            stdout: next(streams[1]),
+            stderr: next(streams[2]),
+        };
+        let request = ExecRequest {
+            filters: &self.filters,
+            group,
+            sandbox: init.pidfd.as_fd(),
+            user_namespace: user_namespace.as_fd(),
+            process,
+            streams,
+            policy,
+        };
+        let forked = self.fork_inside(init.pidfd.as_fd(), |report| {
+            child::become_exec(&request, &report)
+        })?;
+        let key = self.register(forked, Role::Exec { ticket, sandbox })?;
+        self.tickets.insert(ticket, key);
+        Ok(())
+    }
+
+    /// Forks a child into the pid namespace of `init`.
+    fn fork_inside(
+        &self,
+        init: BorrowedFd<'_>,
+        run: impl FnOnce(OwnedFd),
+    ) -> Result<Forked, Failure> {
+        let entered =
+            rustix::thread::move_into_thread_name_spaces(init, ThreadNameSpaceType::PROCESS_ID);
+        match entered {
+            Err(rustix::io::Errno::SRCH) => return Err(Failure::Gone),
+            other => other.step(|| "enter the container's pid namespace".to_owned())?,
+        }
+        let forked = fork(0, run).step(|| "fork".to_owned());
+        // Cannot fail for a namespace that one is in; if it did, later children would be lost.
+        let back = rustix::thread::move_into_link_name_space(
+            self.own_pid_namespace.as_fd(),
+            Some(LinkNameSpaceType::ProcessID),
+        );
+        if back.is_err() {
+            clone::exit_now(1);
+        }
+        match forked {
+            // No fork in a namespace whose init is dying.
+            Err(Failure::Setup {
+                errno: libc::ENOMEM,
+                ..
+            }) => Err(Failure::Gone),
+            other => other,
+        }
+    }
+
+    fn register(&mut self, forked: Forked, role: Role) -> Result<Key, Failure> {
+        let Forked { pid, pidfd, report } = forked;
+        self.last_key += 1;
+        let key = self.last_key;
+        self.watch(pidfd.as_fd(), key, Source::Exit)
+            .and_then(|()| self.watch(report.as_fd(), key, Source::Report))
+            .step(|| "watch a child".to_owned())?;
+        self.processes.insert(
+            key,
+            Process {
+                pid,
+                pidfd,
+                role,
+                report: Some(report),
+                listener: None,
+                terminal: None,
+                ready: false,
+                failure: None,
+                announced: false,
+            },
+        );
+        Ok(key)
+    }
+}
+
+/// Forks; the child gets its end of the report socket and never returns.
+fn fork(flags: libc::c_int, run: impl FnOnce(OwnedFd)) -> io::Result<Forked> {
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    match clone::fork(flags)? {
+        Fork::Child => {
+            run(theirs);
+            clone::exit_now(1)
+        }
+        Fork::Parent { pid, pidfd } => Ok(Forked {
+            pid,
+            pidfd,
+            report: ours,
+        }),
+    }
+}

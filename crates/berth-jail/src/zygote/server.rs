@@ -1,0 +1,207 @@
+//! The event loop: the daemon's socket, the children's pidfds, their reports, their `listen` calls.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::event::{Timespec, epoll};
+
+use super::children::{Key, Process, Source};
+use super::user_namespace::UserNamespaces;
+use crate::cgroup::{SandboxGroup, Session};
+use crate::packet;
+use crate::protocol::{Reply, Ticket};
+use crate::seccomp::Filters;
+
+/// The daemon's socket in the epoll set; no child has this key.
+const CONTROL: u64 = 0;
+/// Events taken at a time.
+const BATCH: usize = 64;
+/// How soon a group that was busy is tried again.
+const BUSY_GROUP_RETRY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 5_000_000,
+};
+/// Tries before a busy group is given up to the next session's sweep: 5 s.
+const BUSY_GROUP_TRIES: u32 = 1000;
+
+/// The zygote's state.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) epoll: OwnedFd,
+    /// `None`: no daemon is connected.
+    pub(super) control: Option<OwnedFd>,
+    outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    pub(super) session: Session,
+    leave_with_daemon: bool,
+    pub(super) leaving: bool,
+    pub(super) filters: Filters,
+    pub(super) own_pid_namespace: OwnedFd,
+    pub(super) user_namespaces: UserNamespaces,
+    pub(super) processes: HashMap<Key, Process>,
+    /// What each ticket started, while it lives.
+    pub(super) tickets: HashMap<Ticket, Key>,
+    /// Prepared processes that wait for an order.
+    pub(super) blanks: VecDeque<Key>,
+    pub(super) last_key: Key,
+    /// Groups that could not be removed yet, and how often that was tried.
+    pub(super) doomed: Vec<(SandboxGroup, u32)>,
+}
+
+impl Server {
+    pub(super) fn new(
+        control: OwnedFd,
+        session: Session,
+        leave_with_daemon: bool,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = epoll::EventFlags::IN;
+        epoll::add(&epoll, &control, epoll::EventData::new_u64(CONTROL), flags)?;
+        Ok(Self {
+            epoll,
+            control: Some(control),
+            outbox: VecDeque::new(),
+            session,
+            leave_with_daemon,
+            leaving: false,
+            filters: Filters::compile().map_err(io::Error::other)?,
+            own_pid_namespace: std::fs::File::open("/proc/self/ns/pid")?.into(),
+            user_namespaces: UserNamespaces::default(),
+            processes: HashMap::new(),
+            tickets: HashMap::new(),
+            blanks: VecDeque::new(),
+            last_key: 0,
+            doomed: Vec::new(),
+        })
+    }
+
+    /// Serves until told to leave and nothing is left.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        self.greet();
+        self.refill();
+        let mut events = Vec::with_capacity(BATCH);
+        while !(self.leaving && self.processes.is_empty() && self.doomed.is_empty()) {
+            self.flush()?;
+            let timeout = (!self.doomed.is_empty()).then_some(&BUSY_GROUP_RETRY);
+            events.clear();
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout,
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for event in &events {
+                self.dispatch(event.data.u64());
+            }
+            self.remove_doomed();
+        }
+        self.flush()
+    }
+
+    fn dispatch(&mut self, token: u64) {
+        if token == CONTROL {
+            self.read_requests();
+            return;
+        }
+        let (key, source) = Source::of(token);
+        match source {
+            Source::Exit => self.exited(key),
+            Source::Report => self.reported(key),
+            Source::Listener => self.listens(key),
+        }
+    }
+
+    fn read_requests(&mut self) {
+        while let Some(control) = &self.control {
+            match packet::receive(control) {
+                Ok(Some((request, fds))) => self.handle(request, fds),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.reply(&Reply::Warning(format!("unreadable request: {error}")), &[]);
+                }
+                Ok(None) | Err(_) => self.disconnected(),
+            }
+        }
+    }
+
+    fn disconnected(&mut self) {
+        self.control = None;
+        self.outbox.clear();
+        if self.leave_with_daemon {
+            self.leave();
+        }
+    }
+
+    /// Queues a message for the daemon; dropped when there is none.
+    pub(super) fn reply(&mut self, reply: &Reply, fds: &[BorrowedFd<'_>]) {
+        if self.control.is_none() {
+            return;
+        }
+        let owned: io::Result<Vec<OwnedFd>> =
+            fds.iter().map(BorrowedFd::try_clone_to_owned).collect();
+        if let (Ok(bytes), Ok(owned)) = (packet::encode(reply), owned) {
+            self.outbox.push_back((bytes, owned));
+        }
+    }
+
+    /// Sends what fits into the socket and asks for an event when more does.
+    fn flush(&mut self) -> io::Result<()> {
+        let Some(control) = &self.control else {
+            return Ok(());
+        };
+        let was_waiting = !self.outbox.is_empty();
+        while let Some((bytes, fds)) = self.outbox.front() {
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();
+            match packet::send_encoded(control, bytes, &fds) {
+                Ok(()) => {
+                    self.outbox.pop_front();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.disconnected();
+                    return Ok(());
+                }
+            }
+        }
+        if was_waiting {
+            let mut flags = epoll::EventFlags::IN;
+            flags.set(epoll::EventFlags::OUT, !self.outbox.is_empty());
+            let data = epoll::EventData::new_u64(CONTROL);
+            epoll::modify(&self.epoll, control, data, flags)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn watch(&self, fd: BorrowedFd<'_>, key: Key, source: Source) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(source.token(key));
+        Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
+    }
+
+    fn remove_doomed(&mut self) {
+        let mut given_up = Vec::new();
+        self.doomed.retain_mut(|(group, tries)| {
+            *tries += 1;
+            match group.remove() {
+                Ok(()) => false,
+                Err(error) if *tries >= BUSY_GROUP_TRIES => {
+                    given_up.push(error.to_string());
+                    false
+                }
+                Err(_) => true,
+            }
+        });
+        for error in given_up {
+            self.reply(
+                &Reply::Warning(format!("a control group could not be removed: {error}")),
+                &[],
+            );
+        }
+    }
+
+    fn greet(&mut self) {
+        let capabilities = self.session.capabilities();
+        self.reply(&Reply::Hello { capabilities }, &[]);
+    }
+}
