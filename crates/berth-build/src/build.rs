@@ -55,7 +55,10 @@ pub async fn build(
         progress,
         cache: Cache::new(store, request.no_cache),
         context,
-        total: needed.iter().map(|stage| 1 + plan.stages[*stage].instructions.len()).sum(),
+        total: needed
+            .iter()
+            .map(|stage| 1 + plan.stages[*stage].instructions.len())
+            .sum(),
         step: 0,
         finished: BTreeMap::new(),
         used_args: BTreeSet::new(),
@@ -66,9 +69,13 @@ pub async fn build(
     }
     builder.warn_of_unused_args();
     let state = builder.finished.remove(&target).unwrap_or_default();
-    let image = state.store(store).map_err(BuildError::Store)?;
+    let image = state
+        .store(store)
+        .map_err(|error| BuildError::Store(Box::new(error)))?;
     for tag in &request.tags {
-        store.tag(&image, tag).map_err(BuildError::Store)?;
+        store
+            .tag(&image, tag)
+            .map_err(|error| BuildError::Store(Box::new(error)))?;
     }
     Ok(image)
 }
@@ -97,7 +104,7 @@ struct Builder<'a> {
 
 /// Where a step is in the Dockerfile, for its errors.
 #[derive(Clone, Debug)]
-struct Place(Location);
+struct Place(Box<Location>);
 
 impl Place {
     fn problem(&self, problem: Problem) -> BuildError {
@@ -113,7 +120,7 @@ impl Place {
         move |source| BuildError::Step {
             location,
             action,
-            source,
+            source: Box::new(source),
         }
     }
 }
@@ -126,9 +133,11 @@ impl Builder<'_> {
         self.started(&stage.text);
         let mut state = match &stage.base {
             Base::Scratch => State::default(),
-            Base::Stage(base) => {
-                self.finished.get(base).map(State::from_stage).unwrap_or_default()
-            }
+            Base::Stage(base) => self
+                .finished
+                .get(base)
+                .map(State::from_stage)
+                .unwrap_or_default(),
             Base::Image(image) => {
                 let image = self.base(image, &place)?;
                 State::from_image(self.store, &image)
@@ -139,8 +148,8 @@ impl Builder<'_> {
         let triggers = state.take_triggers();
         self.total += triggers.len();
         for trigger in triggers {
-            let instruction = parse_trigger(&trigger, stage.line)
-                .map_err(|problem| place.problem(problem))?;
+            let instruction =
+                parse_trigger(&trigger, stage.line).map_err(|problem| place.problem(problem))?;
             self.instruction(index, &mut state, &instruction).await?;
         }
         for instruction in &stage.instructions {
@@ -161,7 +170,9 @@ impl Builder<'_> {
             Err(error @ ImageError::InvalidReference { .. }) => {
                 Err(place.problem(Problem::new(error.to_string())))
             }
-            Err(error) => Err(place.failed(&format!("image `{name}` cannot be read"))(error.into())),
+            Err(error) => Err(place.failed(&format!("image `{name}` cannot be read"))(
+                error.into(),
+            )),
         }
     }
 
@@ -177,13 +188,16 @@ impl Builder<'_> {
             Kind::Run(run) => self.run_step(state, run, &instruction.text, &place).await?,
             Kind::Copy(copy) | Kind::Add(copy) => {
                 let is_add = matches!(instruction.kind, Kind::Add(_));
-                self.copy_step(stage, state, copy, is_add, &instruction.text, &place).await?
+                self.copy_step(stage, state, copy, is_add, &instruction.text, &place)
+                    .await?
             }
             Kind::Workdir(path) => {
-                self.workdir_step(state, path, &instruction.text, &place).await?
+                self.workdir_step(state, path, &instruction.text, &place)
+                    .await?
             }
             _ => {
-                self.metadata(state, instruction).map_err(|problem| place.problem(problem))?;
+                self.metadata(state, instruction)
+                    .map_err(|problem| place.problem(problem))?;
                 true
             }
         };
@@ -192,11 +206,11 @@ impl Builder<'_> {
     }
 
     fn place(&self, line: usize, text: &str) -> Place {
-        Place(Location {
+        Place(Box::new(Location {
             path: self.request.dockerfile.clone(),
             line,
             text: first_line(text).to_owned(),
-        })
+        }))
     }
 
     fn started(&mut self, text: &str) {

@@ -128,11 +128,7 @@ impl Cache {
 }
 
 /// Writes a file so that readers see the old one or the new one.
-fn replace(
-    scratch: &std::path::Path,
-    path: &std::path::Path,
-    bytes: &[u8],
-) -> std::io::Result<()> {
+fn replace(scratch: &std::path::Path, path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }

@@ -42,7 +42,10 @@ impl CopyPlan {
         key.add(&self.destination)
             .add(self.chown.as_deref().unwrap_or("-"))
             .add(format!("{:?}", self.chmod))
-            .add(format!("{} {} {}", self.parents, self.unpack, self.keep_owner));
+            .add(format!(
+                "{} {} {}",
+                self.parents, self.unpack, self.keep_owner
+            ));
         for heredoc in &self.heredocs {
             key.add("heredoc").add(&heredoc.name).add(&heredoc.content);
         }
@@ -58,7 +61,8 @@ impl CopyPlan {
         mut known: Option<&mut StatCache>,
     ) -> std::io::Result<()> {
         for item in &selection.items {
-            key.add(&item.target).add(format!("{:?} {:o}", item.root, item.stat.st_mode));
+            key.add(&item.target)
+                .add(format!("{:?} {:o}", item.root, item.stat.st_mode));
             if self.keep_owner {
                 key.add(format!("{}:{}", item.stat.st_uid, item.stat.st_gid));
             }
@@ -69,9 +73,11 @@ impl CopyPlan {
                 ItemKind::File => {
                     let read = || file_digest(root, &item.source);
                     let digest = match &mut known {
-                        Some(known) => {
-                            known.digest(&String::from_utf8_lossy(&item.source), &item.stat, read)?
-                        }
+                        Some(known) => known.digest(
+                            &String::from_utf8_lossy(&item.source),
+                            &item.stat,
+                            read,
+                        )?,
                         None => read()?,
                     };
                     key.add(digest.as_str());

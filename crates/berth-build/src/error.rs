@@ -42,7 +42,7 @@ pub enum BuildError {
     #[error("{location}: {problem}")]
     Dockerfile {
         /// Where.
-        location: Location,
+        location: Box<Location>,
         /// What is wrong.
         problem: String,
         /// What to do about it.
@@ -62,7 +62,7 @@ pub enum BuildError {
     #[error("{location}: image `{image}` is not on this machine")]
     MissingBase {
         /// Where it is named.
-        location: Location,
+        location: Box<Location>,
         /// As named.
         image: String,
     },
@@ -70,7 +70,7 @@ pub enum BuildError {
     #[error("{location}: the command ended with {status}{}", tail(last_lines))]
     RunFailed {
         /// Where.
-        location: Location,
+        location: Box<Location>,
         /// `exit code 1`, `signal 9`, `exit code 137, out of memory`.
         status: String,
         /// The end of what it wrote.
@@ -80,15 +80,15 @@ pub enum BuildError {
     #[error("{location}: {action}")]
     Step {
         /// Where.
-        location: Location,
+        location: Box<Location>,
         /// What failed, as a sentence without its cause.
         action: String,
         /// The cause.
-        source: StepError,
+        source: Box<StepError>,
     },
     /// The image store refused.
     #[error("could not store the image")]
-    Store(#[source] ImageError),
+    Store(#[source] Box<ImageError>),
 }
 
 /// Causes of [`BuildError::Step`].
@@ -123,11 +123,12 @@ impl Hint for BuildError {
                 "bring it in with `berth images import <tar> {image}`; `berth images list` shows what is there"
             )),
             Self::Store(source) => source.hint(),
-            Self::Step { source, .. } => match source {
+            Self::Step { source, .. } => match source.as_ref() {
                 StepError::Image(source) => source.hint(),
                 StepError::Unpack(source) => source.hint(),
                 StepError::Jail(source) => source.hint(),
-                StepError::Network(_) | StepError::Io(_) => None,
+                StepError::Network(source) => source.hint(),
+                StepError::Io(_) => None,
             },
             _ => None,
         }
@@ -177,11 +178,11 @@ impl Problem {
             };
         }
         BuildError::Dockerfile {
-            location: Location {
+            location: Box::new(Location {
                 path: path.to_owned(),
                 line: self.line,
                 text: self.text,
-            },
+            }),
             problem: self.problem,
             hint: self.hint,
         }

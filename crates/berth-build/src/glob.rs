@@ -20,7 +20,10 @@ enum Token {
     Deep,
     /// `**/`: nothing, or any characters up to and with a `/`.
     Directories,
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
 }
 
 impl Glob {
@@ -65,7 +68,9 @@ impl Glob {
 
     /// Whether a pattern has anything but literal characters.
     pub(crate) fn is_literal(&self) -> bool {
-        self.tokens.iter().all(|token| matches!(token, Token::Literal(_)))
+        self.tokens
+            .iter()
+            .all(|token| matches!(token, Token::Literal(_)))
     }
 
     /// Whether the whole text matches.
@@ -155,7 +160,11 @@ mod tests {
             ("node_modules", "node_modules", true),
             ("node_modules", "x/node_modules", false),
         ] {
-            assert_eq!(Glob::path(pattern).unwrap().matches(path), expected, "{pattern} {path}");
+            assert_eq!(
+                Glob::path(pattern).unwrap().matches(path),
+                expected,
+                "{pattern} {path}"
+            );
         }
         for bad in ["[", "[a", "[a-]", "\\"] {
             assert!(Glob::path(bad).is_none(), "{bad}");

@@ -142,7 +142,10 @@ fn specification(
 ) -> SandboxSpec {
     let mut env = plan.env.clone();
     let mut files = BTreeMap::from([
-        ("/etc/resolv.conf".to_owned(), format!("nameserver {RESOLVER_ADDRESS}\n")),
+        (
+            "/etc/resolv.conf".to_owned(),
+            format!("nameserver {RESOLVER_ADDRESS}\n"),
+        ),
         (
             "/etc/hosts".to_owned(),
             "127.0.0.1 localhost build\n::1 localhost ip6-localhost ip6-loopback\n".to_owned(),
@@ -187,7 +190,9 @@ fn specification(
 }
 
 fn is_named(variable: &str, name: &str) -> bool {
-    variable.split_once('=').is_some_and(|(known, _)| known == name)
+    variable
+        .split_once('=')
+        .is_some_and(|(known, _)| known == name)
 }
 
 fn mount(planned: &PlannedMount) -> Mount {

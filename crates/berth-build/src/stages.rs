@@ -125,7 +125,10 @@ impl Plan {
 
     fn stage(&self, from: &From, line: usize, text: String) -> Result<Stage> {
         if let Some(platform) = &from.platform {
-            check_platform(&expand(platform, self.escape, &self.globals)?, &self.globals)?;
+            check_platform(
+                &expand(platform, self.escape, &self.globals)?,
+                &self.globals,
+            )?;
         }
         let image = expand(&from.image, self.escape, &self.globals)?;
         if image.is_empty() {
@@ -149,7 +152,9 @@ impl Plan {
     /// The latest stage of this name among those found so far.
     fn by_name(&self, name: &str) -> Option<usize> {
         let name = name.to_ascii_lowercase();
-        self.stages.iter().rposition(|stage| stage.name.as_deref() == Some(&name))
+        self.stages
+            .iter()
+            .rposition(|stage| stage.name.as_deref() == Some(&name))
     }
 
     /// What `--from` means in stage `current`.
@@ -160,19 +165,26 @@ impl Plan {
         }
         let name = from.to_ascii_lowercase();
         let earlier = &self.stages[..current];
-        if let Some(stage) = earlier.iter().rposition(|stage| stage.name.as_deref() == Some(&name)) {
+        if let Some(stage) = earlier
+            .iter()
+            .rposition(|stage| stage.name.as_deref() == Some(&name))
+        {
             return Ok(Origin::Stage(stage));
         }
         if let Ok(index) = from.parse::<usize>() {
             return if index < current {
                 Ok(Origin::Stage(index))
             } else {
-                Err(Problem::new(format!("there is no stage {index} before this one")))
+                Err(Problem::new(format!(
+                    "there is no stage {index} before this one"
+                )))
             };
         }
         if self.by_name(from).is_some() {
-            return Err(Problem::new(format!("stage `{from}` comes later in the file"))
-                .hint("move it before the stage that copies from it"));
+            return Err(
+                Problem::new(format!("stage `{from}` comes later in the file"))
+                    .hint("move it before the stage that copies from it"),
+            );
         }
         Ok(Origin::Image(from.to_owned()))
     }
@@ -185,10 +197,18 @@ impl Plan {
         if let Some(stage) = self.by_name(target) {
             return Ok(stage);
         }
-        if let Some(index) = target.parse().ok().filter(|index| *index < self.stages.len()) {
+        if let Some(index) = target
+            .parse()
+            .ok()
+            .filter(|index| *index < self.stages.len())
+        {
             return Ok(index);
         }
-        let names: Vec<&str> = self.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+        let names: Vec<&str> = self
+            .stages
+            .iter()
+            .filter_map(|stage| stage.name.as_deref())
+            .collect();
         let problem = Problem::new(format!("there is no stage `{target}`"));
         Err(match nearest(target, &names) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
@@ -203,10 +223,14 @@ impl Plan {
         let mut open = vec![target];
         while let Some(stage) = open.pop() {
             if needed.insert(stage) {
-                open.extend(self.origins(stage)?.into_iter().filter_map(|origin| match origin {
-                    Origin::Stage(stage) => Some(stage),
-                    Origin::Image(_) => None,
-                }));
+                open.extend(
+                    self.origins(stage)?
+                        .into_iter()
+                        .filter_map(|origin| match origin {
+                            Origin::Stage(stage) => Some(stage),
+                            Origin::Image(_) => None,
+                        }),
+                );
             }
         }
         // A stage can only use earlier ones, so the order of the file is an order of building.
@@ -252,11 +276,15 @@ impl Plan {
 fn check_platform(platform: &str, globals: &BTreeMap<String, String>) -> Result<()> {
     let ours = globals.get("BUILDPLATFORM").map_or("", String::as_str);
     let fits = platform == ours
-        || platform.strip_prefix(ours).is_some_and(|variant| variant.starts_with("/v"));
+        || platform
+            .strip_prefix(ours)
+            .is_some_and(|variant| variant.starts_with("/v"));
     if fits {
         Ok(())
     } else {
-        Err(Problem::new(format!("images for {platform} cannot be built here"))
-            .hint(format!("this machine builds and runs {ours}")))
+        Err(
+            Problem::new(format!("images for {platform} cannot be built here"))
+                .hint(format!("this machine builds and runs {ours}")),
+        )
     }
 }

@@ -136,7 +136,8 @@ impl State {
         } else {
             format!("{}/{path}", self.working_dir())
         };
-        let is_directory = matches!(path, "." | "..") || path.ends_with(['/']) || path.ends_with("/.");
+        let is_directory =
+            matches!(path, "." | "..") || path.ends_with(['/']) || path.ends_with("/.");
         let mut parts: Vec<&str> = Vec::new();
         for part in joined.split('/') {
             match part {
@@ -159,8 +160,11 @@ impl State {
             Some((_, old)) => value.clone_into(old),
             None => self.env.push((name.to_owned(), value.to_owned())),
         }
-        let list: Vec<String> =
-            self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let list: Vec<String> = self
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         self.config().insert("Env".to_owned(), list.into());
     }
 
@@ -174,7 +178,11 @@ impl State {
                 env.push(format!("{name}={value}"));
             }
         }
-        env.extend(self.env.iter().map(|(name, value)| format!("{name}={value}")));
+        env.extend(
+            self.env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        );
         if Variables::get(self, "PATH").is_none() {
             env.push(format!("PATH={DEFAULT_PATH}"));
         }
@@ -209,14 +217,18 @@ impl State {
     /// that of the newest layer, not of the build.
     pub(crate) fn store(mut self, store: &ImageStore) -> Result<Image, ImageError> {
         if let Some(created) = self.created {
-            self.image.insert("created".to_owned(), rfc3339(created).into());
+            self.image
+                .insert("created".to_owned(), rfc3339(created).into());
         }
         store.put_image_json(Value::Object(self.image), self.layers)
     }
 }
 
 fn history_len(image: &Map<String, Value>) -> usize {
-    image.get("history").and_then(Value::as_array).map_or(0, Vec::len)
+    image
+        .get("history")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len)
 }
 
 /// Unix seconds as RFC 3339 in UTC.
@@ -230,7 +242,11 @@ fn rfc3339(seconds: u64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
@@ -255,7 +271,9 @@ mod tests {
     fn paths_are_relative_to_the_working_directory() {
         let mut state = State::default();
         assert_eq!(state.absolute("a"), "/a");
-        state.config().insert("WorkingDir".to_owned(), "/app".into());
+        state
+            .config()
+            .insert("WorkingDir".to_owned(), "/app".into());
         for (path, expected) in [
             ("a", "/app/a"),
             ("./a/", "/app/a/"),

@@ -80,7 +80,11 @@ impl View {
 
 /// The layers' trees, topmost first.
 pub(crate) fn lower(store: &ImageStore, layers: &[Layer]) -> Vec<PathBuf> {
-    layers.iter().rev().map(|layer| store.layer_path(layer)).collect()
+    layers
+        .iter()
+        .rev()
+        .map(|layer| store.layer_path(layer))
+        .collect()
 }
 
 fn overlay(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> std::io::Result<OwnedFd> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::store::MAX_DOCUMENT;
 use crate::stream::{decompress, sniff};
 use crate::unpack::{Root, UnpackLimits, unpack};
-use crate::{Digest, Image, ImageError, ImageStore, Reference, UnpackError};
+use crate::{Image, ImageError, ImageStore, Reference, UnpackError};
 
 mod docker_save;
 mod layout;

@@ -20,8 +20,15 @@ use crate::view::{View, Writable};
 
 /// Where the files come from, owned so that it can go to another thread.
 enum Tree {
-    Context { path: std::path::PathBuf, ignore: Ignore, known: std::path::PathBuf },
-    Layers { layers: Vec<Layer>, name: String },
+    Context {
+        path: std::path::PathBuf,
+        ignore: Ignore,
+        known: std::path::PathBuf,
+    },
+    Layers {
+        layers: Vec<Layer>,
+        name: String,
+    },
 }
 
 /// What can go wrong on that thread.
@@ -101,8 +108,10 @@ impl Builder<'_> {
         let word = |text: &String| expand(text, escape, state);
         let sources = copy.sources.iter().map(word).collect::<Parsed<Vec<_>>>()?;
         if is_add && let Some(url) = sources.iter().find(|source| is_remote(source)) {
-            return Err(Problem::new(format!("ADD from `{url}` is not supported yet"))
-                .hint("download it in a RUN step, or put it into the build context"));
+            return Err(
+                Problem::new(format!("ADD from `{url}` is not supported yet"))
+                    .hint("download it in a RUN step, or put it into the build context"),
+            );
         }
         let destination = word(&copy.destination)?;
         if destination.is_empty() {
@@ -128,7 +137,13 @@ impl Builder<'_> {
             heredocs,
             destination: state.absolute(&destination),
             chown: copy.chown.as_ref().map(word).transpose()?,
-            chmod: copy.chmod.as_ref().map(word).transpose()?.map(|mode| parse_mode(&mode)).transpose()?,
+            chmod: copy
+                .chmod
+                .as_ref()
+                .map(word)
+                .transpose()?
+                .map(|mode| parse_mode(&mode))
+                .transpose()?,
             parents: copy.parents,
             exclude: copy.exclude.iter().map(word).collect::<Parsed<Vec<_>>>()?,
             unpack: is_add,
@@ -144,12 +159,17 @@ impl Builder<'_> {
                 known: self.cache.stat_path(&self.context.path),
             });
         };
-        let origin = self.plan.origin(from, stage).map_err(|problem| place.problem(problem))?;
+        let origin = self
+            .plan
+            .origin(from, stage)
+            .map_err(|problem| place.problem(problem))?;
         let layers = match origin {
             Origin::Stage(index) => match self.finished.get(&index) {
                 Some(state) => state.layers.clone(),
                 None => {
-                    return Err(place.problem(Problem::new(format!("stage `{from}` was not built"))));
+                    return Err(
+                        place.problem(Problem::new(format!("stage `{from}` was not built")))
+                    );
                 }
             },
             Origin::Image(name) => {
@@ -171,14 +191,18 @@ impl Tree {
             return None;
         };
         let mut key = plan.key(below);
-        key.add("tree").add(Key::new("tree", layers).finish().as_str());
+        key.add("tree")
+            .add(Key::new("tree", layers).finish().as_str());
         for text in plan.sources.iter().chain(&plan.exclude) {
             key.add(text);
         }
         Some(key.finish())
     }
 
-    fn open(&self, store: &berth_image::ImageStore) -> Result<(Root, Option<tempfile::TempDir>), StepError> {
+    fn open(
+        &self,
+        store: &berth_image::ImageStore,
+    ) -> Result<(Root, Option<tempfile::TempDir>), StepError> {
         match self {
             Self::Context { path, .. } => Ok((Root::open(path)?, None)),
             Self::Layers { layers, .. } => {

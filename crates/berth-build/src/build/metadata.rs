@@ -53,7 +53,9 @@ impl Builder<'_> {
             }
             Kind::StopSignal(signal) => {
                 let signal = word(state, signal)?;
-                state.config().insert("StopSignal".to_owned(), signal.into());
+                state
+                    .config()
+                    .insert("StopSignal".to_owned(), signal.into());
             }
             Kind::Cmd(command) => {
                 let argv = argv(state, command);
@@ -71,7 +73,9 @@ impl Builder<'_> {
                 state.config().insert("Shell".to_owned(), json!(shell));
             }
             Kind::Healthcheck(check) => {
-                state.config().insert("Healthcheck".to_owned(), check.clone());
+                state
+                    .config()
+                    .insert("Healthcheck".to_owned(), check.clone());
             }
             Kind::OnBuild(trigger) => {
                 let triggers = state.config().entry("OnBuild").or_insert_with(|| json!([]));
@@ -80,7 +84,9 @@ impl Builder<'_> {
                 }
             }
             Kind::Maintainer(name) => {
-                state.image.insert("author".to_owned(), name.as_str().into());
+                state
+                    .image
+                    .insert("author".to_owned(), name.as_str().into());
             }
             Kind::From(_) | Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_) => {}
         }
@@ -120,15 +126,20 @@ fn expand_pairs(
 /// the instruction as its text.
 fn has_own_cmd(state: &State) -> bool {
     let is_cmd = |entry: &Value| {
-        entry["created_by"]
-            .as_str()
-            .is_some_and(|text| text.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("CMD ")))
+        entry["created_by"].as_str().is_some_and(|text| {
+            text.get(..4)
+                .is_some_and(|word| word.eq_ignore_ascii_case("CMD "))
+        })
     };
     state
         .image
         .get("history")
         .and_then(Value::as_array)
-        .is_some_and(|entries| entries[state.inherited_history.min(entries.len())..].iter().any(is_cmd))
+        .is_some_and(|entries| {
+            entries[state.inherited_history.min(entries.len())..]
+                .iter()
+                .any(is_cmd)
+        })
 }
 
 fn argv(state: &State, command: &Command) -> Value {

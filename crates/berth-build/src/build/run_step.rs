@@ -16,10 +16,18 @@ use crate::state::State;
 use crate::view::Writable;
 
 /// Build arguments that need no `ARG`, are no part of the cache's keys and not of the image.
-const PREDEFINED: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+const PREDEFINED: [&str; 5] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
 
 pub(super) fn is_predefined(name: &str) -> bool {
-    PREDEFINED.iter().any(|known| known.eq_ignore_ascii_case(name))
+    PREDEFINED
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
 }
 
 impl Builder<'_> {
@@ -42,9 +50,16 @@ impl Builder<'_> {
         let writable = Writable::new(self.store).map_err(failed())?;
         let (progress, step) = (self.progress, self.step);
         let line = |line: String| progress(BuildEvent::Output { step, line });
-        let ended = run(self.store, self.zygote, &state.layers, &writable, &plan, &line)
-            .await
-            .map_err(failed())?;
+        let ended = run(
+            self.store,
+            self.zygote,
+            &state.layers,
+            &writable,
+            &plan,
+            &line,
+        )
+        .await
+        .map_err(failed())?;
         if ended.status.code != 0 {
             return Err(BuildError::RunFailed {
                 location: place.0.clone(),
@@ -137,11 +152,7 @@ impl Builder<'_> {
 }
 
 /// Everything that a command's result depends on, as far as we can know.
-fn run_key(
-    state: &State,
-    instruction: &Run,
-    mounts: &[PlannedMount],
-) -> berth_image::Digest {
+fn run_key(state: &State, instruction: &Run, mounts: &[PlannedMount]) -> berth_image::Digest {
     let mut key = Key::new("run", &state.layers);
     let (argv, script) = argv(instruction, &state.shell());
     key.add(argv.len().to_le_bytes());
@@ -153,9 +164,14 @@ fn run_key(
         key.add(variable);
     }
     key.add("user").add(state.user()).add(state.working_dir());
-    key.add(if instruction.offline { "offline" } else { "online" });
+    key.add(if instruction.offline {
+        "offline"
+    } else {
+        "online"
+    });
     for mount in mounts {
-        key.add(&mount.target).add(format!("{:?} {}", mount.source, mount.read_only));
+        key.add(&mount.target)
+            .add(format!("{:?} {}", mount.source, mount.read_only));
     }
     key.finish()
 }

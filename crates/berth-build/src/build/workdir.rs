@@ -16,7 +16,8 @@ impl Builder<'_> {
         text: &str,
         place: &Place,
     ) -> Result<bool, BuildError> {
-        let path = expand(path, self.plan.escape, state).map_err(|problem| place.problem(problem))?;
+        let path =
+            expand(path, self.plan.escape, state).map_err(|problem| place.problem(problem))?;
         if path.is_empty() {
             return Err(place.problem(Problem::new("the working directory is empty")));
         }
@@ -25,7 +26,9 @@ impl Builder<'_> {
             "" => "/",
             trimmed => trimmed,
         };
-        state.config().insert("WorkingDir".to_owned(), absolute.into());
+        state
+            .config()
+            .insert("WorkingDir".to_owned(), absolute.into());
         let mut key = Key::new("directory", &state.layers);
         key.add(absolute);
         let key = key.finish();

@@ -25,7 +25,8 @@ struct Identity {
 
 impl Identity {
     fn of(stat: &Stat) -> Self {
-        let time = |seconds: i64, nanos: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let time =
+            |seconds: i64, nanos: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self {
             inode: stat.st_ino,
             size: stat.st_size,
@@ -76,7 +77,8 @@ impl StatCache {
             .map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0));
         let digest = read()?;
         if started - identity.changed.max(identity.modified) > SETTLED_NS {
-            self.known.insert(name.to_owned(), (identity, digest.clone()));
+            self.known
+                .insert(name.to_owned(), (identity, digest.clone()));
             self.changed = true;
         }
         Ok(digest)

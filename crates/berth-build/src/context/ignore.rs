@@ -62,8 +62,10 @@ fn pattern(line: &str) -> Result<Option<Pattern>> {
         Some(rest) => (true, rest.trim()),
         None => (false, line),
     };
-    let parts: Vec<&str> =
-        line.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let parts: Vec<&str> = line
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
     if parts.is_empty() {
         return if keep {
             Err(Problem::new("`!` alone keeps nothing"))

@@ -23,7 +23,9 @@ pub(crate) fn resolve(text: &str, root: &Root) -> Result<(u32, u32)> {
             let fields = look_up(root, "/etc/passwd", user, "user")?;
             let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok());
             number(2).zip(number(3)).ok_or_else(|| {
-                Problem::new(format!("the line of user `{user}` in /etc/passwd is malformed"))
+                Problem::new(format!(
+                    "the line of user `{user}` in /etc/passwd is malformed"
+                ))
             })?
         }
     };
@@ -35,7 +37,9 @@ pub(crate) fn resolve(text: &str, root: &Root) -> Result<(u32, u32)> {
                 .get(2)
                 .and_then(|field| field.parse().ok())
                 .ok_or_else(|| {
-                    Problem::new(format!("the line of group `{group}` in /etc/group is malformed"))
+                    Problem::new(format!(
+                        "the line of group `{group}` in /etc/group is malformed"
+                    ))
                 })?,
         },
     };

@@ -77,7 +77,10 @@ pub(super) fn open_file(root: &Root, path: &[u8]) -> io::Result<std::fs::File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no longer a regular file"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no longer a regular file",
+        ))
     }
 }
 
@@ -100,15 +103,20 @@ impl Sources<'_> {
                 any |= walk.named(path, plan.parents)?;
             }
             if !any {
-                return Err(Problem::new(format!("`{source}` is excluded from {}", self.name))
-                    .hint("see `.dockerignore` and `--exclude`")
-                    .into());
+                return Err(
+                    Problem::new(format!("`{source}` is excluded from {}", self.name))
+                        .hint("see `.dockerignore` and `--exclude`")
+                        .into(),
+                );
             }
             named += found.len();
         }
         if named > 1 && !plan.destination.ends_with('/') {
             return Err(Problem::new("several files cannot be copied to one name")
-                .hint(format!("end the destination with `/`: `{}/`", plan.destination))
+                .hint(format!(
+                    "end the destination with `/`: `{}/`",
+                    plan.destination
+                ))
                 .into());
         }
         Ok(walk.selection)
@@ -231,8 +239,7 @@ impl Walk<'_> {
                 self.push(&source, &target, false, kind, stat);
             }
             if is_directory && (!excluded || self.may_keep_below()) {
-                let flags =
-                    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let inner = rustix::fs::openat(directory, &*name, flags, Mode::empty())
                     .map_err(io::Error::from)?;
                 self.directory(inner.as_fd(), &source, &target)?;

@@ -36,13 +36,26 @@ pub(crate) fn write(
         times: Vec::new(),
     };
     for item in &selection.items {
-        writer.item(item)?;
+        writer
+            .item(item)
+            .map_err(|error| name_source(error, &item.source))?;
     }
     for heredoc in &plan.heredocs {
         writer.heredoc(&heredoc.name, &heredoc.content)?;
     }
     writer.set_directory_times()?;
     Ok(())
+}
+
+/// Says which file it was, where the kernel does not.
+fn name_source(error: StepError, source: &[u8]) -> StepError {
+    match error {
+        StepError::Io(error) => {
+            let name = String::from_utf8_lossy(source);
+            StepError::Io(io::Error::new(error.kind(), format!("`{name}`: {error}")))
+        }
+        other => other,
+    }
 }
 
 struct Writer<'a> {
@@ -77,7 +90,15 @@ impl Writer<'_> {
         if path.is_empty() || self.target.existing_parent(&path)?.is_some() {
             return Ok(());
         }
-        let made = self.target.parent(&path)?;
+        let made = match self.target.parent(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(io::Error::new(
+                    error.kind(),
+                    format!("`/{}` in the image is not a directory", path.escape_ascii()),
+                ));
+            }
+            made => made?,
+        };
         let (uid, gid) = self.ids(&item.stat);
         rustix::fs::fchown(&made, Some(uid), Some(gid))?;
         self.copy_xattrs(item, made.as_fd())?;
@@ -213,14 +234,16 @@ fn split(path: &[u8]) -> io::Result<(&[u8], &[u8])> {
         None => (b"".as_slice(), path),
     };
     if base.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "the destination is a directory"));
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "the destination is a directory",
+        ));
     }
     Ok((parent, base))
 }
 
 fn create(parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<File> {
-    let flags =
-        OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, base, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 

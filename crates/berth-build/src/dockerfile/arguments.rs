@@ -46,8 +46,7 @@ pub(super) fn pairs(text: &str, escape: char, old_form: bool) -> Result<Vec<(Str
     };
     if old_form && !first.contains('=') {
         let (name, value) = text.split_once([' ', '\t']).ok_or_else(|| {
-            Problem::new(format!("`{first}` has no value"))
-                .hint(format!("write `{first}=value`"))
+            Problem::new(format!("`{first}` has no value")).hint(format!("write `{first}=value`"))
         })?;
         return Ok(vec![(name.to_owned(), value.trim().to_owned())]);
     }

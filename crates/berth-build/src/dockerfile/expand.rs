@@ -151,13 +151,23 @@ impl Expander<'_> {
             '#' | '%' => {
                 let longest = self.characters.next_if_eq(&operator).is_some();
                 let pattern = self.until(Some('}'))?;
-                Ok(trim(&value.unwrap_or_default(), &pattern, operator == '#', longest))
+                Ok(trim(
+                    &value.unwrap_or_default(),
+                    &pattern,
+                    operator == '#',
+                    longest,
+                ))
             }
             '/' => {
                 let all = self.characters.next_if_eq(&'/').is_some();
                 let pattern = self.until_slash()?;
                 let replacement = self.until(Some('}'))?;
-                Ok(replace(&value.unwrap_or_default(), &pattern, &replacement, all))
+                Ok(replace(
+                    &value.unwrap_or_default(),
+                    &pattern,
+                    &replacement,
+                    all,
+                ))
             }
             _ => Err(unsupported(&name, operator)),
         }
@@ -169,7 +179,11 @@ impl Expander<'_> {
             '-' => Ok(value.unwrap_or(word)),
             '+' => Ok(value.map(|_| word).unwrap_or_default()),
             '?' => value.ok_or_else(|| {
-                let problem = if word.is_empty() { "it is not set" } else { &word };
+                let problem = if word.is_empty() {
+                    "it is not set"
+                } else {
+                    &word
+                };
                 Problem::new(format!("`{name}`: {problem}"))
             }),
             _ => Err(unsupported(name, operator)),
@@ -190,7 +204,14 @@ impl Expander<'_> {
                     self.characters.next();
                     self.dollar(&mut pattern)?;
                 }
-                Some(_) => pattern.extend(self.characters.next()),
+                Some(character) => {
+                    // The pattern itself knows the backslash; it also protects the slash.
+                    if *character == self.escape {
+                        self.characters.next();
+                        pattern.push('\\');
+                    }
+                    pattern.extend(self.characters.next());
+                }
                 None => return Err(Problem::new("a `}` is missing")),
             }
         }
@@ -230,7 +251,11 @@ fn replace(value: &str, pattern: &str, replacement: &str, all: bool) -> String {
     while !rest.is_empty() {
         let mut ends: Vec<usize> = rest.char_indices().map(|(at, _)| at).skip(1).collect();
         ends.push(rest.len());
-        match ends.into_iter().rev().find(|end| glob.matches(&rest[..*end])) {
+        match ends
+            .into_iter()
+            .rev()
+            .find(|end| glob.matches(&rest[..*end]))
+        {
             Some(end) => {
                 result.push_str(replacement);
                 rest = &rest[end..];

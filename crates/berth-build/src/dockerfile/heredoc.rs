@@ -42,8 +42,8 @@ pub(super) fn find(line: &str) -> Vec<Heredoc> {
 /// Only a descriptor number may stand before `<<`: `cmd 3<<EOF`, but not `$((1<<2))`.
 fn begins_word(line: &str, at: usize) -> bool {
     let before = line[..at].trim_end_matches(|c: char| c.is_ascii_digit());
-    before.is_empty() || before.ends_with([' ', '\t', ';', '|', '&', '('])
-        && !before.ends_with("((")
+    before.is_empty()
+        || before.ends_with([' ', '\t', ';', '|', '&', '(']) && !before.ends_with("((")
 }
 
 /// What follows `<<`, and how long it is.

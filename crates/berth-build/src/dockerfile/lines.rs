@@ -1,7 +1,7 @@
 //! Physical lines → logical lines: directives, comments, continuations, here-documents.
 
-use super::heredoc::{self, Heredoc};
 use super::Result;
+use super::heredoc::{self, Heredoc};
 use crate::error::Problem;
 
 /// One instruction's text.
@@ -32,7 +32,11 @@ pub(super) fn split(text: &str) -> Result<(char, Vec<Logical>)> {
         let first = at;
         let mut joined = String::new();
         loop {
-            let line = if at == first { lines[at].trim_start() } else { lines[at] };
+            let line = if at == first {
+                lines[at].trim_start()
+            } else {
+                lines[at]
+            };
             at += 1;
             if at > first + 1 && is_blank_or_comment(line) {
                 if at < lines.len() {
@@ -52,8 +56,8 @@ pub(super) fn split(text: &str) -> Result<(char, Vec<Logical>)> {
                 }
             }
         }
-        let heredocs = heredocs(&joined, &lines, &mut at)
-            .map_err(|problem| problem.at(first + 1, &joined))?;
+        let heredocs =
+            heredocs(&joined, &lines, &mut at).map_err(|problem| problem.at(first + 1, &joined))?;
         logical.push(Logical {
             line: first + 1,
             text: joined.trim_end().to_owned(),
@@ -72,14 +76,17 @@ fn directives(lines: &[&str]) -> Result<char> {
             .strip_prefix('#')
             .and_then(|comment| comment.split_once('='))
             .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim()));
-        let Some((name, value)) = directive else { break };
+        let Some((name, value)) = directive else {
+            break;
+        };
         match name.as_str() {
             "escape" => {
                 escape = match value {
                     "\\" => '\\',
                     "`" => '`',
                     _ => {
-                        let problem = Problem::new("the escape character must be `\\` or a backtick");
+                        let problem =
+                            Problem::new("the escape character must be `\\` or a backtick");
                         return Err(problem.at(number + 1, line));
                     }
                 }
@@ -98,11 +105,16 @@ fn is_blank_or_comment(line: &str) -> bool {
 
 /// The line without its continuation character, if it ends with one.
 fn continued(line: &str, escape: char) -> Option<&str> {
-    line.trim_end_matches([' ', '\t', '\r']).strip_suffix(escape)
+    line.trim_end_matches([' ', '\t', '\r'])
+        .strip_suffix(escape)
 }
 
 fn heredocs(joined: &str, lines: &[&str], at: &mut usize) -> Result<Vec<Heredoc>> {
-    let keyword = joined.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    let keyword = joined
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_ascii_uppercase();
     if !WITH_HEREDOCS.contains(&keyword.as_str()) {
         return Ok(Vec::new());
     }
@@ -114,10 +126,17 @@ fn heredocs(joined: &str, lines: &[&str], at: &mut usize) -> Result<Vec<Heredoc>
                     "the here-document `{}` does not end",
                     document.name
                 ))
-                .hint(format!("end it with a line that is only `{}`", document.name)));
+                .hint(format!(
+                    "end it with a line that is only `{}`",
+                    document.name
+                )));
             };
             *at += 1;
-            let line = if document.strip_tabs { line.trim_start_matches('\t') } else { line };
+            let line = if document.strip_tabs {
+                line.trim_start_matches('\t')
+            } else {
+                line
+            };
             if line == document.name {
                 break;
             }

@@ -11,8 +11,24 @@ use super::{Dockerfile, Result};
 use crate::error::{Problem, nearest};
 
 const KNOWN: [&str; 18] = [
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
-    "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 /// Largest tmpfs of a `RUN --mount=type=tmpfs` that names no size: 1 GiB.
@@ -48,12 +64,14 @@ fn instruction(logical: Logical, escape: char) -> Result<Instruction> {
         heredocs,
     } = logical;
     let (keyword, rest) = text.split_once([' ', '\t']).unwrap_or((&text, ""));
-    let kind = kind(&keyword.to_ascii_uppercase(), rest.trim(), heredocs, escape)
-        .map_err(|problem| problem.at(line, &text))?;
+    let kind =
+        kind(keyword, rest.trim(), heredocs, escape).map_err(|problem| problem.at(line, &text))?;
     Ok(Instruction { line, text, kind })
 }
 
-fn kind(keyword: &str, rest: &str, heredocs: Vec<Heredoc>, escape: char) -> Result<Kind> {
+fn kind(written: &str, rest: &str, heredocs: Vec<Heredoc>, escape: char) -> Result<Kind> {
+    let keyword = written.to_ascii_uppercase();
+    let keyword = keyword.as_str();
     if rest.is_empty() && KNOWN.contains(&keyword) {
         return Err(Problem::new(format!("{keyword} needs an argument")));
     }
@@ -73,12 +91,14 @@ fn kind(keyword: &str, rest: &str, heredocs: Vec<Heredoc>, escape: char) -> Resu
         "EXPOSE" => Kind::Expose(words(rest, escape)?),
         "CMD" => Kind::Cmd(command(rest)),
         "ENTRYPOINT" => Kind::Entrypoint(command(rest)),
-        "SHELL" => Kind::Shell(json_list(rest).filter(|shell| !shell.is_empty()).ok_or_else(
-            || {
-                Problem::new("SHELL needs a JSON list")
-                    .hint("for example `SHELL [\"/bin/bash\", \"-c\"]`")
-            },
-        )?),
+        "SHELL" => Kind::Shell(
+            json_list(rest)
+                .filter(|shell| !shell.is_empty())
+                .ok_or_else(|| {
+                    Problem::new("SHELL needs a JSON list")
+                        .hint("for example `SHELL [\"/bin/bash\", \"-c\"]`")
+                })?,
+        ),
         "VOLUME" => Kind::Volume(match json_list(rest) {
             Some(list) => list,
             None => words(rest, escape)?,
@@ -88,15 +108,17 @@ fn kind(keyword: &str, rest: &str, heredocs: Vec<Heredoc>, escape: char) -> Resu
         "COPY" => Kind::Copy(copy(keyword, rest, heredocs, escape)?),
         "ADD" => Kind::Add(copy(keyword, rest, heredocs, escape)?),
         "RUN" => Kind::Run(run(rest, heredocs)?),
-        _ => return Err(unknown(keyword)),
+        _ => return Err(unknown(written)),
     })
 }
 
 fn unknown(keyword: &str) -> Problem {
     let problem = Problem::new(format!("unknown instruction `{keyword}`"));
-    match nearest(keyword, &KNOWN) {
+    match nearest(&keyword.to_ascii_uppercase(), &KNOWN) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),
-        None => problem.hint("a line that continues the one before it needs a `\\` at that line's end"),
+        None => {
+            problem.hint("a line that continues the one before it needs a `\\` at that line's end")
+        }
     }
 }
 
@@ -113,7 +135,11 @@ fn from(rest: &str) -> Result<From> {
     let (image, name) = match words[..] {
         [image] => (image, None),
         [image, keyword, name] if keyword.eq_ignore_ascii_case("as") => (image, Some(name)),
-        _ => return Err(Problem::new("FROM takes an image and, if wanted, `AS <name>`")),
+        _ => {
+            return Err(Problem::new(
+                "FROM takes an image and, if wanted, `AS <name>`",
+            ));
+        }
     };
     if let Some(name) = name {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -150,9 +176,9 @@ fn arg(rest: &str, escape: char) -> Result<Vec<(String, Option<String>)>> {
 fn trigger(rest: &str) -> Result<String> {
     let inner = parse_trigger(rest, 0)?;
     match inner.kind {
-        Kind::OnBuild(_) | Kind::From(_) | Kind::Maintainer(_) => {
-            Err(Problem::new("ONBUILD cannot hold FROM, ONBUILD or MAINTAINER"))
-        }
+        Kind::OnBuild(_) | Kind::From(_) | Kind::Maintainer(_) => Err(Problem::new(
+            "ONBUILD cannot hold FROM, ONBUILD or MAINTAINER",
+        )),
         _ => Ok(rest.to_owned()),
     }
 }
@@ -161,7 +187,15 @@ fn copy(keyword: &str, rest: &str, heredocs: Vec<Heredoc>, escape: char) -> Resu
     let known: &[&str] = if keyword == "COPY" {
         &["from", "chown", "chmod", "link", "parents", "exclude"]
     } else {
-        &["chown", "chmod", "link", "exclude", "keep-git-dir", "checksum", "unpack"]
+        &[
+            "chown",
+            "chmod",
+            "link",
+            "exclude",
+            "keep-git-dir",
+            "checksum",
+            "unpack",
+        ]
     };
     let (flags, rest) = flags::take(rest, keyword, known)?;
     let mut arguments = match json_list(rest) {
@@ -169,14 +203,23 @@ fn copy(keyword: &str, rest: &str, heredocs: Vec<Heredoc>, escape: char) -> Resu
         None => words(rest, escape)?,
     };
     let Some(destination) = arguments.pop().filter(|_| !arguments.is_empty()) else {
-        return Err(Problem::new(format!("{keyword} needs a source and a destination")));
+        return Err(Problem::new(format!(
+            "{keyword} needs a source and a destination"
+        )));
     };
     // A here-document stands among the sources as the word that opened it.
-    let sources = arguments.into_iter().filter(|word| !word.starts_with("<<")).collect();
+    let sources = arguments
+        .into_iter()
+        .filter(|word| !word.starts_with("<<"))
+        .collect();
     // Every step of ours is independent of the ones below it as far as `--link` asks.
     flags.switch("link")?;
     Ok(Copy {
-        from: if keyword == "COPY" { flags.one("from")? } else { None },
+        from: if keyword == "COPY" {
+            flags.one("from")?
+        } else {
+            None
+        },
         chown: flags.one("chown")?,
         chmod: flags.one("chmod")?,
         exclude: flags.all("exclude")?,
@@ -193,19 +236,27 @@ fn run(rest: &str, heredocs: Vec<Heredoc>) -> Result<Run> {
         None | Some("default") => false,
         Some("none") => true,
         Some(other) => {
-            return Err(Problem::new(format!("`--network={other}` is not supported"))
-                .hint("`default` and `none` are"));
+            return Err(
+                Problem::new(format!("`--network={other}` is not supported"))
+                    .hint("`default` and `none` are"),
+            );
         }
     };
     if let Some(security) = flags.one("security")?
         && security != "sandbox"
     {
-        return Err(Problem::new(format!("`--security={security}` is not supported")));
+        return Err(Problem::new(format!(
+            "`--security={security}` is not supported"
+        )));
     }
     if rest.is_empty() {
         return Err(Problem::new("RUN needs a command"));
     }
-    let mounts = flags.all("mount")?.iter().map(|text| mount(text)).collect::<Result<_>>()?;
+    let mounts = flags
+        .all("mount")?
+        .iter()
+        .map(|text| mount(text))
+        .collect::<Result<_>>()?;
     Ok(Run {
         command: command(rest),
         heredocs,
@@ -216,8 +267,10 @@ fn run(rest: &str, heredocs: Vec<Heredoc>) -> Result<Run> {
 
 /// `type=cache,target=/root/.npm`, comma-separated.
 fn mount(text: &str) -> Result<RunMount> {
-    let mut fields: Vec<(&str, &str)> =
-        text.split(',').map(|field| field.split_once('=').unwrap_or((field, "true"))).collect();
+    let mut fields: Vec<(&str, &str)> = text
+        .split(',')
+        .map(|field| field.split_once('=').unwrap_or((field, "true")))
+        .collect();
     let mut take = |names: &[&str]| -> Option<String> {
         let at = fields.iter().position(|(name, _)| names.contains(name))?;
         Some(fields.remove(at).1.to_owned())
@@ -226,7 +279,11 @@ fn mount(text: &str) -> Result<RunMount> {
     let target = take(&["target", "dst", "destination"]);
     let read_only = take(&["readonly", "ro"]).map(|value| value != "false");
     let writable = take(&["rw", "readwrite"]).map(|value| value != "false");
-    let need = || target.clone().ok_or_else(|| Problem::new("the mount has no target"));
+    let need = || {
+        target
+            .clone()
+            .ok_or_else(|| Problem::new("the mount has no target"))
+    };
     let mount = match kind.as_str() {
         "cache" => {
             let target = need()?;
@@ -257,8 +314,10 @@ fn mount(text: &str) -> Result<RunMount> {
         },
         "bind" => {
             if take(&["from"]).is_some() {
-                return Err(Problem::new("bind mounts from another stage are not supported yet")
-                    .hint("use `COPY --from=…`"));
+                return Err(
+                    Problem::new("bind mounts from another stage are not supported yet")
+                        .hint("use `COPY --from=…`"),
+                );
             }
             if writable == Some(true) {
                 return Err(Problem::new("writable bind mounts are not supported yet")
@@ -273,8 +332,10 @@ fn mount(text: &str) -> Result<RunMount> {
             }
         }
         "secret" | "ssh" => {
-            return Err(Problem::new(format!("mounts of type `{kind}` are not supported yet"))
-                .hint("supported are cache, tmpfs and bind"));
+            return Err(
+                Problem::new(format!("mounts of type `{kind}` are not supported yet"))
+                    .hint("supported are cache, tmpfs and bind"),
+            );
         }
         _ => {
             let known = ["bind", "cache", "tmpfs", "secret", "ssh"];
@@ -294,14 +355,22 @@ fn mount(text: &str) -> Result<RunMount> {
 }
 
 fn healthcheck(rest: &str) -> Result<Value> {
-    let known = ["interval", "timeout", "start-period", "start-interval", "retries"];
+    let known = [
+        "interval",
+        "timeout",
+        "start-period",
+        "start-interval",
+        "retries",
+    ];
     let (flags, rest) = flags::take(rest, "HEALTHCHECK", &known)?;
     if rest.eq_ignore_ascii_case("none") {
         return Ok(json!({ "Test": ["NONE"] }));
     }
     let (keyword, command_text) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
     if !keyword.eq_ignore_ascii_case("cmd") || command_text.trim().is_empty() {
-        return Err(Problem::new("HEALTHCHECK is followed by `CMD <command>` or `NONE`"));
+        return Err(Problem::new(
+            "HEALTHCHECK is followed by `CMD <command>` or `NONE`",
+        ));
     }
     let test = match command(command_text.trim()) {
         Command::Shell(line) => vec!["CMD-SHELL".to_owned(), line],

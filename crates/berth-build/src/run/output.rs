@@ -29,7 +29,10 @@ pub(super) async fn read(
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut bytes).await?;
+        let read = (&mut reader)
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut bytes)
+            .await?;
         if read == 0 {
             return Ok(last.into());
         }

@@ -16,7 +16,10 @@ pub(crate) fn argv(run: &Run, shell: &[String]) -> (Vec<String>, Option<String>)
         && is_only_opening(line)
     {
         if let Some(interpreter) = interpreter(&heredoc.content) {
-            let argv = interpreter.into_iter().chain([SCRIPT_PATH.to_owned()]).collect();
+            let argv = interpreter
+                .into_iter()
+                .chain([SCRIPT_PATH.to_owned()])
+                .collect();
             return (argv, Some(heredoc.content.clone()));
         }
         return (with_shell(shell, heredoc.content.clone()), None);
@@ -49,8 +52,12 @@ fn interpreter(content: &str) -> Option<Vec<String>> {
     let line = content.lines().next()?.strip_prefix("#!")?.trim();
     let (program, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let argument = Some(argument.trim()).filter(|argument| !argument.is_empty());
-    (!program.is_empty())
-        .then(|| std::iter::once(program).chain(argument).map(str::to_owned).collect())
+    (!program.is_empty()).then(|| {
+        std::iter::once(program)
+            .chain(argument)
+            .map(str::to_owned)
+            .collect()
+    })
 }
 
 #[cfg(test)]
@@ -76,7 +83,10 @@ mod tests {
         );
         let (argv, script) = argv_of("RUN <<EOF\n#!/usr/bin/env python3\nprint(1)\nEOF\n");
         assert_eq!(argv, ["/usr/bin/env", "python3", SCRIPT_PATH]);
-        assert_eq!(script.as_deref(), Some("#!/usr/bin/env python3\nprint(1)\n"));
+        assert_eq!(
+            script.as_deref(),
+            Some("#!/usr/bin/env python3\nprint(1)\n")
+        );
         assert_eq!(argv_of("RUN [\"a\", \"b c\"]").0, ["a", "b c"]);
     }
 }
