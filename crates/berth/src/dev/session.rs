@@ -213,7 +213,7 @@ impl DevSession {
     /// Bundles again, after reading the configuration again, and replaces workerd if that changed
     /// anything. On an error everything stays as it was. Returns what to watch from now on.
     pub(crate) async fn reload(&mut self) -> Result<(Vec<PathBuf>, bool), Report> {
-        let loaded = berth_config::load(&self.load)?;
+        let loaded = read(&self.load)?;
         show_warnings(&loaded.warnings, self.screen);
         let former = std::mem::replace(&mut self.project, loaded.project);
         match self.apply().await {
@@ -328,9 +328,14 @@ fn load(args: &DevArgs, screen: Screen) -> Result<(LoadOptions, Project), Report
         max_compatibility_date: Some(berth_workerd::MAX_COMPATIBILITY_DATE.to_owned()),
         process_env: process_env(),
     };
-    let loaded = berth_config::load(&options)?;
+    let loaded = read(&options)?;
     show_warnings(&loaded.warnings, screen);
     Ok((options, loaded.project))
+}
+
+/// Mistakes in a configuration are shown as they are, with their place and line.
+fn read(options: &LoadOptions) -> Result<berth_config::Loaded, Report> {
+    berth_config::load(options).map_err(|errors| Report::verbatim(errors.render()))
 }
 
 /// Variables whose name or value is not text cannot be meant by a configuration.
@@ -344,7 +349,7 @@ fn process_env() -> Vec<(String, String)> {
 fn show_warnings(warnings: &[berth_config::Diagnostic], screen: Screen) {
     for warning in warnings {
         screen.show(&DevEvent::Warning {
-            message: warning.to_string(),
+            message: warning.render(),
         });
     }
 }
