@@ -179,6 +179,12 @@ impl Server {
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
     }
 
+    /// Ends watching. Closing is not enough: a child or the daemon may hold a second descriptor.
+    pub(super) fn unwatch(&self, fd: &OwnedFd) {
+        // It may never have been added.
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
     fn remove_doomed(&mut self) {
         let mut given_up = Vec::new();
         self.doomed.retain_mut(|(group, tries)| {
