@@ -198,7 +198,9 @@ impl Server {
         {
             self.unwatch(&listener);
         }
-        if let (Some(sandbox), Some(port)) = (sandbox, port) {
+        if let (Some(sandbox), Some(port)) = (sandbox, port)
+            && self.ports.entry(sandbox).or_default().insert(port)
+        {
             self.reply(&Reply::Listening { sandbox, port }, &[]);
         }
     }
@@ -266,6 +268,7 @@ impl Server {
             }
         };
         self.tickets.remove(&ticket);
+        self.ports.remove(&ticket);
         let reply = if process.announced {
             Reply::Exited { ticket, status }
         } else {

@@ -1,6 +1,6 @@
 //! The event loop: the daemon's socket, the children's pidfds, their reports, their `listen` calls.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -41,6 +41,9 @@ pub(super) struct Server {
     pub(super) processes: HashMap<Key, Process>,
     /// What each ticket started, while it lives.
     pub(super) tickets: HashMap<Ticket, Key>,
+    /// Ports already reported of each sandbox, so that a container that calls `listen` for ever
+    /// does not flood the daemon.
+    pub(super) ports: HashMap<Ticket, BTreeSet<u16>>,
     /// Prepared processes that wait for an order.
     pub(super) blanks: VecDeque<Key>,
     pub(super) last_key: Key,
@@ -69,6 +72,7 @@ impl Server {
             user_namespaces: UserNamespaces::default(),
             processes: HashMap::new(),
             tickets: HashMap::new(),
+            ports: HashMap::new(),
             blanks: VecDeque::new(),
             last_key: 0,
             doomed: Vec::new(),
