@@ -65,7 +65,17 @@ fn runtime(level: LogLevel, source: &str, text: String) -> Option<LogLine> {
         tracing::debug!(target: "workerd", source, "{text}");
         return None;
     }
+    let text = without_addresses(text);
     Some(LogLine { level, text })
+}
+
+/// The text without workerd's own stack: addresses in its executable, which help nobody here.
+fn without_addresses(mut text: String) -> String {
+    if let Some(at) = text.find("\nstack: ") {
+        tracing::debug!(target: "workerd", "{}", &text[at + 1..]);
+        text.truncate(at);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -103,6 +113,8 @@ mod tests {
     fn workerds_own_errors_and_plain_text_are_shown_and_its_information_is_not() {
         let error = r#"{"timestamp":"1","level":"error","source":"a.c++:1","message":"disk full","context_depth":0}"#;
         assert_eq!(parse(error), line(LogLevel::Error, "disk full"));
+        let stack = r#"{"timestamp":"1","level":"warn","source":"a.c++:1","message":"odd\nstack: /bin/workerd@1 /bin/workerd@2"}"#;
+        assert_eq!(parse(stack), line(LogLevel::Warn, "odd"));
         let info = r#"{"timestamp":"1","level":"info","source":"a.c++:1","message":"hello","context_depth":0}"#;
         assert_eq!(parse(info), None);
         assert_eq!(
