@@ -1,10 +1,12 @@
 //! The real workerd over the API: what a Durable Object does with `ctx.container`.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Stdio;
 
 use berth_docker::EGRESS_IMAGE;
 use berth_engine::Status;
+use berth_net::{Cidr, NetworkOptions};
 use berth_workerd::Toolchain;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -87,7 +89,7 @@ fn configuration(world: &World, directory: &Path) -> String {
         r#"using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
-    (name = "internet", network = (allow = ["private", "public"])),
+    (name = "internet", network = (allow = ["0.0.0.0/0"])),
     (name = "storage", disk = (path = "{storage}", writable = true)),
     (name = "main", worker = (
       modules = [(name = "worker", esModule = embed "worker.js")],
@@ -108,14 +110,26 @@ const config :Workerd.Config = (
     )
 }
 
-/// An HTTP server of the test on an address that is not the loopback's; what containers see as the
-/// internet.
-async fn outside() -> std::net::SocketAddr {
+/// An address of this machine that is not the loopback's.
+fn own_address() -> IpAddr {
     // Nothing is sent: connecting a datagram socket only picks the source address.
     let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     probe.connect("192.0.2.1:9").unwrap();
-    let address = probe.local_addr().unwrap().ip();
-    let listener = TcpListener::bind((address, 0)).await.unwrap();
+    probe.local_addr().unwrap().ip()
+}
+
+/// Lets containers reach [`own_address`], which they may not otherwise.
+fn own_address_allowed() -> NetworkOptions {
+    NetworkOptions {
+        allowed_destinations: vec![Cidr::new(own_address(), 32).unwrap()],
+        ..NetworkOptions::default()
+    }
+}
+
+/// An HTTP server of the test on an address that is not the loopback's; what containers see as the
+/// internet.
+async fn outside() -> std::net::SocketAddr {
+    let listener = TcpListener::bind((own_address(), 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -136,7 +150,7 @@ const APP: [&str; 4] = ["/guest", "http", "8080", "100"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn start_fetch_signal_destroy_and_start_again() {
-    let world = World::new().await;
+    let world = World::with_networks(own_address_allowed()).await;
     let directory = tempfile::tempdir().unwrap();
     let workerd = Workerd::start(&world, directory.path()).await;
     assert_eq!(workerd.get("/running").await, "false");
@@ -182,7 +196,7 @@ async fn start_fetch_signal_destroy_and_start_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn egress_with_and_without_the_internet() {
-    let world = World::new().await;
+    let world = World::with_networks(own_address_allowed()).await;
     let directory = tempfile::tempdir().unwrap();
     let workerd = Workerd::start(&world, directory.path()).await;
     let outside = outside().await;
@@ -204,7 +218,7 @@ async fn egress_with_and_without_the_internet() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_workerd_adopts_the_containers_of_a_killed_one() {
-    let world = World::new().await;
+    let world = World::with_networks(own_address_allowed()).await;
     let directory = tempfile::tempdir().unwrap();
     let mut workerd = Workerd::start(&world, directory.path()).await;
     workerd.start_container(&APP, false).await;
