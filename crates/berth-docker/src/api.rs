@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Applications;
-use crate::error::ApiError;
 use crate::exec::Execs;
 use crate::sidecar::Sidecars;
 
@@ -65,19 +64,6 @@ impl Api {
         F::Output: Send + 'static,
     {
         self.tasks.spawn(task)
-    }
-
-    /// Runs an operation to its end even if the request that asked for it is dropped, which is
-    /// what happens when workerd's Durable Object dies in the middle of a call.
-    pub(crate) async fn to_completion<T, F>(&self, operation: F) -> Result<T, ApiError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, ApiError>> + Send + 'static,
-    {
-        match self.spawn(operation).await {
-            Ok(result) => result,
-            Err(error) => Err(ApiError::internal(format!("the operation ended: {error}"))),
-        }
     }
 
     /// Cancelled when the server shuts down.

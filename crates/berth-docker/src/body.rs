@@ -25,10 +25,13 @@ pub(crate) async fn collect(body: Incoming) -> Result<Bytes, ApiError> {
         .map_err(|error| ApiError::bad_request(format!("reading the request body: {error}")))
 }
 
-/// Decodes JSON; an empty body is the default.
+/// Decodes a JSON object; an empty body is the default.
 pub(crate) fn decode<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(T::default());
+    match body.trim_ascii().first() {
+        None => return Ok(T::default()),
+        Some(b'{') => {}
+        // An array would do for a struct otherwise, field by field.
+        Some(_) => return Err(ApiError::bad_request("invalid JSON: not an object")),
     }
     serde_json::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))

@@ -24,7 +24,7 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::body::{CreateExec, StartExec, StringOrList, collect, decode};
-use crate::error::{ApiError, with_causes};
+use crate::error::ApiError;
 use crate::query::Query;
 use crate::respond::{Reply, empty, json_reply, ok};
 pub(crate) use registry::Execs;
@@ -87,15 +87,11 @@ pub(crate) async fn start(api: &Arc<Api>, id: &str, mut request: Request<Incomin
             "an attached exec needs `Connection: Upgrade` and `Upgrade: tcp`",
         ));
     }
-    let task = api.clone();
-    api.to_completion(async move {
-        if body.detach {
-            start_detached(&task, &instance).await
-        } else {
-            start_attached(&task, &instance, body.console_size, upgrade).await
-        }
-    })
-    .await
+    if body.detach {
+        start_detached(api, &instance).await
+    } else {
+        start_attached(api, &instance, body.console_size, upgrade).await
+    }
 }
 
 async fn start_detached(api: &Arc<Api>, instance: &Arc<Instance>) -> Reply {
@@ -140,7 +136,7 @@ async fn start_attached(
         // As Docker does: the client is connected, reads the reason, and finds the exit code.
         Err(error) => {
             instance.ended(failure_code(&error));
-            stream::Session::Failed(format!("{}\r\n", with_causes(&error)))
+            stream::Session::Failed(format!("{}\r\n", berth_error::chain(&error)))
         }
     };
     api.spawn(async move {

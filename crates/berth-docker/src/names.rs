@@ -67,6 +67,11 @@ impl<'a> ParsedName<'a> {
     }
 }
 
+/// Whether workerd made the name: only it starts that container, one call at a time.
+pub(crate) fn is_workerds(name: &str) -> bool {
+    split_object_id(name).is_some()
+}
+
 /// `workerd-<middle>-<object id>`.
 fn split_object_id(name: &str) -> Option<(&str, &str)> {
     let rest = name.strip_prefix("workerd-")?;

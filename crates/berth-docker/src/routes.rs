@@ -1,7 +1,7 @@
 //! Which request is which operation.
 //!
-//! Operations that change something run to their end in a task of their own; waiting and streaming
-//! end with the connection.
+//! The server runs everything but `GET` and `HEAD` to its end although the client hangs up;
+//! waiting and streaming happen in the reply's body, and end with the connection.
 
 use std::sync::Arc;
 
@@ -62,9 +62,7 @@ async fn containers_routes(
         }
         ("POST", ["create"]) => {
             let body = decode::<CreateContainer>(&collect(request.into_body()).await?)?;
-            let (name, task) = (query.get("name").map(str::to_owned), api.clone());
-            api.to_completion(async move { containers::create(&task, name, body).await })
-                .await
+            containers::create(api, query.get("name"), body).await
         }
         ("POST", [name, "exec"]) => {
             let body = decode::<CreateExec>(&collect(request.into_body()).await?)?;
@@ -72,11 +70,15 @@ async fn containers_routes(
         }
         ("POST", [name, operation @ ("start" | "stop" | "kill")]) => {
             collect(request.into_body()).await?;
-            change(api, name, operation, query).await
+            match *operation {
+                "start" => containers::start(api, name).await,
+                "stop" => containers::stop(api, name, &query).await,
+                _ => containers::kill(api, name, &query).await,
+            }
         }
         ("DELETE", [name]) => {
             collect(request.into_body()).await?;
-            change(api, name, "remove", query).await
+            containers::remove(api, name, &query).await
         }
         (_, [_, "archive"]) => Err(ApiError::unsupported(
             "copying files in or out of containers",
@@ -90,22 +92,6 @@ async fn containers_routes(
         ) => Err(ApiError::unsupported("this operation on containers")),
         _ => Err(page_not_found()),
     }
-}
-
-/// Runs one of the operations that change a container to its end.
-async fn change(api: &Arc<Api>, name: &str, operation: &str, query: Query) -> Reply {
-    let (api_of_task, name) = (api.clone(), name.to_owned());
-    let operation = operation.to_owned();
-    api.to_completion(async move {
-        let api = &api_of_task;
-        match operation.as_str() {
-            "start" => containers::start(api, &name).await,
-            "stop" => containers::stop(api, &name, &query).await,
-            "kill" => containers::kill(api, &name, &query).await,
-            _ => containers::remove(api, &name, &query).await,
-        }
-    })
-    .await
 }
 
 async fn exec_routes(

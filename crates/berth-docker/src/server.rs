@@ -11,12 +11,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinError;
 
 use crate::api::Api;
+use crate::error::ApiError;
+use crate::respond::{self, Body};
 use crate::routes::route;
 
 /// Rest after an `accept` that failed for want of descriptors or memory.
@@ -97,9 +103,18 @@ pub(crate) async fn after_accept_error(error: &io::Error) {
 }
 
 async fn connection(stream: UnixStream, api: Arc<Api>) {
-    let service = service_fn(move |request| {
-        let api = api.clone();
-        async move { Ok::<_, Infallible>(route(api, request).await) }
+    let service = service_fn(move |request: Request<Incoming>| {
+        // An operation that changes something runs to its end although the client hangs up, be it
+        // right after its request: hyper would never poll the future of such a request.
+        let answer = if request.method().is_safe() {
+            route(api.clone(), request).left_future()
+        } else {
+            let operation = api.spawn(route(api.clone(), request));
+            operation
+                .map(|done| done.unwrap_or_else(|error| failed(&error)))
+                .right_future()
+        };
+        answer.map(Ok::<_, Infallible>)
     });
     let served = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -108,4 +123,10 @@ async fn connection(stream: UnixStream, api: Arc<Api>) {
     if let Err(error) = served {
         tracing::trace!(%error, "a connection ended early");
     }
+}
+
+/// The answer of an operation that panicked.
+fn failed(error: &JoinError) -> Response<Body> {
+    tracing::error!(%error, "an operation of the Docker API failed");
+    respond::error(&ApiError::internal("the operation failed"))
 }

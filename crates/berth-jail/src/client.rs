@@ -92,7 +92,7 @@ impl Zygote {
         let request = Request::Spawn {
             ticket,
             stdin: fds.stdin.is_some(),
-            spec,
+            spec: Box::new(spec),
         };
         let mut passed = vec![fds.netns.as_fd()];
         passed.extend(fds.stdin.iter().map(std::os::fd::AsFd::as_fd));

@@ -19,7 +19,7 @@ pub(crate) enum Request {
     Spawn {
         ticket: Ticket,
         stdin: bool,
-        spec: SandboxSpec,
+        spec: Box<SandboxSpec>,
     },
     /// Descriptors: the ones of `streams` that are set.
     Exec {
@@ -61,7 +61,7 @@ pub(crate) enum Reply {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) stdin: bool,
-    pub(crate) spec: SandboxSpec,
+    pub(crate) spec: Box<SandboxSpec>,
 }
 
 /// From a child to the zygote, before its `execve`. The socket's end after `Ready` means that the

@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::PATIENCE;
 
-type Body = BoxBody<Bytes, std::convert::Infallible>;
+/// The body of a request.
+pub type Body = BoxBody<Bytes, std::convert::Infallible>;
 
 /// A client with its own connection pool. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -92,7 +95,7 @@ impl Client {
         self.request_with(method, path, body)
     }
 
-    /// A request with a body of any kind; see [`streaming_body`].
+    /// A request with a body of any kind; see [`channel_body`].
     pub fn request_with(&self, method: Method, path: &str, body: Body) -> Request<Body> {
         Request::builder()
             .method(method)
@@ -141,9 +144,9 @@ impl Client {
     }
 }
 
-/// A body of unknown length, sent as the stream yields.
-pub fn streaming_body(stream: impl Stream<Item = Bytes> + Send + Sync + 'static) -> Body {
-    use futures_util::StreamExt as _;
-    let frames = stream.map(|chunk| Ok::<_, std::convert::Infallible>(Frame::data(chunk)));
-    BodyExt::boxed(StreamBody::new(frames))
+/// A body of unknown length: each piece is sent as it comes, and the end when the sender is dropped.
+pub fn channel_body() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, receiver) = mpsc::channel(1);
+    let frames = ReceiverStream::new(receiver).map(|chunk| Ok(Frame::data(chunk)));
+    (sender, BodyExt::boxed(StreamBody::new(frames)))
 }

@@ -33,7 +33,7 @@ mod websocket;
 mod world;
 
 pub use app::{Program, compile_static};
-pub use client::{Client, Reply, streaming_body};
+pub use client::{Body, Client, Reply, channel_body};
 pub use event::{Event, Events};
 pub use leak::Footprint;
 pub use project::Project;

@@ -28,9 +28,18 @@ impl Project {
     /// A copy of one of the repository's examples.
     pub fn example(name: &str) -> Self {
         let source = repository().join("examples").join(name);
-        assert!(source.is_dir(), "there is no example `{name}`");
+        Self::copy_of(&source)
+    }
+
+    /// A copy of a directory.
+    pub fn copy_of(source: &Path) -> Self {
+        assert!(
+            source.is_dir(),
+            "there is no project in {}",
+            source.display()
+        );
         let project = Self::empty();
-        copy_tree(&source, project.path());
+        copy_tree(source, project.path());
         project
     }
 

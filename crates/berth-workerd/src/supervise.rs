@@ -9,6 +9,7 @@
 mod log;
 mod process;
 mod source_map;
+mod spawner;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::Listen;
 use process::{Next, Process, send_line};
+use spawner::Spawner;
 
 /// How workerd is run.
 #[derive(Clone, Debug)]
@@ -140,9 +142,6 @@ impl Workerd {
     /// Starts workerd and waits until it listens. Later crashes restart it with a growing delay
     /// and are reported through `events`.
     ///
-    /// Call it from a task of a runtime that lives as long as workerd shall: the kernel ends the
-    /// process together with the thread that started it.
-    ///
     /// # Errors
     ///
     /// The process could not be started or ended before it listened; no process is left then.
@@ -153,7 +152,10 @@ impl Workerd {
         let (commands, receiver) = mpsc::channel(1);
         let (state, state_receiver) = watch::channel(State::default());
         let (upstream, upstream_receiver) = watch::channel(None);
+        let spawner = Spawner::new()
+            .map_err(|error| WorkerdError::Spawn(options.executable.clone(), error))?;
         let mut supervisor = Supervisor {
+            spawner,
             options,
             events,
             commands: receiver,
@@ -218,6 +220,7 @@ impl Workerd {
 
 /// The task that owns the process.
 struct Supervisor {
+    spawner: Spawner,
     options: WorkerdOptions,
     events: mpsc::UnboundedSender<WorkerdEvent>,
     commands: mpsc::Receiver<Command>,
@@ -240,7 +243,7 @@ enum Outcome {
 
 impl Supervisor {
     async fn launch(&mut self) -> Result<Process, WorkerdError> {
-        let process = Process::start(&self.options, &self.events).await?;
+        let process = Process::start(&self.spawner, &self.options, &self.events).await?;
         self.state.send_replace(State {
             pid: Some(process.pid),
             triggers: process.triggers.clone(),

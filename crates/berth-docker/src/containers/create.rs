@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_engine::ContainerSpec;
+use berth_engine::{ContainerSpec, Status};
 use berth_jail::Limits;
 use berth_net::{DnsPolicy, Egress, Network, Upstream};
 use http::StatusCode;
@@ -11,17 +11,20 @@ use serde_json::json;
 use crate::api::{Api, random_id};
 use crate::body::{CreateContainer, HostConfig};
 use crate::environment::{RealValues, resolve_placeholders};
-use crate::error::{ApiError, with_causes};
-use crate::names::ParsedName;
+use crate::error::ApiError;
+use crate::names::{ParsedName, is_workerds};
 use crate::respond::{Reply, json_reply};
 use crate::sidecar::{Sidecar, is_sidecar};
 
 /// Makes a sidecar or an application container.
 ///
 /// workerd reads 201, 404 (no image) and 409 (name in use: it removes the old one and tries again).
-pub(crate) async fn create(api: &Arc<Api>, name: Option<String>, body: CreateContainer) -> Reply {
-    let name = name.unwrap_or_else(|| format!("berth-{}", &random_id()[..12]));
-    let name = name.strip_prefix('/').unwrap_or(&name);
+pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateContainer) -> Reply {
+    let name = name.map_or_else(
+        || format!("berth-{}", &random_id()[..12]),
+        |name| name.trim_start_matches('/').to_owned(),
+    );
+    let name = name.as_str();
     check_name(name)?;
     if is_sidecar(name, &body) {
         if api.engine.inspect(name).is_some() {
@@ -45,11 +48,31 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<String>, body: CreateCon
         None => own_network(&body.host_config.network_mode).await?,
     };
     let spec = container_spec(api, name, body, joined.as_deref(), network);
+    replace_ended(api, name).await;
     let info = api.engine.create(spec).await?;
     if let Some(sidecar) = joined {
         sidecar.join(&info.name);
     }
     Ok(created(&info.id, &warnings))
+}
+
+/// Removes a container of workerd's that has ended, so that its successor finds the name free.
+///
+/// Docker says 409 here; workerd 1.20261117.1 answers that by deleting the container, sleeping
+/// 100 ms and creating again, on the way of every request that wakes a container that went to
+/// sleep. Nobody else could still want the ended one: its exit has been told, and workerd's next
+/// call for the name would be that deletion.
+async fn replace_ended(api: &Api, name: &str) {
+    let ended = api
+        .engine
+        .inspect(name)
+        .filter(|info| info.status == Status::Exited && info.name == name && is_workerds(name));
+    if let Some(info) = ended {
+        match api.engine.remove(name, false).await {
+            Ok(()) => api.execs.forget(&info.id),
+            Err(error) => tracing::debug!(%error, "an ended container stays"),
+        }
+    }
 }
 
 fn created(id: &str, warnings: &[String]) -> http::Response<crate::respond::Body> {
@@ -131,7 +154,7 @@ async fn own_network(network_mode: &str) -> Result<Arc<Network>, ApiError> {
     };
     Network::create(egress)
         .await
-        .map_err(|error| ApiError::internal(with_causes(&error)))
+        .map_err(|error| ApiError::internal(berth_error::chain(&error)))
 }
 
 fn container_spec(

@@ -79,12 +79,12 @@ pub(crate) async fn remove(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
         api.sidecars.remove(&sidecar);
         return Ok(empty(StatusCode::NO_CONTENT));
     }
-    let info = api
-        .engine
-        .inspect(name)
-        .ok_or_else(|| ApiError::no_such_container(name))?;
+    // A container whose creation is under way can be removed and has no description yet.
+    let id = api.engine.inspect(name).map(|info| info.id);
     api.engine.remove(name, query.flag("force")).await?;
-    api.execs.forget(&info.id);
+    if let Some(id) = id {
+        api.execs.forget(&id);
+    }
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

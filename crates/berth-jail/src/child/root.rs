@@ -15,6 +15,8 @@ use crate::error::{Failure, Step as _};
 const LINKS_LIMIT: usize = 40;
 /// `openat2` answers `EAGAIN` when a rename elsewhere raced with its check.
 const RACE_RETRIES: usize = 128;
+/// Type of procfs, as `fstatfs` reports it.
+const PROC: i64 = 0x9fa0;
 /// Bytes read of a file such as /etc/passwd.
 const SMALL_FILE: u64 = 4 * 1024 * 1024;
 
@@ -115,6 +117,10 @@ impl Root {
             owner,
             links + 1,
         )?;
+        if rustix::fs::fstatfs(&directory).is_ok_and(|stat| stat.f_type == PROC) {
+            // Nothing can be created there, and what looks like a missing link may be magic.
+            return Err(unsafe_path(path, "missing"));
+        }
         if let Ok(link) = rustix::fs::readlinkat(&directory, name, Vec::new()) {
             // A dangling link: what it names is created inside the root.
             let link = link.to_string_lossy().into_owned();

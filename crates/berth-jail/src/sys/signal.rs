@@ -26,18 +26,34 @@ pub(crate) fn send(pidfd: impl AsFd, signal: i32) -> io::Result<bool> {
 }
 
 /// Default actions for every signal and an empty mask. The Rust runtime ignores `SIGPIPE`, and an
-/// ignored signal stays ignored across `execve`.
+/// ignored signal stays ignored across `execve`. The kernel is asked directly: libc's functions
+/// leave out the two signals that libc keeps for itself.
 pub(crate) fn reset_all() {
-    // SAFETY: `action` and `set` are plain data fully initialised by zeroing and `sigemptyset`;
-    // SIG_DFL installs no handler. Failures (SIGKILL, SIGSTOP, libc's reserved ones) do not matter.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+    /// The kernel's `sigaction` (handler, flags, restorer, mask), all zero: the default action.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const SIGNALS: libc::c_int = 64;
+    let empty_mask: u64 = 0;
+    for signal in 1..=SIGNALS {
+        // SAFETY: the kernel reads one of its sigactions, which is no larger than `DEFAULT`, writes
+        // nothing (null), and is told the size of its mask. SIGKILL and SIGSTOP fail, rightly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
         }
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+    // SAFETY: the kernel reads one mask of the size it is told and writes nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const empty_mask,
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        );
     }
 }

@@ -20,9 +20,6 @@ use crate::sys::clone::{self, Fork};
 /// Processes prepared ahead, so that a spawn need not wait for control groups.
 const BLANKS: usize = 2;
 
-/// What a child's function returns: nothing, ever.
-type Never = std::convert::Infallible;
-
 /// A fork, in the parent.
 struct Forked {
     pid: Pid,
@@ -56,7 +53,7 @@ impl Server {
         &mut self,
         ticket: Ticket,
         stdin: bool,
-        spec: SandboxSpec,
+        spec: Box<SandboxSpec>,
         fds: &[OwnedFd],
     ) -> Result<(), Failure> {
         let user_namespace = self
@@ -179,7 +176,7 @@ impl Server {
     fn fork_inside(
         &self,
         init: BorrowedFd<'_>,
-        run: impl FnOnce(OwnedFd) -> Never,
+        run: impl FnOnce(OwnedFd),
     ) -> Result<Forked, Failure> {
         let entered =
             rustix::thread::move_into_thread_name_spaces(init, ThreadNameSpaceType::PROCESS_ID);
@@ -232,7 +229,7 @@ impl Server {
 }
 
 /// Forks; the child gets its end of the report socket and never returns.
-fn fork(flags: libc::c_int, run: impl FnOnce(OwnedFd) -> Never) -> io::Result<Forked> {
+fn fork(flags: libc::c_int, run: impl FnOnce(OwnedFd)) -> io::Result<Forked> {
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -241,8 +238,8 @@ fn fork(flags: libc::c_int, run: impl FnOnce(OwnedFd) -> Never) -> io::Result<Fo
     )?;
     match clone::fork(flags)? {
         Fork::Child => {
-            let never = run(theirs);
-            match never {}
+            run(theirs);
+            clone::exit_now(1)
         }
         Fork::Parent { pid, pidfd } => Ok(Forked {
             pid,

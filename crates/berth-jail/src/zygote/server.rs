@@ -140,7 +140,7 @@ impl Server {
             return;
         }
         let owned: io::Result<Vec<OwnedFd>> =
-            fds.iter().map(|fd| fd.try_clone_to_owned()).collect();
+            fds.iter().map(BorrowedFd::try_clone_to_owned).collect();
         if let (Ok(bytes), Ok(owned)) = (packet::encode(reply), owned) {
             self.outbox.push_back((bytes, owned));
         }

@@ -25,11 +25,10 @@ pub(super) fn service(context: &Context<'_>) -> Capnp {
         worker.push(("durableObjectStorage", storage));
     }
     if let Some(containers) = &context.options.containers {
+        // Without the prefix workerd takes the path for a host name.
+        let socket = format!("unix:{}", containers.docker_socket.display());
         let docker = record([
-            (
-                "socketPath",
-                containers.docker_socket.to_string_lossy().as_ref().into(),
-            ),
+            ("socketPath", socket.into()),
             (
                 "containerEgressInterceptorImage",
                 containers.egress_image.as_str().into(),

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::log::{self, LogLine};
 use super::source_map::SourceMap;
+use super::spawner::Spawner;
 use super::{Upstream, WorkerdError, WorkerdEvent, WorkerdOptions};
 use crate::Listen;
 use crate::compose::{HTTP_SOCKET, TRIGGER_SOCKET, socket_path};
@@ -56,10 +57,11 @@ struct Control {
 impl Process {
     /// Starts workerd and waits until every socket of its configuration listens.
     pub(super) async fn start(
+        spawner: &Spawner,
         options: &WorkerdOptions,
         events: &mpsc::UnboundedSender<WorkerdEvent>,
     ) -> Result<Self, WorkerdError> {
-        let start = Self::start_unlimited(options, events);
+        let start = Self::start_unlimited(spawner, options, events);
         match tokio::time::timeout(START_LIMIT, start).await {
             Ok(result) => result,
             Err(_) => Err(WorkerdError::Startup {
@@ -70,13 +72,16 @@ impl Process {
     }
 
     async fn start_unlimited(
+        spawner: &Spawner,
         options: &WorkerdOptions,
         events: &mpsc::UnboundedSender<WorkerdEvent>,
     ) -> Result<Self, WorkerdError> {
         remove_sockets(&options.listen);
         let (control, control_write) = pipe_with(PipeFlags::CLOEXEC)
             .map_err(|error| WorkerdError::Spawn(options.executable.clone(), error.into()))?;
-        let mut child = spawn(options, control_write)
+        let mut child = spawner
+            .spawn(command(options, control_write))
+            .await
             .map_err(|error| WorkerdError::Spawn(options.executable.clone(), error))?;
         let pid = child.id().unwrap_or_default();
         let _ = events.send(WorkerdEvent::Started { pid });
@@ -187,7 +192,7 @@ pub(super) fn send_line(events: &mpsc::UnboundedSender<WorkerdEvent>, line: LogL
     let _ = events.send(WorkerdEvent::Log { level, text });
 }
 
-fn spawn(options: &WorkerdOptions, control: OwnedFd) -> std::io::Result<Child> {
+fn command(options: &WorkerdOptions, control: OwnedFd) -> Command {
     let mut command = Command::new(&options.executable);
     command
         // Experimental: the bundled Workers and assets. Verbose: stacks of uncaught exceptions.
@@ -203,8 +208,7 @@ fn spawn(options: &WorkerdOptions, control: OwnedFd) -> std::io::Result<Child> {
         // Ctrl-C in the terminal is the daemon's to handle.
         .process_group(0)
         .kill_on_drop(true);
-    // PENDING berth_jail::die_with_parent(&mut command);
-    command.spawn()
+    command
 }
 
 /// Reads until the socket for requests listens, which the configuration has last, or until the end

@@ -16,8 +16,8 @@ use berth_config::{
     ContainerApp, Dev, DurableObjectBinding, Observability, Project, Resources, Spans,
 };
 use berth_workerd::{
-    Bundler, ComposeOptions, Listen, LogLevel, Toolchain, Upstream, Workerd, WorkerdError,
-    WorkerdEvent, WorkerdOptions, compose,
+    Bundler, ComposeOptions, ContainerOptions, Listen, LogLevel, Toolchain, Upstream, Workerd,
+    WorkerdError, WorkerdEvent, WorkerdOptions, compose,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -40,6 +40,7 @@ pub async fn toolchain() -> Toolchain {
 pub struct World {
     directory: TempDir,
     pub project: Project,
+    pub containers: Option<ContainerOptions>,
 }
 
 impl World {
@@ -49,6 +50,7 @@ impl World {
         let root = directory.path().canonicalize().unwrap();
         let world = Self {
             project: project(&root),
+            containers: None,
             directory,
         };
         for (path, content) in files {
@@ -154,7 +156,7 @@ impl World {
             state_dir: self.root().join(".berth/state"),
             generated_dir: self.generated(),
             listen: listen.clone(),
-            containers: None,
+            containers: self.containers.clone(),
         };
         let text = compose(&self.project, &bundle, &options).unwrap();
         std::fs::create_dir_all(self.generated()).unwrap();

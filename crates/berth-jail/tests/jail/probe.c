@@ -109,7 +109,6 @@ static int do_listen(void *address) {
 }
 
 static void *listen_thread(void *address) {
-    if (unshare(CLONE_FILES)) printf("unshare-files %d\n", errno);
     do_listen(address);
     pause();
     return 0;

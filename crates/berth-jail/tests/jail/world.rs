@@ -1,12 +1,6 @@
 //! The test world: a zygote with a session of its own, root file systems with one static program.
 //!
 //! Everything is removed when a [`World`] is finished, and swept when it is dropped.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    dead_code,
-    reason = "test helpers, of which each test binary uses a part"
-)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +25,12 @@ pub(crate) struct World {
     pub(crate) cgroup: String,
     pub(crate) directory: tempfile::TempDir,
     base: u32,
+    sweep: Sweep,
 }
+
+/// Sweeps a session when it is dropped.
+#[derive(Debug)]
+struct Sweep(Option<String>);
 
 /// A container's file system on disk.
 pub(crate) struct Image {
@@ -65,6 +64,7 @@ impl World {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Self {
             zygote: Zygote::launch(config).await.unwrap(),
+            sweep: Sweep(Some(cgroup.clone())),
             cgroup,
             directory,
             base: 1_000_000 + (std::process::id() % 100) * 6_553_600 + number * 65_536,
@@ -75,6 +75,17 @@ impl World {
     pub(crate) async fn finish(self) {
         self.zygote.shutdown().await;
         assert_eq!(groups_left(&self.cgroup), Vec::<PathBuf>::new());
+    }
+
+    /// Drops the zygote's handle; the directory stays until the returned value goes.
+    pub(crate) fn let_go(self) -> tempfile::TempDir {
+        let Self {
+            directory,
+            mut sweep,
+            ..
+        } = self;
+        sweep.0 = None;
+        directory
     }
 
     pub(crate) fn id_base(&self) -> u32 {
@@ -165,15 +176,21 @@ impl World {
     pub(crate) async fn probe(&self, arguments: &[&str]) -> String {
         let image = self.image();
         let output = self.run(self.spec(&image, arguments)).await.unwrap();
-        assert_eq!(output.status.code, 0, "{output:?}");
+        assert_eq!(
+            (output.status.code, output.stderr.as_str()),
+            (0, ""),
+            "{output:?}"
+        );
         output.stdout
     }
 }
 
-impl Drop for World {
+impl Drop for Sweep {
     fn drop(&mut self) {
-        // Does nothing after `finish`.
-        let _ = berth_jail::sweep_session(&self.cgroup);
+        // Finds nothing after `finish`.
+        if let Some(cgroup) = &self.0 {
+            let _ = berth_jail::sweep_session(cgroup);
+        }
     }
 }
 
@@ -272,7 +289,7 @@ pub(crate) fn probe() -> &'static Path {
     BUILT.get_or_init(|| {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let output = directory.join(format!("probe-{}", std::process::id()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/probe.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/jail/probe.c");
         let status = Command::new("gcc")
             .args(["-O1", "-static", "-pthread", "-o"])
             .arg(&output)
@@ -302,4 +319,9 @@ pub(crate) fn replace_with_link(image: &Image, path: &str, target: &Path) {
     let _ = fs::remove_dir_all(&path);
     let _ = fs::remove_file(&path);
     symlink(target, path).unwrap();
+}
+
+/// The host's network namespace, for tests that connect to what a sandbox listens on.
+pub(crate) fn host_netns() -> OwnedFd {
+    fs::File::open("/proc/self/ns/net").unwrap().into()
 }

@@ -1,0 +1,109 @@
+/* The program inside the test image: every word of its command line that a test needs. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static void leave(int signal) { _exit(signal == SIGTERM ? 0 : 1); }
+
+static void copy(int from, int to) {
+    char buffer[65536];
+    ssize_t count;
+    while ((count = read(from, buffer, sizeof buffer)) > 0)
+        for (ssize_t done = 0; done < count;) {
+            ssize_t written = write(to, buffer + done, count - done);
+            if (written < 0) return;
+            done += written;
+        }
+}
+
+/* Echoes on a loopback port, after a while. */
+static int serve(int port, int delay_ms) {
+    usleep(delay_ms * 1000);
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 64)) return 1;
+    signal(SIGCHLD, SIG_IGN);
+    for (;;) {
+        int client = accept(listener, NULL, NULL);
+        if (client < 0) continue;
+        if (fork() == 0) { copy(client, client); _exit(0); }
+        close(client);
+    }
+}
+
+static void flood(size_t bytes) {
+    static char block[65536];
+    memset(block, 'x', sizeof block);
+    for (int stream = 1; stream <= 2; stream++)
+        if (fork() == 0) {
+            for (size_t left = bytes; left > 0;) {
+                ssize_t written = write(stream, block, left < sizeof block ? left : sizeof block);
+                if (written < 0) _exit(1);
+                left -= written;
+            }
+            _exit(0);
+        }
+    while (wait(NULL) > 0) {}
+}
+
+static void print_size(void) {
+    struct winsize size = {0};
+    ioctl(0, TIOCGWINSZ, &size);
+    printf("%d %d\n", size.ws_row, size.ws_col);
+    fflush(stdout);
+}
+
+static void resized(int signal) { (void)signal; }
+
+static void print_sizes(void) {
+    struct sigaction action = {.sa_handler = resized};
+    sigset_t change, none;
+    sigemptyset(&none);
+    sigemptyset(&change);
+    sigaddset(&change, SIGWINCH);
+    sigprocmask(SIG_BLOCK, &change, NULL);
+    sigaction(SIGWINCH, &action, NULL);
+    print_size();
+    sigsuspend(&none);
+    print_size();
+}
+
+int main(int argc, char **argv) {
+    const char *verb = argc > 1 ? argv[1] : "pause";
+    int number = argc > 2 ? atoi(argv[2]) : 0;
+    signal(SIGTERM, leave);
+    if (!strcmp(verb, "serve")) return serve(number, argc > 3 ? atoi(argv[3]) : 0);
+    if (!strcmp(verb, "exit")) return number;
+    if (!strcmp(verb, "cat")) { copy(0, 1); return 0; }
+    if (!strcmp(verb, "flood")) { flood(number); return 0; }
+    if (!strcmp(verb, "size")) { print_sizes(); return 0; }
+    if (!strcmp(verb, "env")) { for (char **e = environ; *e; e++) puts(*e); return 0; }
+    if (!strcmp(verb, "cwd")) { char path[256]; puts(getcwd(path, sizeof path)); return 0; }
+    if (!strcmp(verb, "lines")) {
+        for (int line = 1; line <= number; line++) {
+            dprintf(1, "out %d\n", line);
+            dprintf(2, "err %d\n", line);
+        }
+        if (argc > 3) return 0;
+    }
+    if (!strcmp(verb, "orphan")) {
+        puts("left");
+        fflush(stdout);
+        if (fork() == 0) for (;;) pause();
+        return 5;
+    }
+    for (;;) pause();
+}

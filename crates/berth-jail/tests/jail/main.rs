@@ -1,0 +1,11 @@
+//! The jail as its users see it: real zygotes, real containers. Needs root and gcc.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests, where a panic is the report"
+)]
+
+mod isolation;
+mod sandbox;
+mod session;
+mod world;

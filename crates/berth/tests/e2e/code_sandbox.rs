@@ -1,0 +1,129 @@
+//! `examples/code-sandbox`: two languages, time limits, users apart, no network, no privileges.
+
+use std::time::{Duration, Instant};
+
+use berth_test::{DevSession, Project, Reply};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::world;
+
+async fn post(session: &DevSession, user: Option<&str>, body: Value) -> Reply {
+    let client = session.client();
+    let mut request = client.request(Method::POST, "/execute", body.to_string());
+    if let Some(user) = user {
+        request
+            .headers_mut()
+            .insert("X-User-ID", user.parse().unwrap());
+    }
+    client.send(request).await
+}
+
+async fn execute(session: &DevSession, user: &str, language: &str, code: &str) -> Value {
+    let body = json!({ "language": language, "code": code, "timeout": 10_000 });
+    post(session, Some(user), body).await.ok().json()
+}
+
+#[tokio::test]
+async fn users_run_code_in_containers_of_their_own() {
+    let session = world().dev(&Project::example("code-sandbox")).start().await;
+    let nobody = post(&session, None, json!({})).await;
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        session
+            .events()
+            .count(|event| event.is_container("started", "")),
+        0
+    );
+
+    let python = execute(&session, "alice", "python", "print(sum(range(100)))").await;
+    assert_eq!(
+        (&python["stdout"], &python["exitCode"]),
+        (&json!("4950\n"), &json!(0)),
+        "{python}"
+    );
+    let code = "console.error('oops'); process.exit(3)";
+    let script = execute(&session, "alice", "javascript", code).await;
+    assert_eq!(
+        (&script["stderr"], &script["exitCode"]),
+        (&json!("oops\n"), &json!(3)),
+        "{script}"
+    );
+    let reply = post(
+        &session,
+        Some("alice"),
+        json!({ "language": "cobol", "code": "" }),
+    )
+    .await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+
+    execute(
+        &session,
+        "alice",
+        "python",
+        "open('note.txt', 'w').write('hers')",
+    )
+    .await;
+    let read = "print(open('note.txt').read())";
+    assert_eq!(
+        execute(&session, "alice", "python", read).await["stdout"],
+        "hers\n"
+    );
+    let bob = execute(&session, "bob", "python", read).await;
+    assert!(
+        bob["stderr"]
+            .as_str()
+            .unwrap()
+            .contains("FileNotFoundError"),
+        "{bob}"
+    );
+    assert_eq!(
+        session
+            .events()
+            .count(|event| event.is_container("started", "Sandbox")),
+        2
+    );
+    session.stop().await;
+}
+
+#[tokio::test]
+async fn code_has_limits() {
+    let session = world().dev(&Project::example("code-sandbox")).start().await;
+    // Boots the container, so that the time below is the snippet's.
+    let user = execute(
+        &session,
+        "eve",
+        "python",
+        "import os; print(os.getuid() != 0)",
+    )
+    .await;
+    assert_eq!(user["stdout"], "True\n", "it does not run as root");
+
+    let began = Instant::now();
+    let endless = json!({ "language": "javascript", "code": "for (;;) {}", "timeout": 500 });
+    let endless = post(&session, Some("eve"), endless).await.ok().json();
+    assert_eq!(
+        (&endless["timedOut"], &endless["signal"]),
+        (&json!(true), &json!("SIGKILL"))
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+
+    let connect = "import socket\n\
+        try:\n    socket.create_connection(('192.0.2.1', 80), 3)\n    print('connected')\n\
+        except OSError as error:\n    print('refused')";
+    let network = execute(&session, "eve", "python", connect).await;
+    assert_eq!(network["stdout"], "refused\n", "{network}");
+    let write = execute(&session, "eve", "python", "open('/usr/evil', 'w')").await;
+    assert!(
+        write["stderr"]
+            .as_str()
+            .unwrap()
+            .contains("PermissionError"),
+        "{write}"
+    );
+    session.stop().await;
+}

@@ -1,0 +1,188 @@
+//! The dev session as a person uses it: reload, keys, leaving, being killed.
+
+use std::time::{Duration, Instant};
+
+use berth_test::{DevSession, PATIENCE, Project};
+use rustix::process::Signal;
+
+use crate::world;
+
+async fn event_after(session: &DevSession, mark: usize, kind: &str) {
+    session
+        .events()
+        .wait_after(mark, kind, PATIENCE, |event| event.kind() == kind)
+        .await;
+}
+
+#[tokio::test]
+async fn a_changed_source_is_served_while_containers_keep_running() {
+    let project = Project::example("hello");
+    let session = world().dev(&project).start().await;
+    assert!(
+        session
+            .text("/container/a")
+            .await
+            .contains("answered 1 request")
+    );
+
+    let mark = session.events().mark();
+    project.replace("src/index.ts", "Available routes:", "What you can ask for:");
+    event_after(&session, mark, "reloaded").await;
+    assert!(session.text("/").await.starts_with("What you can ask for:"));
+    let after = session.text("/container/a").await;
+    assert!(
+        after.contains("answered 2 request"),
+        "the same process answers: {after}"
+    );
+
+    // A mistake is told, and the session goes on with what it has; mended, it goes on for real.
+    let mark = session.events().mark();
+    project.replace("src/index.ts", "const HELP", "const const HELP");
+    event_after(&session, mark, "error").await;
+    project.replace("src/index.ts", "const const HELP", "const HELP");
+    project.replace("src/index.ts", "What you can ask for:", "Routes:");
+    event_after(&session, mark, "reloaded").await;
+    assert!(session.text("/").await.starts_with("Routes:"));
+
+    // The configuration is watched as well.
+    let mark = session.events().mark();
+    project.replace(
+        "wrangler.jsonc",
+        "\"containers\":",
+        "\"vars\": { \"NEW\": \"1\" },\n  \"containers\":",
+    );
+    event_after(&session, mark, "reloaded").await;
+    let last = session.text("/container/a").await;
+    assert!(last.contains("answered 3 request"), "{last}");
+    session.stop().await;
+}
+
+#[tokio::test]
+async fn requests_during_a_reload_are_answered() {
+    let project = Project::example("hello");
+    let session = world().dev(&project).start().await;
+    session.text("/container/a").await;
+    let mark = session.events().mark();
+    project.replace("src/index.ts", "Available routes:", "Routes:");
+    let reloaded = event_after(&session, mark, "reloaded");
+    let requests = async {
+        let mut answered = 0;
+        loop {
+            let text = session.text("/").await;
+            answered += 1;
+            if text.starts_with("Routes:") {
+                return answered;
+            }
+        }
+    };
+    let requests = tokio::time::timeout(PATIENCE, requests);
+    let (answered, ()) = tokio::join!(requests, reloaded);
+    assert!(answered.expect("the new source is served") >= 1);
+    session.stop().await;
+}
+
+#[tokio::test]
+async fn keys_rebuild_and_leave() {
+    let project = Project::example("hello");
+    let mut session = world().dev(&project).with_terminal().start().await;
+    assert!(
+        session
+            .text("/container/a")
+            .await
+            .contains("Hi, I'm a container")
+    );
+    project.replace("container/server.js", "Hi, I'm a container", "Rebuilt");
+    let mark = session.events().mark();
+    session.terminal.as_mut().unwrap().press("r");
+    event_after(&session, mark, "rebuilt").await;
+    let rebuilt = session.text("/container/a").await;
+    assert!(rebuilt.starts_with("Rebuilt"), "{rebuilt}");
+    assert!(
+        rebuilt.contains("answered 1 request"),
+        "a new process: {rebuilt}"
+    );
+    session.terminal.as_mut().unwrap().press("x");
+    let status = session.ended().await;
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn a_second_ctrl_c_leaves_at_once() {
+    let project = Project::example("hello");
+    // A program that ignores SIGTERM, so that an ordered end has something to wait for.
+    project.replace(
+        "container/server.js",
+        "process.on(\"SIGTERM\", () => {",
+        "process.on(\"SIGTERM\", () => {\n  return;",
+    );
+    let session = world().dev(&project).start().await;
+    session.text("/container/a").await;
+    let began = Instant::now();
+    session.signal(Signal::INT);
+    session
+        .event("leaving", |event| event.kind() == "leaving")
+        .await;
+    session.signal(Signal::INT);
+    session.ended().await;
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_session_in_order() {
+    let session = world().dev(&Project::example("hello")).start().await;
+    session.text("/container/a").await;
+    session.signal(Signal::TERM);
+    session.ended().await;
+}
+
+#[tokio::test]
+async fn a_killed_session_is_cleaned_up_by_the_next_one() {
+    let project = Project::example("hello");
+    let session = world().dev(&project).start().await;
+    session.text("/container/a").await;
+    session.text("/container/b").await;
+    let killed = session.kill().await;
+    let next = world().dev(&project).start().await;
+    killed.footprint.assert_gone();
+    assert!(
+        next.text("/container/a")
+            .await
+            .contains("answered 1 request")
+    );
+    next.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_said_plainly() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let project = Project::example("hello");
+    let failed = world()
+        .dev(&project)
+        .args(["--port", &port])
+        .refused()
+        .await;
+    assert!(failed.message.contains(&port), "{}", failed.message);
+    assert!(failed.message.contains("in use"), "{}", failed.message);
+    assert!(
+        failed.message.contains("--port"),
+        "the hint names the option: {}",
+        failed.message
+    );
+}
+
+#[tokio::test]
+async fn nothing_remains_of_a_session_that_never_became_ready() {
+    let project = Project::example("hello");
+    project.replace("Dockerfile", "EXPOSE 8080", "RUN false");
+    let failed = world().dev(&project).refused().await;
+    assert!(failed.message.contains("false"), "{}", failed.message);
+    let sessions = world().data_dir().join("sessions");
+    let project_record = project.path().join(".berth/session.json");
+    assert!(!project_record.exists());
+    assert!(sessions.is_dir());
+}

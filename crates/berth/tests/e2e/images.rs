@@ -1,0 +1,109 @@
+//! Images: `FROM scratch` with a static program, import of a root file system, listing.
+
+use berth_test::{Program, Project, World, compile_static};
+use serde_json::Value;
+
+use crate::world;
+
+/// An HTTP server of one answer, for images without anything else in them.
+const SERVER: Program = Program {
+    name: "tiny-server",
+    source: include_str!("../fixtures/tiny-server.c"),
+};
+
+/// The hello example with another image behind it.
+fn project(world: &World, dockerfile: &str) -> Project {
+    let project = Project::example("hello");
+    project.write("Dockerfile", dockerfile);
+    project.write(".dockerignore", "");
+    project.copy(&compile_static(world, SERVER), "tiny-server");
+    project
+}
+
+#[tokio::test]
+async fn a_static_program_runs_from_scratch() {
+    let world = world();
+    let project = project(
+        &world,
+        "FROM scratch\nCOPY tiny-server /bin/tiny-server\nENTRYPOINT [\"/bin/tiny-server\"]\nCMD [\"8080\"]\n",
+    );
+    let session = world.dev(&project).start().await;
+    assert_eq!(session.text("/container/a").await, "tiny\n");
+    session.stop().await;
+}
+
+#[tokio::test]
+async fn an_imported_root_file_system_is_a_base_image() {
+    let world = world();
+    let project = project(
+        &world,
+        "FROM e2e-imported:1\nCMD [\"/bin/tiny-server\", \"8080\"]\n",
+    );
+    let tree = Project::empty();
+    tree.copy(&project.path().join("tiny-server"), "bin/tiny-server");
+    let tar = Project::empty();
+    let tar = tar.path().join("rootfs.tar");
+    let status = std::process::Command::new("tar")
+        .args(["--create", "--file"])
+        .arg(&tar)
+        .arg("--directory")
+        .arg(tree.path())
+        .arg(".")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let output = world
+        .run(["images", "import", tar.to_str().unwrap(), "e2e-imported:1"])
+        .await;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let output = world.run(["images", "list", "--json"]).await;
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(list.to_string().contains("e2e-imported:1"), "{list}");
+    let session = world.dev(&project).start().await;
+    assert_eq!(session.text("/container/a").await, "tiny\n");
+    session.stop().await;
+
+    let output = world.run(["images", "remove", "e2e-imported:1"]).await;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[tokio::test]
+async fn an_unchanged_image_comes_from_the_cache() {
+    let world = world();
+    let project = Project::example("frontend-backend");
+    let output_lines = |events: &berth_test::Events| {
+        events.count(|event| event.kind() == "build" && event.0["output"] == true)
+    };
+    // A step whose output shows that it was run.
+    project.replace(
+        "backend/Dockerfile",
+        "RUN python",
+        "RUN echo compiling && python",
+    );
+    let stamp = format!("# {:?}\n", std::time::SystemTime::now());
+    project.write("backend/stamp.py", stamp);
+    let session = world.dev(&project).start().await;
+    assert!(
+        output_lines(session.events()) > 0,
+        "{}",
+        session.events().transcript()
+    );
+    session.stop().await;
+    let session = world.dev(&project).start().await;
+    assert_eq!(
+        output_lines(session.events()),
+        0,
+        "{}",
+        session.events().transcript()
+    );
+    session.stop().await;
+}

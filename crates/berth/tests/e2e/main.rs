@@ -1,0 +1,27 @@
+//! End-to-end tests: `berth dev` on real projects, driven as a client would, with a leak check after
+//! every session.
+//!
+//! One test binary, so that its sessions share a limit on how many run at once. A file per example,
+//! and one each for the container class, the dev session as a person uses it, and mistakes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
+
+mod class_api;
+mod class_burst;
+mod class_streams;
+mod code_sandbox;
+mod config_errors;
+mod cron_batch_job;
+mod dev_session;
+mod dev_tools;
+mod env_vars;
+mod frontend_backend;
+mod hello;
+mod images;
+mod status_hooks;
+mod websocket_chat;
+
+use berth_test::World;
+
+fn world() -> World {
+    World::open(env!("CARGO_BIN_EXE_berth"))
+}
