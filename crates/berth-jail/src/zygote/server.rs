@@ -11,7 +11,7 @@ use super::user_namespace::UserNamespaces;
 use crate::cgroup::{SandboxGroup, Session};
 use crate::packet;
 use crate::protocol::{Reply, Ticket};
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 
 /// The daemon's socket in the epoll set; no child has this key.
 const CONTROL: u64 = 0;
@@ -35,7 +35,7 @@ pub(super) struct Server {
     pub(super) session: Session,
     leave_with_daemon: bool,
     pub(super) leaving: bool,
-    pub(super) filters: Filters,
+    pub(super) filter: Filter,
     pub(super) own_pid_namespace: OwnedFd,
     pub(super) user_namespaces: UserNamespaces,
     pub(super) processes: HashMap<Key, Process>,
@@ -64,7 +64,7 @@ impl Server {
             session,
             leave_with_daemon,
             leaving: false,
-            filters: Filters::compile().map_err(io::Error::other)?,
+            filter: Filter::compile(),
             own_pid_namespace: std::fs::File::open("/proc/self/ns/pid")?.into(),
             user_namespaces: UserNamespaces::default(),
             processes: HashMap::new(),
@@ -177,6 +177,12 @@ impl Server {
     pub(super) fn watch(&self, fd: BorrowedFd<'_>, key: Key, source: Source) -> io::Result<()> {
         let data = epoll::EventData::new_u64(source.token(key));
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Ends watching. Closing is not enough: a child or the daemon may hold a second descriptor.
+    pub(super) fn unwatch(&self, fd: &OwnedFd) {
+        // It may never have been added.
+        let _ = epoll::delete(&self.epoll, fd);
     }
 
     fn remove_doomed(&mut self) {
