@@ -1,1 +1,34 @@
-fn main() {}
+//! Everything a contributor or CI runs: `cargo xtask <command>`.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    reason = "printing figures and progress is what this program is for"
+)]
+
+mod bench;
+mod ci;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Formatting, lints and all tests: what CI runs
+    Ci,
+    /// Measure; every figure is a ratio or a difference within one run
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Ci => ci::run(),
+        Command::Bench(bench) => bench::run(&bench),
+    }
+}

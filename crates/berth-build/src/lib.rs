@@ -78,3 +78,5 @@ pub async fn build(
 ) -> Result<Image, BuildError> {
     todo!()
 }
+
+impl berth_error::Hint for BuildError {}

@@ -2,7 +2,9 @@
 //!
 //! `NAME=value`, `NAME: value`, `export NAME=value`; values in single, double or back quotes may
 //! span lines, and `\n` and `\r` mean something in double quotes only; `#` begins a comment outside
-//! of quotes, even without a space in front. Where `dotenv` would skip a line or keep half a quote,
+//! of quotes, even without a space in front. Line ends inside of values become `\n`. Compared with
+//! dotenv 16.6 on random files; the one difference kept is a value that begins on the line after
+//! its `=`, which is an empty value here. Where `dotenv` would skip a line or keep half a quote,
 //! this says so. Messages show names, never values: they end up in terminals and logs.
 
 use crate::source::{Source, Span};
@@ -182,11 +184,13 @@ pub(crate) fn mask(mut finding: Diagnostic, shown: impl Fn(&Location) -> usize) 
     finding
 }
 
+/// What quotes leave: line ends become `\n`, and escapes are resolved in double quotes.
 fn unescape(text: &str, quote: char) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     if quote == '"' {
         text.replace("\\n", "\n").replace("\\r", "\r")
     } else {
-        text.to_owned()
+        text
     }
 }
 

@@ -1,6 +1,6 @@
 //! wrangler configuration (`wrangler.jsonc`, `.json`, `.toml`) → one validated [`Project`].
 //!
-//! [`load`] finds and reads the file, checks everything that can be checked without running the
+//! [`load()`] finds and reads the file, checks everything that can be checked without running the
 //! Worker, and returns either a [`Project`] or every mistake at once, each a [`Diagnostic`] with
 //! file, line, the line's text and a hint.
 #![forbid(unsafe_code)]

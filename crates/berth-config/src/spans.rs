@@ -1,4 +1,4 @@
-//! What [`Project`](crate::Project) remembers of its file, so that later findings can point at a line.
+//! What [`Project`] remembers of its file, so that later findings can point at a line.
 //!
 //! Filled while decoding; read only by the helpers that make a [`Diagnostic`] after loading.
 

@@ -1,7 +1,5 @@
 //! One place where causes become HTTP statuses.
 
-use std::error::Error;
-
 use berth_engine::EngineError;
 use http::StatusCode;
 
@@ -70,7 +68,7 @@ impl ApiError {
             | EngineError::Kernel { .. }
             | EngineError::NoIdRange => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, with_causes(error))
+        Self::new(status, berth_error::chain(error))
     }
 }
 
@@ -78,16 +76,4 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         Self::from_engine(&error)
     }
-}
-
-/// An error and its causes on one line.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

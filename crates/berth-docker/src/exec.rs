@@ -24,7 +24,7 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::body::{CreateExec, StartExec, StringOrList, collect, decode};
-use crate::error::{ApiError, with_causes};
+use crate::error::ApiError;
 use crate::query::Query;
 use crate::respond::{Reply, empty, json_reply, ok};
 pub(crate) use registry::Execs;
@@ -136,7 +136,7 @@ async fn start_attached(
         // As Docker does: the client is connected, reads the reason, and finds the exit code.
         Err(error) => {
             instance.ended(failure_code(&error));
-            stream::Session::Failed(format!("{}\r\n", with_causes(&error)))
+            stream::Session::Failed(format!("{}\r\n", berth_error::chain(&error)))
         }
     };
     api.spawn(async move {

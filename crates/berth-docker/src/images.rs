@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::error::{ApiError, with_causes};
+use crate::error::ApiError;
 use crate::query::Query;
 use crate::respond::{Reply, ok, typed};
 use crate::sidecar::is_sidecar_image;
@@ -125,5 +125,5 @@ async fn in_store<T: Send + 'static>(
     tokio::task::spawn_blocking(move || operation(&store))
         .await
         .map_err(|error| ApiError::internal(format!("the image store: {error}")))?
-        .map_err(|error| ApiError::internal(with_causes(&error)))
+        .map_err(|error| ApiError::internal(berth_error::chain(&error)))
 }

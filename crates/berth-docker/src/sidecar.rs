@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, lock, random_id};
 use crate::body::{CreateContainer, StringOrList};
-use crate::error::{ApiError, with_causes};
+use crate::error::ApiError;
 use crate::names::SIDECAR_SUFFIX;
 use crate::{EGRESS_IMAGE, time};
 use inside::Inside;
@@ -203,7 +203,7 @@ impl Sidecars {
         let command = body.cmd.map(StringOrList::into_vec).unwrap_or_default();
         let network = Network::create(initial_egress(&command))
             .await
-            .map_err(|error| ApiError::internal(with_causes(&error)))?;
+            .map_err(|error| ApiError::internal(berth_error::chain(&error)))?;
         let sidecar = Arc::new(Sidecar {
             id: random_id(),
             name: name.to_owned(),

@@ -75,6 +75,22 @@ impl Engine {
     /// [`EngineError::NameInUse`], [`EngineError::NoSuchImage`], [`EngineError::NoCommand`],
     /// [`EngineError::InvalidHost`], or what failed; nothing is left of it then.
     pub async fn create(&self, spec: ContainerSpec) -> Result<ContainerInfo, EngineError> {
+        let display_name = spec.display_name.clone();
+        let outcome = self.register(spec).await;
+        if let Err(error) = &outcome
+            && !matches!(error, EngineError::NameInUse(_))
+        {
+            // The caller is workerd, which tells the user no more than that it failed.
+            let reason = berth_error::chain(error);
+            let _ = self.means.events.send(Event::CreateFailed {
+                display_name,
+                reason,
+            });
+        }
+        outcome
+    }
+
+    async fn register(&self, spec: ContainerSpec) -> Result<ContainerInfo, EngineError> {
         prepare::check(&spec)?;
         let id = new_id();
         let name = spec.name.clone();

@@ -148,9 +148,9 @@ impl Hint for EngineError {
                 Some("stop other Berth sessions or containers of this machine".to_owned())
             }
             Self::Image { source, .. } => source.hint(),
-            Self::Start { source, .. }
-            | Self::Exec { source, .. }
-            | Self::Jail { source, .. } => source.hint(),
+            Self::Start { source, .. } | Self::Exec { source, .. } | Self::Jail { source, .. } => {
+                source.hint()
+            }
             _ => None,
         }
     }

@@ -141,6 +141,13 @@ pub enum Event {
     Started(ContainerInfo),
     /// Its first process ended.
     Exited(ContainerInfo),
+    /// It could not even be created.
+    CreateFailed {
+        /// See [`ContainerSpec::display_name`].
+        display_name: String,
+        /// Why, with its causes.
+        reason: String,
+    },
     /// It could not start.
     StartFailed(ContainerInfo),
     /// It is gone.

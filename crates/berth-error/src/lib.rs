@@ -8,7 +8,7 @@
 mod render;
 mod report;
 
-pub use report::{Report, ResultExt};
+pub use report::{Report, ResultExt, chain};
 
 /// Advice that belongs to an error but not to its message.
 pub trait Hint {

@@ -9,6 +9,9 @@ use crate::Report;
 impl Report {
     /// The report as it is shown on a terminal, coloured; strip the escapes for other outputs.
     pub fn render(&self) -> String {
+        if self.verbatim {
+            return self.chain.concat();
+        }
         let mut text = String::new();
         let mut messages = self.chain.iter();
         if let Some(first) = messages.next() {

@@ -11,14 +11,25 @@ use crate::Hint;
 pub struct Report {
     pub(crate) chain: Vec<String>,
     pub(crate) hints: Vec<String>,
+    pub(crate) verbatim: bool,
 }
 
 impl Report {
+    /// A text that is complete already, with its own labels and hints: a compiler's diagnostics.
+    pub fn verbatim(text: impl Into<String>) -> Self {
+        Self {
+            chain: vec![text.into()],
+            hints: Vec::new(),
+            verbatim: true,
+        }
+    }
+
     /// A report without a cause: a message and, if there is one, what to do about it.
     pub fn new(message: impl Into<String>, hint: Option<String>) -> Self {
         Self {
             chain: vec![message.into()],
             hints: hint.into_iter().collect(),
+            verbatim: false,
         }
     }
 
@@ -33,12 +44,14 @@ impl Report {
         Self {
             chain,
             hints: Vec::new(),
+            verbatim: false,
         }
     }
 
     /// Puts a message in front: what was being done when this failed.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
+        self.verbatim = false;
         self.chain.insert(0, message.into());
         self
     }
@@ -62,6 +75,18 @@ impl Report {
     pub fn hints(&self) -> &[String] {
         &self.hints
     }
+}
+
+/// An error and its causes in one line, joined by `: `, for logs and messages to other programs.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 impl<E> From<E> for Report

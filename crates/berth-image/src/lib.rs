@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod archive_kind;
 mod digest;
 mod error;
 mod image;
@@ -24,6 +25,7 @@ mod testing;
 mod tree;
 mod unpack;
 
+pub use archive_kind::is_archive;
 pub use digest::Digest;
 pub use error::ImageError;
 pub use image::{Image, ImageSummary, Layer};

@@ -22,6 +22,7 @@ pub(crate) struct Ca(OnceLock<Option<Authority>>);
 /// Certificate and key.
 pub(crate) struct Authority {
     pub(crate) certificate: Certificate,
+    #[expect(dead_code, reason = "signs leaves once TLS is terminated here")]
     pub(crate) key: KeyPair,
 }
 

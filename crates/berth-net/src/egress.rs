@@ -1,6 +1,12 @@
 //! Carrying the container's connections outwards.
 
 mod destination;
+mod sniff;
+mod tunnel;
+
+pub(crate) use destination::check;
+#[cfg(test)]
+pub(crate) use sniff::tests as sniff_tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,13 +16,18 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::Upstream;
+use crate::dns;
 use crate::network::Shared;
-use crate::relay::{relay, reset};
-use crate::{Egress, Upstream};
+use crate::relay::{relay, reset, write_all};
+use crate::usage::add;
 
 /// How long a destination may take to answer. The container has its connection already, so this
 /// is not its own connect timeout.
 const DIAL: Duration = Duration::from_secs(30);
+
+/// Port that our resolver answers, whatever the address.
+const DNS: u16 = 53;
 
 /// Pause after an accept that failed for want of descriptors or memory: accepting again at once
 /// would fail again, and nothing tells when there is one.
@@ -54,12 +65,11 @@ async fn carry(inside: TcpStream, shared: &Shared) {
 
 async fn try_carry(inside: TcpStream, shared: &Shared) -> io::Result<()> {
     let destination = inside.local_addr()?;
-    let egress = shared.egress();
-    match open(destination, &egress, shared).await {
+    if destination.port() == DNS && !destination.ip().is_loopback() {
+        return dns::serve_stream(inside, shared).await;
+    }
+    match open(&inside, destination, shared).await {
         Ok(outside) => {
-            // Latency is the applications' decision: what they sent goes on as it came.
-            let _ = inside.set_nodelay(true);
-            let _ = outside.set_nodelay(true);
             relay(inside, outside, &shared.counters).await;
             Ok(())
         }
@@ -70,13 +80,32 @@ async fn try_carry(inside: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-async fn open(destination: SocketAddr, egress: &Egress, shared: &Shared) -> io::Result<TcpStream> {
-    destination::check(destination.ip(), &shared.options.allowed_destinations)?;
-    match egress.upstream {
-        Upstream::Direct if egress.internet => {
-            tokio::time::timeout(DIAL, TcpStream::connect(destination)).await?
+/// The connection outwards, with what the container said first already sent on.
+async fn open(
+    inside: &TcpStream,
+    destination: SocketAddr,
+    shared: &Shared,
+) -> io::Result<TcpStream> {
+    check(destination.ip(), &shared.options.allowed_destinations)?;
+    let policy = shared.policy();
+    // Latency is the applications' decision: what they sent goes on as it came.
+    inside.set_nodelay(true)?;
+    let outside = match policy.egress.upstream {
+        Upstream::Direct if policy.egress.internet => {
+            tokio::time::timeout(DIAL, TcpStream::connect(destination)).await??
         }
-        Upstream::Direct => Err(io::Error::other("the internet is off")),
-        Upstream::Tunnel(_) => Err(io::Error::other("not yet")),
-    }
+        Upstream::Direct => return Err(io::Error::other("the internet is off")),
+        Upstream::Tunnel(listener) => {
+            let opening = tunnel::listen(inside, destination.port()).await?;
+            let source = inside.peer_addr()?;
+            let accepted = tunnel::connect(listener, source, destination, &opening.verdict).await?;
+            write_all(&accepted.outside, &opening.bytes).await?;
+            add(&shared.counters.egress, opening.bytes.len());
+            write_all(inside, &accepted.early).await?;
+            add(&shared.counters.ingress, accepted.early.len());
+            accepted.outside
+        }
+    };
+    outside.set_nodelay(true)?;
+    Ok(outside)
 }

@@ -14,6 +14,7 @@
 
 mod ca;
 mod capture;
+mod dns;
 mod egress;
 mod error;
 mod namespace;
@@ -23,6 +24,7 @@ mod relay;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod udp;
 mod usage;
 mod worker;
 

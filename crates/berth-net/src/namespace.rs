@@ -1,6 +1,6 @@
 //! Making a container's network namespace: interfaces, routes, settings, our sockets, the capture.
 //!
-//! What a container sees: `lo`, and an `eth0` that leads nowhere, with [`OWN4`]/24, [`OWN6`]/64 and default
+//! What a container sees: `lo`, and an `eth0` that leads nowhere, with [`OWN4`]/32, [`OWN6`]/64 and default
 //! routes, because programs look for an interface that is not loopback. What really happens:
 //! every address is *local* (`local default dev lo` in the local table), so that everything the
 //! container sends comes back up the loopback interface into the [capture](crate::capture). No

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ca::Ca;
 use crate::capture::Capture;
+use crate::dns::Names;
 use crate::usage::Counters;
-use crate::{Egress, NetError, NetworkOptions, NetworkUsage, egress, namespace, worker};
+use crate::{Egress, NetError, NetworkOptions, NetworkUsage, egress, namespace, udp, worker};
 
 /// One network sandbox: namespace, egress proxy, resolver.
 #[derive(Debug)]
@@ -29,15 +30,37 @@ pub(crate) struct Shared {
     pub(crate) options: NetworkOptions,
     pub(crate) counters: Counters,
     pub(crate) ca: Ca,
-    egress: RwLock<Arc<Egress>>,
+    policy: RwLock<Arc<Policy>>,
+}
+
+/// An egress, compiled.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) egress: Egress,
+    pub(crate) names: Names,
+}
+
+impl Policy {
+    fn new(egress: Egress) -> Arc<Self> {
+        let names = Names::new(&egress.dns.allow_hostnames);
+        Arc::new(Self { egress, names })
+    }
 }
 
 impl Shared {
-    /// The egress in force now. A connection keeps the one it started with.
-    pub(crate) fn egress(&self) -> Arc<Egress> {
+    /// The policy in force now. A connection keeps the one it started with.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
         // A panic while the lock was held cannot have left a half-written pointer.
-        let egress = self.egress.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&egress)
+        let policy = self.policy.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&policy)
+    }
+
+    /// Starts a task that ends with the network.
+    pub(crate) fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let token = self.token.clone();
+        tokio::spawn(async move {
+            token.run_until_cancelled(task).await;
+        });
     }
 }
 
@@ -63,7 +86,7 @@ impl Network {
             options,
             counters: Counters::default(),
             ca: Ca::default(),
-            egress: RwLock::new(Arc::new(egress)),
+            policy: RwLock::new(Policy::new(egress)),
         });
         let slots = Arc::new(Semaphore::new(shared.options.max_connections));
         for listener in namespace.tcp {
@@ -73,6 +96,9 @@ impl Network {
             })?;
             let task = egress::serve(listener, Arc::clone(&shared), Arc::clone(&slots));
             shared.start(task);
+        }
+        for port in namespace.udp {
+            shared.start(udp::serve(port, Arc::clone(&shared)));
         }
         Ok(Arc::new(Self {
             namespace: Arc::new(namespace.fd),
@@ -98,17 +124,18 @@ impl Network {
     /// Changes how traffic leaves: connections accepted from now on see all of it, earlier ones
     /// none.
     pub fn set_egress(&self, egress: Egress) {
+        let policy = Policy::new(egress);
         let mut current = self
             .shared
-            .egress
+            .policy
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(egress);
+        *current = policy;
     }
 
     /// How traffic leaves now.
     pub fn egress(&self) -> Egress {
-        self.shared.egress().as_ref().clone()
+        self.shared.policy().egress.clone()
     }
 
     /// Connects to `127.0.0.1:port` **inside** the namespace. `ConnectionRefused` when nothing
@@ -165,15 +192,5 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Shared {
-    /// Starts a task that ends with the network.
-    fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let token = self.token.clone();
-        tokio::spawn(async move {
-            token.run_until_cancelled(task).await;
-        });
     }
 }

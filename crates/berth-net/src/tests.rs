@@ -5,7 +5,10 @@
     reason = "a helper that fails should fail the test at its line"
 )]
 
+mod datagrams;
 mod ingress;
+mod names;
 mod speed;
 mod tcp;
+mod tunnel;
 mod world;

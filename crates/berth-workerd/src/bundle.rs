@@ -144,6 +144,18 @@ impl Bundler {
     /// [`BundleError::Source`] and [`BundleError::Project`] are the user's to mend; the others are
     /// the machine's.
     pub async fn bundle(&self, project: &Project) -> Result<Bundle, BundleError> {
+        let mut bundle = self.bundle_main(project).await?;
+        // Files of the assets are read as they are requested; these are in the configuration.
+        if let Some(assets) = &project.assets {
+            let files = crate::compose::CONFIGURING_ASSETS.iter();
+            bundle
+                .watch_inputs
+                .extend(files.map(|name| assets.directory.join(name)));
+        }
+        Ok(bundle)
+    }
+
+    async fn bundle_main(&self, project: &Project) -> Result<Bundle, BundleError> {
         let Some(main) = &project.main else {
             return Ok(Bundle::default());
         };

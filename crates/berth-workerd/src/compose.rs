@@ -27,6 +27,8 @@ use berth_config::Project;
 use berth_error::Hint;
 use indexmap::IndexMap;
 
+pub(crate) use assets::CONFIGURING_ASSETS;
+
 use crate::Bundle;
 use crate::capnp::{Capnp, record, texts};
 

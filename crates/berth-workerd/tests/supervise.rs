@@ -167,3 +167,72 @@ async fn on_the_loopback_the_kernel_chooses_the_port() {
     tokio::net::TcpStream::connect(address).await.unwrap();
     workerd.stop(Duration::from_secs(10)).await;
 }
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_a_request_beyond_the_grace() {
+    let source = "export default { async fetch() {
+        console.log('arrived');
+        await scheduler.wait(3600_000);
+        return new Response('late');
+    } };";
+    let world = World::new(&[("src/index.ts", source)]);
+    let mut running = world.start().await;
+    let upstream = running.workerd.upstream().borrow().clone().unwrap();
+    let request = tokio::spawn(async move { world::send(&upstream, "GET", "/", "").await });
+    running.log("arrived").await;
+    let start = std::time::Instant::now();
+    running.workerd.stop(Duration::from_millis(300)).await;
+    println!("stopped after {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(running.workerd.pid(), None);
+    assert!(request.await.is_err());
+}
+
+const DAEMON: &str = "BERTH_TEST_DAEMON";
+
+/// Not a test of its own: the daemon of the next test, in a process that can be killed.
+#[tokio::test]
+async fn daemon() {
+    if std::env::var_os(DAEMON).is_none() {
+        return;
+    }
+    let world = World::new(&[("src/index.ts", "export default {};")]);
+    let running = world.start().await;
+    println!("workerd is {}", running.workerd.pid().unwrap());
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn workerd_dies_with_a_killed_daemon() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+    let temporary = tempfile::tempdir().unwrap();
+    let mut daemon = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "daemon", "--nocapture"])
+        .env(DAEMON, "1")
+        // What the killed daemon leaves behind goes with this directory.
+        .env("TMPDIR", temporary.path())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+    let pid: i32 = loop {
+        let line = lines.next_line().await.unwrap().expect("the daemon runs");
+        if let Some((_, pid)) = line.split_once("workerd is ") {
+            break pid.parse().unwrap();
+        }
+    };
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let flags = rustix::process::PidfdFlags::NONBLOCK;
+    let pidfd = rustix::process::pidfd_open(pid, flags).unwrap();
+    let ended = tokio::io::unix::AsyncFd::try_new(pidfd).unwrap();
+    daemon.start_kill().unwrap();
+    // A pidfd becomes readable when its process has ended.
+    let limit = Duration::from_secs(10);
+    let _ready = tokio::time::timeout(limit, ended.readable())
+        .await
+        .unwrap()
+        .unwrap();
+    daemon.wait().await.unwrap();
+}

@@ -1,2 +1,79 @@
-//! The `berth` program.
-fn main() {}
+//! The `berth` program: thin commands over the crates. It re-executes itself as the jail's helper.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod dev;
+mod paths;
+mod printer;
+mod running;
+mod table;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::paths::Paths;
+
+fn main() -> ExitCode {
+    // The helper must be single-threaded, so this comes before anything that could start a thread.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == berth_jail::ZYGOTE_ARG)
+    {
+        return berth_jail::zygote_main();
+    }
+    let cli = Cli::parse();
+    start_tracing(cli.global.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let report = berth_error::Report::from_error(&error).context("could not start");
+            printer::error(&report);
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(cli));
+    // Nothing that matters is left running here: commands await their own work.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(report) => {
+            printer::error(&report);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
+    let paths = Paths::resolve(&cli.global)?;
+    match cli.command {
+        Command::Dev(args) => Box::pin(commands::dev::run(*args, paths)).await,
+        Command::Ps(args) => commands::ps::run(&args, &paths).await,
+        Command::Logs(args) => commands::logs::run(&args, &paths).await,
+        Command::Exec(args) => commands::exec::run(args, &paths).await,
+        Command::Images(command) => commands::images::run(command, &paths).await,
+    }
+}
+
+fn start_tracing(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info,berth=debug",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(verbose > 0)
+        .without_time()
+        .init();
+}

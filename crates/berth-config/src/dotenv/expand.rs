@@ -1,4 +1,6 @@
-//! References between the variables of `.env` files, as npm's `dotenv-expand` resolves them.
+//! References between the variables of `.env` files, as npm's `dotenv-expand` resolves them, but in
+//! one pass: what a reference brings in is not looked at again. (dotenv-expand 12.0 does, and so
+//! expands an escaped `\$` after all, or never ends.)
 
 use std::collections::BTreeMap;
 

@@ -41,6 +41,7 @@ fn every_form_of_assignment_is_read() {
         DOTTED.na-me=1\n\
         HASH=a#b\n\
         SINGLE='a # \\n $x'\n\
+        CRLF=\"a\r\nb\"\r\n\
         DOUBLE=\"a # \\n b\" # comment\n\
         BACK=`it's \"fine\"`\n\
         JSON=\"{\"a\": 1}\"\n\
@@ -57,6 +58,7 @@ fn every_form_of_assignment_is_read() {
     DOTTED.na-me="1"
     HASH="a"
     SINGLE="a # \\n $x"
+    CRLF="a\nb"
     DOUBLE="a # \n b"
     BACK="it's \"fine\""
     JSON="{\"a\": 1}"
@@ -129,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn quoted_values_come_back(value in "[^\"\\\\]{0,40}") {
+    fn quoted_values_come_back(value in "[^\"\\\\\r]{0,40}") {
         let (variables, findings) = read(&format!("A=\"{value}\"\nB=2"));
         prop_assert_eq!(findings, "");
         prop_assert_eq!(variables, vec![

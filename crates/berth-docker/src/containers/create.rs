@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::api::{Api, random_id};
 use crate::body::{CreateContainer, HostConfig};
 use crate::environment::{RealValues, resolve_placeholders};
-use crate::error::{ApiError, with_causes};
+use crate::error::ApiError;
 use crate::names::{ParsedName, is_workerds};
 use crate::respond::{Reply, json_reply};
 use crate::sidecar::{Sidecar, is_sidecar};
@@ -154,7 +154,7 @@ async fn own_network(network_mode: &str) -> Result<Arc<Network>, ApiError> {
     };
     Network::create(egress)
         .await
-        .map_err(|error| ApiError::internal(with_causes(&error)))
+        .map_err(|error| ApiError::internal(berth_error::chain(&error)))
 }
 
 fn container_spec(

@@ -11,7 +11,6 @@ use super::relay::Carried;
 use super::{Sidecar, tunnel_to};
 use crate::api::lock;
 use crate::body::UpdateEgress;
-use crate::error::with_causes;
 
 /// The real [`Service`].
 #[derive(Debug)]
@@ -33,7 +32,7 @@ impl Service for Inside {
         self.engine
             .connect(&container, port)
             .await
-            .map_err(|error| with_causes(&error))
+            .map_err(|error| berth_error::chain(&error))
     }
 
     /// Merges into the settings in force: workerd leaves out what it does not know, which after an

@@ -12,7 +12,7 @@ use netlink_packet_route::address::{
 };
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -39,20 +39,23 @@ pub(super) fn configure(inet6: bool) -> Result<(), NetError> {
     let ethernet = netlink.ethernet().map_err(fail("`eth0`"))?;
     // Without one the addresses go on the loopback interface.
     let device = if ethernet { ETHERNET } else { LOOPBACK };
-    let own4 = (IpAddr::V4(OWN4), 24, IpAddr::V4(GATEWAY4));
+    // /32, and the gateway on the link by decree: the kernel searches its local and main tables as
+    // one, so a route to 10.88.0.0/24 would win over the capture of everything.
+    let own4 = (IpAddr::V4(OWN4), 32, IpAddr::V4(GATEWAY4));
     let own6 = (IpAddr::V6(OWN6), 64, IpAddr::V6(GATEWAY6));
     for (own, prefix, gateway) in std::iter::once(own4).chain(inet6.then_some(own6)) {
         netlink
             .address(device, own, prefix)
             .map_err(fail("the address"))?;
-        netlink
-            .everything_local(own)
-            .map_err(fail("the capture route"))?;
         if ethernet {
             netlink
                 .gateway(device, gateway)
                 .map_err(fail("the default route"))?;
         }
+        // Last: a gateway may not be local.
+        netlink
+            .everything_local(own)
+            .map_err(fail("the capture route"))?;
     }
     Ok(())
 }
@@ -167,6 +170,7 @@ impl Netlink {
         message.header.protocol = RouteProtocol::Boot;
         message.header.scope = RouteScope::Universe;
         message.header.kind = RouteType::Unicast;
+        message.header.flags = RouteFlags::Onlink;
         message.attributes = vec![
             RouteAttribute::Oif(device),
             RouteAttribute::Gateway(gateway.into()),

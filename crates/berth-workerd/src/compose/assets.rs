@@ -9,10 +9,11 @@ use crate::capnp::{Capnp, record, texts};
 /// The service that decides between files and Worker.
 pub(super) const SERVICE: &str = "berth:assets";
 
-/// Files with instructions for the assets, in the assets' own directory.
 const HEADERS: &str = "_headers";
 const REDIRECTS: &str = "_redirects";
 const IGNORE: &str = ".assetsignore";
+/// Files with instructions for the assets, in the assets' own directory.
+pub(crate) const CONFIGURING_ASSETS: [&str; 3] = [HEADERS, REDIRECTS, IGNORE];
 
 /// The binding of the Worker: files, never the Worker again.
 pub(super) fn files_only() -> Capnp {

@@ -29,6 +29,10 @@ const UNCAUGHT: &str = "uncaught exception; source = ";
 /// Advice about flags that have become superfluous; every project has some.
 const SUPERFLUOUS_FLAG: &str = "so does not need to be specified anymore";
 
+/// In front of workerd's notes to Cloudflare's own error tracking, such as one for every alarm that
+/// another one replaces: the class of containers does that all the time.
+const NOT_FOR_USERS: &str = "NOSENTRY ";
+
 /// Reads one line; `None` if it is not for the user.
 pub(super) fn parse(line: &str) -> Option<LogLine> {
     let Ok(structured) = serde_json::from_str::<Structured>(line) else {
@@ -61,7 +65,11 @@ fn runtime(level: LogLevel, source: &str, text: String) -> Option<LogLine> {
         return Some(LogLine { level, text });
     }
     let repeats_exception = text.contains("jsg.") || text.contains("jsg-internal.");
-    if level < LogLevel::Warn || repeats_exception || text.contains(SUPERFLUOUS_FLAG) {
+    if level < LogLevel::Warn
+        || repeats_exception
+        || text.contains(SUPERFLUOUS_FLAG)
+        || text.starts_with(NOT_FOR_USERS)
+    {
         tracing::debug!(target: "workerd", source, "{text}");
         return None;
     }
@@ -122,5 +130,7 @@ mod tests {
             line(LogLevel::Error, "config.capnp:1:2: error")
         );
         assert_eq!(parse(""), None);
+        let alarm = r#"{"timestamp":"1","level":"error","source":"a.c++:1","message":"NOSENTRY alarm canceled","context_depth":0}"#;
+        assert_eq!(parse(alarm), None);
     }
 }

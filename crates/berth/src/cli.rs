@@ -1,0 +1,209 @@
+//! The command line: what can be typed, and nothing of what it does.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Workers + Containers applications on your own machines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "berth",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// Directory for images, layers and running sessions
+    #[arg(long, global = true, env = "BERTH_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Directory for downloaded tools
+    #[arg(long, global = true, env = "BERTH_CACHE_DIR", value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Show what Berth itself does (repeat for more); `BERTH_LOG` takes a filter
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a project on this machine and reload it while you work on it
+    Dev(Box<DevArgs>),
+    /// List the containers of a running session
+    Ps(PsArgs),
+    /// Print what a container wrote
+    Logs(LogsArgs),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    /// Container images on this machine
+    #[command(subcommand)]
+    Images(ImagesCommand),
+}
+
+/// `berth dev`.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// The project's directory
+    #[arg(default_value = ".")]
+    pub(crate) project: PathBuf,
+    /// Configuration file, if it is not `wrangler.jsonc`, `.json` or `.toml` in the project
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Environment (`env.<NAME>` of the configuration)
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// Port to listen on; 0 takes a free one [default: the configuration's, or 8787]
+    #[arg(short, long)]
+    pub(crate) port: Option<u16>,
+    /// Address to listen on [default: the configuration's, or localhost]
+    #[arg(long)]
+    pub(crate) ip: Option<IpAddr>,
+    /// A variable for the Worker, over those of the configuration; may be repeated
+    #[arg(long = "var", value_name = "NAME:VALUE", value_parser = parse_var)]
+    pub(crate) vars: Vec<(String, String)>,
+    /// Directory for the state of Durable Objects, KV, D1 and queues [default: .berth/state]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) persist_to: Option<PathBuf>,
+    /// Do not build or start containers
+    #[arg(long)]
+    pub(crate) no_containers: bool,
+    /// Build images without the layer cache
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Print one JSON object per line instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print workerd's configuration and leave
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+/// Which session a command looks into.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArgs {
+    /// The project whose session is meant [default: the current directory's, or the only one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+}
+
+/// `berth ps`.
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// Also show containers that do not run
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Print a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `berth logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// Instance as `berth ps` shows it, or its id or name
+    pub(crate) instance: String,
+    /// Keep printing until the container is gone
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last lines
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+    /// Print the time of each line
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+}
+
+/// `berth exec`.
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// User or uid, with `:group` if wanted
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Environment variable; may be repeated
+    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Give the command no terminal even if this is one
+    #[arg(short = 'T', long)]
+    pub(crate) no_tty: bool,
+    /// Instance as `berth ps` shows it, or its id or name
+    pub(crate) instance: String,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImagesCommand {
+    /// Show the images on this machine
+    #[command(visible_alias = "ls")]
+    List {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring in a root file system tar, an OCI layout or a `docker save` tar
+    Import {
+        /// The tar file or OCI layout directory; `-` reads a root file system tar from standard input
+        path: PathBuf,
+        /// Name for the image; required for a root file system tar
+        name: Option<String>,
+    },
+    /// Make a base image from package registries by name, as `berth dev` does when one is missing
+    Make {
+        /// Such as `debian:bookworm-slim`, `node:22-slim` or `python:3.11-slim`
+        name: String,
+    },
+    /// Remove a name and what only it used
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Name or id
+        name: String,
+    },
+}
+
+fn parse_var(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME:VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_var_keeps_everything_after_the_first_colon() {
+        assert_eq!(
+            parse_var("URL:http://x:1"),
+            Ok(("URL".into(), "http://x:1".into()))
+        );
+        assert!(parse_var(":x").is_err());
+        assert!(parse_var("x").is_err());
+    }
+}

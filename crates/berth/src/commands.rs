@@ -1,0 +1,7 @@
+//! What each command does; `commands/<noun>/<verb>.rs` mirrors the command line.
+
+pub(crate) mod dev;
+pub(crate) mod exec;
+pub(crate) mod images;
+pub(crate) mod logs;
+pub(crate) mod ps;

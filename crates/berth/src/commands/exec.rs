@@ -1,0 +1,86 @@
+//! `berth exec`.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use berth_docker::client::{ExecControl, ExecOptions};
+use berth_docker::frame::StreamKind;
+use berth_error::{Report, ResultExt as _};
+use futures_util::StreamExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::ExecArgs;
+use crate::paths::Paths;
+use crate::terminal::{RawTerminal, size};
+use crate::{printer, running};
+
+pub(crate) async fn run(args: ExecArgs, paths: &Paths) -> Result<ExitCode, Report> {
+    let client = running::client(&args.session, paths)?;
+    let container = running::instance(&client, &args.instance).await?;
+    let interactive =
+        !args.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let options = ExecOptions {
+        command: args.command,
+        env: args.env,
+        working_dir: args.workdir,
+        user: args.user,
+        stdin: true,
+        terminal: if interactive { size() } else { None },
+    };
+    let session = client.exec(&container.name, &options).await?;
+    let (input, mut output, control) = session.into_parts();
+    let _raw = options.terminal.map(|_| RawTerminal::enter());
+    let feed = tokio::spawn(feed(input));
+    let resize = options
+        .terminal
+        .map(|_| tokio::spawn(follow_size(control.clone())));
+    while let Some(frame) = output.next().await {
+        let frame = frame.context("the connection to the command broke off")?;
+        let printed = match frame.stream {
+            StreamKind::Stdout => printer::raw(&frame.payload),
+            StreamKind::Stderr => printer::raw_error(&frame.payload),
+        };
+        printed.context("could not print the command's output")?;
+    }
+    feed.abort();
+    if let Some(resize) = resize {
+        resize.abort();
+    }
+    let code = control.exit_code().await?.unwrap_or(0);
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// Copies standard input to the command, and its end as the end of file.
+async fn feed(mut input: tokio::net::unix::OwnedWriteHalf) {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        match stdin.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(length) => {
+                if input.write_all(&buffer[..length]).await.is_err() {
+                    // The command has closed its input or ended.
+                    return;
+                }
+            }
+        }
+    }
+    // Fails only when the command has ended.
+    let _ = input.shutdown().await;
+}
+
+/// Tells the command's terminal whenever this one changes its size.
+async fn follow_size(control: ExecControl) {
+    let Ok(mut changes) = signal(SignalKind::window_change()) else {
+        return;
+    };
+    while changes.recv().await.is_some() {
+        let Some((rows, columns)) = size() else {
+            return;
+        };
+        if let Err(error) = control.resize(rows, columns).await {
+            tracing::debug!(%error, "the terminal keeps its size");
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! The parts of a dev session and their order of start and end.
+//!
+//! Start: gateway (so that a taken port is said before anything else is done), session directory,
+//! zygote, engine, Docker API, images and bundle side by side, workerd. End: the other way round.
+//! Whatever fails on the way, what was started is ended by dropping or [`DevSession::end`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_config::{LoadOptions, Project};
+use berth_docker::DockerApi;
+use berth_engine::{Engine, EngineConfig, Session};
+use berth_error::{Report, ResultExt as _};
+use berth_gateway::{Gateway, GatewayOptions, RequestEvent};
+use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
+use berth_workerd::{
+    ClassImages, ContainerOptions, Listen, Toolchain, ToolchainEvent, Workerd, WorkerdEvent,
+};
+use tokio::sync::mpsc;
+
+use super::event::DevEvent;
+use super::images::{Images, open_store};
+use super::screen::Screen;
+use super::worker::{Worker, WorkerOptions};
+use crate::cli::DevArgs;
+use crate::dev::identity;
+use crate::paths::Paths;
+
+/// Requests wait this long for a Worker that starts or reloads: images may be built meanwhile.
+const HOLD_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long workerd may take to end its containers when the session ends.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// Log kept for each container.
+const LOG_BYTES: u64 = 8 << 20;
+
+/// A running session.
+pub(crate) struct DevSession {
+    pub(crate) project: Project,
+    pub(crate) engine: Engine,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) workerd: Option<Workerd>,
+    worker: Worker,
+    images: Images,
+    docker: Arc<DockerApi>,
+    zygote: Zygote,
+    session: Session,
+    load: LoadOptions,
+    deployment_id: String,
+    screen: Screen,
+    no_containers: bool,
+}
+
+/// What a session reports while it runs.
+pub(crate) struct Streams {
+    pub(crate) workerd: mpsc::UnboundedReceiver<WorkerdEvent>,
+    pub(crate) requests: mpsc::UnboundedReceiver<RequestEvent>,
+}
+
+impl DevSession {
+    /// Starts everything. The session answers requests when this returns.
+    pub(crate) async fn start(
+        args: &DevArgs,
+        paths: &Paths,
+        screen: Screen,
+    ) -> Result<(Self, Streams, Vec<PathBuf>), Report> {
+        let (load, project) = load(args, screen)?;
+        let (request_events, requests) = mpsc::unbounded_channel();
+        let gateway = bind(args, &project, request_events).await?;
+        let mut session = Self::assemble(args, paths, screen, load, project, gateway).await?;
+        let (workerd_events, workerd) = mpsc::unbounded_channel();
+        match session.first_worker(workerd_events).await {
+            Ok(watch) => Ok((session, Streams { workerd, requests }, watch)),
+            Err(report) => {
+                session.end().await;
+                Err(report)
+            }
+        }
+    }
+
+    /// The configuration of workerd for `--print-config`, without starting anything but builds.
+    pub(crate) async fn print_config(
+        args: &DevArgs,
+        paths: &Paths,
+        screen: Screen,
+    ) -> Result<String, Report> {
+        let (load, project) = load(args, screen)?;
+        let (events, _requests) = mpsc::unbounded_channel();
+        let options = GatewayOptions {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            hold_limit: HOLD_LIMIT,
+        };
+        let gateway = Gateway::bind(options, events).await?;
+        let mut session = Self::assemble(args, paths, screen, load, project, gateway).await?;
+        let prepared = session.prepare_worker().await;
+        session.end().await;
+        Ok(Worker::config_text(&prepared?).to_owned())
+    }
+
+    async fn assemble(
+        args: &DevArgs,
+        paths: &Paths,
+        screen: Screen,
+        load: LoadOptions,
+        project: Project,
+        gateway: Gateway,
+    ) -> Result<Self, Report> {
+        let toolchain = toolchain(paths, screen).await?;
+        let store = open_store(&paths.data)?;
+        for dead in berth_engine::sweep(&paths.sessions())? {
+            tracing::info!(session = dead, "cleaned up after a session that was killed");
+        }
+        let session = Session::create(&paths.sessions(), &project.root)?;
+        let zygote = Zygote::launch(ZygoteConfig {
+            executable: PathBuf::from("/proc/self/exe"),
+            cgroup: session.cgroup.clone(),
+            on_disconnect: OnDisconnect::KillAll,
+        })
+        .await?;
+        let config = EngineConfig {
+            state_dir: session.dir.clone(),
+            cgroup: session.cgroup.clone(),
+            default_limits: berth_jail::Limits::default(),
+            log_bytes: LOG_BYTES,
+        };
+        let engine = Engine::open(config, store.clone(), zygote.clone()).await?;
+        let deployment_id = uuid::Uuid::new_v4().to_string();
+        let applications = identity::applications(&project, &deployment_id);
+        let docker = DockerApi::serve(&session.socket, engine.clone(), applications)
+            .await
+            .context("could not serve the container API")?;
+        let state_dir = match &args.persist_to {
+            Some(directory) => crate::paths::absolute(directory)?,
+            None => project.root.join(".berth/state"),
+        };
+        let worker = Worker::new(WorkerOptions {
+            toolchain,
+            generated_dir: project.root.join(".berth/generated"),
+            state_dir,
+            listen: Listen::Unix(session.dir.join("workerd.sock")),
+            screen,
+        });
+        let images = Images::new(store, zygote.clone(), screen, args.no_cache);
+        Ok(Self {
+            project,
+            engine,
+            gateway: Arc::new(gateway),
+            workerd: None,
+            worker,
+            images,
+            docker,
+            zygote,
+            session,
+            load,
+            deployment_id,
+            screen,
+            no_containers: args.no_containers,
+        })
+    }
+
+    /// Builds images and bundle, and starts workerd.
+    async fn first_worker(
+        &mut self,
+        events: mpsc::UnboundedSender<WorkerdEvent>,
+    ) -> Result<Vec<PathBuf>, Report> {
+        let prepared = self.prepare_worker().await?;
+        let watch = prepared.watch.clone();
+        let workerd = self
+            .worker
+            .start(prepared, &self.project.root, events)
+            .await?;
+        if let Some(upstream) = workerd.upstream().borrow().clone() {
+            self.gateway.set_upstream(gateway_upstream(upstream));
+        }
+        self.workerd = Some(workerd);
+        self.gateway.release();
+        Ok(watch)
+    }
+
+    /// Images and bundle side by side, then the configuration that names both.
+    async fn prepare_worker(&mut self) -> Result<super::worker::Prepared, Report> {
+        let Self {
+            images,
+            worker,
+            project,
+            ..
+        } = self;
+        let images = async {
+            if containers_wanted(project, self.no_containers) {
+                images.prepare(project).await
+            } else {
+                Ok(BTreeMap::new())
+            }
+        };
+        let (images, bundle) = tokio::try_join!(images, worker.bundle(project))?;
+        self.worker.set_containers(self.container_options(images));
+        self.worker.prepare(&self.project, &bundle)
+    }
+
+    fn container_options(&self, images: BTreeMap<String, ClassImages>) -> Option<ContainerOptions> {
+        containers_wanted(&self.project, self.no_containers).then(|| ContainerOptions {
+            docker_socket: self.session.socket.clone(),
+            egress_image: berth_docker::EGRESS_IMAGE.to_owned(),
+            session_id: self.session.id.clone(),
+            images,
+        })
+    }
+
+    /// Bundles again, after reading the configuration again, and replaces workerd if that changed
+    /// anything. On an error everything stays as it was. Returns what to watch from now on.
+    pub(crate) async fn reload(&mut self) -> Result<(Vec<PathBuf>, bool), Report> {
+        let loaded = read(&self.load)?;
+        show_warnings(&loaded.warnings, self.screen);
+        let former = std::mem::replace(&mut self.project, loaded.project);
+        match self.apply().await {
+            Ok(done) => Ok(done),
+            Err(report) => {
+                self.project = former;
+                Err(report)
+            }
+        }
+    }
+
+    async fn apply(&mut self) -> Result<(Vec<PathBuf>, bool), Report> {
+        let prepared = self.prepare_worker().await?;
+        let watch = prepared.watch.clone();
+        self.docker
+            .set_applications(identity::applications(&self.project, &self.deployment_id));
+        let Some(workerd) = &self.workerd else {
+            return Ok((watch, false));
+        };
+        let replaced = self
+            .worker
+            .replace(prepared, workerd, &self.gateway)
+            .await?;
+        Ok((watch, replaced))
+    }
+
+    /// Builds the images again and stops every container; the next request starts the new ones.
+    /// Returns how many were stopped.
+    pub(crate) async fn rebuild(&mut self) -> Result<usize, Report> {
+        self.prepare_worker().await?;
+        let running: Vec<_> = self
+            .engine
+            .list()
+            .into_iter()
+            .filter(|container| container.status == berth_engine::Status::Running)
+            .collect();
+        let stops = running.iter().map(|container| async {
+            let grace = Duration::from_secs(3);
+            if let Err(error) = self.engine.stop(&container.name, grace).await {
+                tracing::debug!(%error, name = container.name, "it was gone already");
+            }
+        });
+        futures_util::future::join_all(stops).await;
+        Ok(running.len())
+    }
+
+    /// Where the session answers, as a person writes it.
+    pub(crate) fn url(&self) -> String {
+        let address = self.gateway.local_addr();
+        let host = match address.ip() {
+            ip if ip.is_loopback() || ip.is_unspecified() => "localhost".to_owned(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        format!("http://{host}:{}", address.port())
+    }
+
+    /// Id of the session.
+    pub(crate) fn id(&self) -> &str {
+        &self.session.id
+    }
+
+    /// The session's Docker API socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.session.socket
+    }
+
+    /// Files of the configuration: their change is a reason to reload as well.
+    pub(crate) fn config_files(&self) -> Vec<PathBuf> {
+        berth_config::watched_files(&self.project)
+    }
+
+    /// The session's cgroup: workerd is put there so that it is found if this process is killed.
+    pub(crate) fn cgroup(&self) -> String {
+        self.session.cgroup.clone()
+    }
+
+    /// Ends everything; nothing of the session remains.
+    pub(crate) async fn end(self) {
+        if let Some(gateway) = Arc::into_inner(self.gateway) {
+            gateway.shutdown(Duration::ZERO).await;
+        }
+        if let Some(workerd) = &self.workerd {
+            workerd.stop(STOP_GRACE).await;
+        }
+        self.docker.shutdown().await;
+        self.engine.shutdown().await;
+        self.zygote.shutdown().await;
+        if let Err(error) = self.session.remove() {
+            tracing::warn!(%error, "the session's directory stays behind");
+        }
+    }
+}
+
+fn containers_wanted(project: &Project, no_containers: bool) -> bool {
+    !no_containers && project.dev.enable_containers && !project.containers.is_empty()
+}
+
+fn load(args: &DevArgs, screen: Screen) -> Result<(LoadOptions, Project), Report> {
+    let options = LoadOptions {
+        directory: crate::paths::absolute(&args.project)?,
+        config: args
+            .config
+            .as_deref()
+            .map(crate::paths::absolute)
+            .transpose()?,
+        environment: args
+            .env
+            .clone()
+            .or_else(|| std::env::var("CLOUDFLARE_ENV").ok()),
+        vars: args.vars.clone(),
+        max_compatibility_date: Some(berth_workerd::MAX_COMPATIBILITY_DATE.to_owned()),
+        process_env: process_env(),
+    };
+    let loaded = read(&options)?;
+    show_warnings(&loaded.warnings, screen);
+    Ok((options, loaded.project))
+}
+
+/// Mistakes in a configuration are shown as they are, with their place and line.
+fn read(options: &LoadOptions) -> Result<berth_config::Loaded, Report> {
+    berth_config::load(options).map_err(|errors| Report::verbatim(errors.render()))
+}
+
+/// Variables whose name or value is not text cannot be meant by a configuration.
+fn process_env() -> Vec<(String, String)> {
+    let text = |value: std::ffi::OsString| value.into_string().ok();
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+        .collect()
+}
+
+fn show_warnings(warnings: &[berth_config::Diagnostic], screen: Screen) {
+    for warning in warnings {
+        screen.show(&DevEvent::Warning {
+            message: warning.render(),
+        });
+    }
+}
+
+async fn bind(
+    args: &DevArgs,
+    project: &Project,
+    events: mpsc::UnboundedSender<RequestEvent>,
+) -> Result<Gateway, Report> {
+    let ip = args
+        .ip
+        .or(project.dev.ip)
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let port = args.port.or(project.dev.port).unwrap_or(8787);
+    let options = GatewayOptions {
+        address: SocketAddr::from((ip, port)),
+        hold_limit: HOLD_LIMIT,
+    };
+    Ok(Gateway::bind(options, events).await?)
+}
+
+async fn toolchain(paths: &Paths, screen: Screen) -> Result<Toolchain, Report> {
+    let progress = move |event| {
+        let message = match event {
+            ToolchainEvent::Waiting => "waiting for another berth that installs tools".to_owned(),
+            ToolchainEvent::Installing(tools) => {
+                format!("installing {} from npm (once)", tools.join(", "))
+            }
+            ToolchainEvent::Output(line) => line,
+            ToolchainEvent::Installed => "tools installed".to_owned(),
+        };
+        screen.show(&DevEvent::Progress { message });
+    };
+    Ok(Toolchain::ensure(&paths.cache, progress).await?)
+}
+
+/// workerd and gateway know nothing of each other: this is the one place that knows both.
+pub(crate) fn gateway_upstream(upstream: berth_workerd::Upstream) -> berth_gateway::Upstream {
+    match upstream {
+        berth_workerd::Upstream::Tcp(address) => berth_gateway::Upstream::Tcp(address),
+        berth_workerd::Upstream::Unix(path) => berth_gateway::Upstream::Unix(path),
+    }
+}

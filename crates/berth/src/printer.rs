@@ -1,0 +1,36 @@
+//! The only place that writes to the terminal: everything else goes through these functions.
+
+use std::io::Write as _;
+
+use berth_error::Report;
+
+/// Prints a line on standard output. A closed pipe ends nothing: there is just nobody to read.
+pub(crate) fn line(text: impl AsRef<str>) {
+    let mut out = anstream::stdout().lock();
+    let _ = writeln!(out, "{}", text.as_ref());
+    let _ = out.flush();
+}
+
+/// Prints a line on standard error.
+pub(crate) fn note(text: impl AsRef<str>) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Prints bytes as they are on standard output.
+pub(crate) fn raw(bytes: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// Prints bytes as they are on standard error.
+pub(crate) fn raw_error(bytes: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stderr().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// Prints an error with its causes and hints on standard error.
+pub(crate) fn error(report: &Report) {
+    let _ = write!(anstream::stderr().lock(), "{}", report.render());
+}
