@@ -44,6 +44,7 @@ use std::sync::Arc;
 
 use berth_engine::Engine;
 use berth_jail::Limits;
+use berth_net::NetworkOptions;
 
 pub use names::unique_key;
 
@@ -109,7 +110,17 @@ impl DockerApi {
         engine: Engine,
         applications: Applications,
     ) -> std::io::Result<Arc<Self>> {
-        let api = Arc::new(api::Api::new(engine, applications));
+        Self::serve_with(socket, engine, applications, NetworkOptions::default()).await
+    }
+
+    /// [`serve`](Self::serve), with options for the networks of its containers.
+    pub async fn serve_with(
+        socket: &Path,
+        engine: Engine,
+        applications: Applications,
+        networks: NetworkOptions,
+    ) -> std::io::Result<Arc<Self>> {
+        let api = Arc::new(api::Api::new(engine, applications, networks));
         let server = server::Server::bind(socket, api.clone()).await?;
         Ok(Arc::new(Self { api, server }))
     }
