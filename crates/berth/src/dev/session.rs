@@ -325,7 +325,7 @@ fn load(args: &DevArgs, screen: Screen) -> Result<(LoadOptions, Project), Report
             .clone()
             .or_else(|| std::env::var("CLOUDFLARE_ENV").ok()),
         vars: args.vars.clone(),
-        max_compatibility_date: Some(berth_workerd::MAX_COMPATIBILITY_DATE.to_owned()),
+        max_compatibility_date: Some(berth_workerd::max_compatibility_date()),
         process_env: process_env(),
     };
     let loaded = read(&options)?;
