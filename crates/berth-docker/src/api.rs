@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use berth_engine::Engine;
+use berth_net::NetworkOptions;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,15 +22,22 @@ pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) sidecars: Sidecars,
     pub(crate) execs: Execs,
+    /// Of every network made here.
+    pub(crate) networks: NetworkOptions,
     applications: RwLock<Arc<Applications>>,
     tasks: TaskTracker,
     cancel: CancellationToken,
 }
 
 impl Api {
-    pub(crate) fn new(engine: Engine, applications: Applications) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        applications: Applications,
+        networks: NetworkOptions,
+    ) -> Self {
         Self {
             engine,
+            networks,
             sidecars: Sidecars::default(),
             execs: Execs::default(),
             applications: RwLock::new(Arc::new(applications)),

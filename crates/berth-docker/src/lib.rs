@@ -44,8 +44,7 @@ use std::sync::Arc;
 
 use berth_engine::Engine;
 use berth_jail::Limits;
-
-pub use names::unique_key;
+use berth_net::NetworkOptions;
 
 /// Image reference that workerd's configuration gives for the egress sidecar
 /// (`containerEngine.localDocker.containerEgressInterceptorImage`). No image of this name is ever
@@ -56,7 +55,8 @@ pub const EGRESS_IMAGE: &str = "berth/egress:latest";
 /// workerd's create request carries neither limits nor identity.
 #[derive(Clone, Debug)]
 pub struct Application {
-    /// `uniqueKey` of the Durable Object namespace in workerd's configuration; see [`unique_key`].
+    /// `uniqueKey` of the Durable Object namespace in workerd's configuration, character by
+    /// character as it is there: whoever writes that configuration composes the key, once.
     pub unique_key: String,
     /// The class.
     pub class_name: String,
@@ -109,7 +109,17 @@ impl DockerApi {
         engine: Engine,
         applications: Applications,
     ) -> std::io::Result<Arc<Self>> {
-        let api = Arc::new(api::Api::new(engine, applications));
+        Self::serve_with(socket, engine, applications, NetworkOptions::default()).await
+    }
+
+    /// [`serve`](Self::serve), with options for the networks of its containers.
+    pub async fn serve_with(
+        socket: &Path,
+        engine: Engine,
+        applications: Applications,
+        networks: NetworkOptions,
+    ) -> std::io::Result<Arc<Self>> {
+        let api = Arc::new(api::Api::new(engine, applications, networks));
         let server = server::Server::bind(socket, api.clone()).await?;
         Ok(Arc::new(Self { api, server }))
     }

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use berth_net::{DnsPolicy, Egress, Network, Upstream};
+use berth_net::{DnsPolicy, Egress, Network, NetworkOptions, Upstream};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -194,6 +194,7 @@ impl Sidecars {
         &self,
         name: &str,
         body: CreateContainer,
+        options: NetworkOptions,
     ) -> Result<Arc<Sidecar>, ApiError> {
         let in_use =
             || ApiError::conflict(format!("the container name `{name}` is already in use"));
@@ -201,7 +202,7 @@ impl Sidecars {
             return Err(in_use());
         }
         let command = body.cmd.map(StringOrList::into_vec).unwrap_or_default();
-        let network = Network::create(initial_egress(&command))
+        let network = Network::create_with(initial_egress(&command), options)
             .await
             .map_err(|error| ApiError::internal(berth_error::chain(&error)))?;
         let sidecar = Arc::new(Sidecar {

@@ -189,6 +189,7 @@ async fn a_missing_program_is_an_error_of_the_start(world: World) -> World {
     );
     world.engine.remove("c", true).await.unwrap();
 
+    let mut events = world.engine.events();
     let mut spec = world.spec("c", &[]).await;
     spec.image = "nothing:here".to_owned();
     assert!(matches!(
@@ -196,6 +197,10 @@ async fn a_missing_program_is_an_error_of_the_start(world: World) -> World {
         Err(EngineError::NoSuchImage(_))
     ));
     assert!(world.engine.inspect("c").is_none());
+    assert!(matches!(
+        events.try_recv(),
+        Ok(Event::CreateFailed { reason, .. }) if reason == "no such image: nothing:here"
+    ));
     world
 }
 

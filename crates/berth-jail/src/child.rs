@@ -29,7 +29,7 @@ use crate::cgroup::SandboxGroup;
 use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Report};
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::spec::{ProcessSpec, SandboxSpec};
 use crate::sys;
 use enter::Entry;
@@ -42,13 +42,13 @@ const OPEN_FILES: u64 = 1_048_576;
 const OOM_SCORE_ADJUSTMENT: &str = "100";
 
 /// Runs a blank: joins its groups, waits for an order, becomes that sandbox.
-pub(crate) fn become_sandbox(filters: &Filters, group: &SandboxGroup, report: OwnedFd) -> ! {
+pub(crate) fn become_sandbox(filter: &Filter, group: &SandboxGroup, report: OwnedFd) -> ! {
     let outcome = prepare_blank(group, &report).and_then(|()| {
         let message = packet::receive(&report).step(|| "receive an order".to_owned())?;
         match message {
             // The zygote has let go of this blank.
             None => sys::clone::exit_now(0),
-            Some((order, fds)) => start(filters, group, report.as_fd(), order, fds),
+            Some((order, fds)) => start(filter, group, report.as_fd(), order, fds),
         }
     });
     leave(&report, outcome)
@@ -62,7 +62,7 @@ pub(crate) fn become_exec(exec: &ExecRequest<'_>, report: &OwnedFd) -> ! {
 
 /// What [`become_exec`] needs.
 pub(crate) struct ExecRequest<'a> {
-    pub(crate) filters: &'a Filters,
+    pub(crate) filter: &'a Filter,
     pub(crate) group: &'a SandboxGroup,
     /// The sandbox's first process.
     pub(crate) sandbox: BorrowedFd<'a>,
@@ -126,7 +126,7 @@ fn close_all_but(report: &OwnedFd) -> Result<(), Failure> {
 }
 
 fn start(
-    filters: &Filters,
+    filter: &Filter,
     group: &SandboxGroup,
     report: BorrowedFd<'_>,
     order: Order,
@@ -161,7 +161,7 @@ fn start(
     rustix::process::umask(Mode::empty());
     let root = mounts::build(&spec, user_namespace.as_fd(), group)?;
     enter::run(Entry {
-        filters,
+        filter,
         report,
         root: &root,
         user_namespace: user_namespace.as_fd(),
@@ -193,7 +193,7 @@ fn enter_sandbox(exec: &ExecRequest<'_>, report: BorrowedFd<'_>) -> Result<(), F
     }
     identity::create_files_as(exec.policy.id_base)?;
     enter::run(Entry {
-        filters: exec.filters,
+        filter: exec.filter,
         report,
         root: &Root::current()?,
         user_namespace: exec.user_namespace,

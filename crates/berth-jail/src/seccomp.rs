@@ -1,140 +1,196 @@
-//! The seccomp filters of a sandbox: what it may call, and how the zygote learns of `listen`.
+//! The seccomp filter of a sandbox: what it may call, and how the zygote learns of `listen`.
 //!
-//! Owner: the zygote compiles them once; every child installs them last. Invariant: the notifying
-//! filter answers nothing but `listen` with a notification, so that a busy zygote can delay
-//! `listen` and nothing else.
+//! Owner: the zygote compiles it once; every child installs it last. Invariant: nothing but
+//! `listen` is answered with a notification, so that a busy zygote can delay `listen` and nothing
+//! else.
 
 mod profile;
+mod program;
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch, sock_filter,
-};
-
-use crate::error::Failure;
+use crate::error::{Failure, Step as _};
 use crate::protocol::Report;
 use crate::{packet, sys};
+pub(crate) use program::Instruction;
+use program::Verdict;
 
-/// The compiled filters.
-#[derive(Clone, Debug)]
-pub(crate) struct Filters {
-    /// The allow-list: other calls fail with `EPERM`, foreign architectures are killed.
-    allow: BpfProgram,
-    /// `clone3` fails with `ENOSYS`: its flags are in memory, out of a filter's reach, and libcs
-    /// fall back to `clone`, whose flags the allow-list checks.
-    clone3: BpfProgram,
-    /// `listen` notifies.
-    listen: Vec<sock_filter>,
+/// `AUDIT_ARCH_X86_64`; also what x32 calls report, whose numbers have a bit that no allowed call
+/// has.
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xc000_003e;
+/// `AUDIT_ARCH_AARCH64`.
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// The compiled filter.
+#[derive(Clone)]
+pub(crate) struct Filter {
+    program: Vec<Instruction>,
 }
 
-impl Filters {
-    /// Compiles the filters for this machine.
-    pub(crate) fn compile() -> Result<Self, BackendError> {
-        let architecture: TargetArch = std::env::consts::ARCH.try_into()?;
-        let allow = SeccompFilter::new(
-            rules()?,
-            SeccompAction::Errno(libc::EPERM.cast_unsigned()),
-            SeccompAction::Allow,
-            architecture,
-        )?;
-        let clone3 = SeccompFilter::new(
-            BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
-            SeccompAction::Allow,
-            SeccompAction::Errno(libc::ENOSYS.cast_unsigned()),
-            architecture,
-        )?;
-        Ok(Self {
-            allow: allow.try_into()?,
-            clone3: clone3.try_into()?,
-            listen: listen_program(),
-        })
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Filter")
+            .field("instructions", &self.program.len())
+            .finish()
+    }
+}
+
+impl Filter {
+    /// Compiles the filter for this machine.
+    pub(crate) fn compile() -> Self {
+        Self {
+            program: program::compile(ARCHITECTURE, &runs(&verdicts(), 0)),
+        }
     }
 
-    /// Installs all of them on the calling process and hands the listener to the zygote. Needs
-    /// CAP_SYS_ADMIN in the process's user namespace, or `no_new_privs`.
-    pub(crate) fn install(&self, report: std::os::fd::BorrowedFd<'_>) -> Result<(), Failure> {
-        use std::os::fd::AsFd as _;
-
-        use crate::error::Step as _;
-        let listener = sys::seccomp::add_notifying_filter(&self.listen)
-            .step(|| "install the listen notification".to_owned())?;
+    /// Installs it on the calling process and hands the listener to the zygote. Needs CAP_SYS_ADMIN
+    /// in the process's user namespace, or `no_new_privs`.
+    pub(crate) fn install(&self, report: BorrowedFd<'_>) -> Result<(), Failure> {
+        let listener = sys::seccomp::install(&self.program)
+            .step(|| "install the seccomp filter".to_owned())?;
         packet::send(report, &Report::Listener, &[listener.as_fd()])
-            .step(|| "hand over the listen notification".to_owned())?;
-        sys::seccomp::add_filter(&self.allow).step(|| "install the seccomp profile".to_owned())?;
-        // The newest filter's error number wins over the allow-list's.
-        sys::seccomp::add_filter(&self.clone3).step(|| "install the seccomp profile".to_owned())
+            .step(|| "hand over the listen notification".to_owned())
     }
 }
 
-fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+/// What is not `EPERM`.
+fn verdicts() -> BTreeMap<u32, Verdict> {
     let always = [
         profile::ALLOWED,
         profile::ALLOWED_RECENT,
         profile::ALLOWED_HERE,
     ];
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = always
+    let number = |call: libc::c_long| u32::try_from(call).unwrap_or(u32::MAX);
+    let mut verdicts: BTreeMap<u32, Verdict> = always
         .into_iter()
         .flatten()
-        .map(|number| (*number, Vec::new()))
+        .map(|call| (number(*call), Verdict::Allow))
         .collect();
-    let first_argument = |operator, value| -> Result<SeccompRule, BackendError> {
-        let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value)?;
-        SeccompRule::new(vec![condition])
+    let among = |values: &mut dyn Iterator<Item = u32>| {
+        let allowed = values.map(|value| (value, Verdict::Allow)).collect();
+        Verdict::Argument(runs(&allowed, 0))
     };
-    let mut socket = vec![first_argument(
-        SeccompCmpOp::Lt,
-        profile::SOCKET_DOMAINS_BELOW,
-    )?];
-    for domain in profile::SOCKET_DOMAINS {
-        socket.push(first_argument(SeccompCmpOp::Eq, domain)?);
-    }
-    rules.insert(libc::SYS_socket, socket);
-    let mut personality = Vec::new();
-    for value in profile::PERSONALITIES {
-        personality.push(first_argument(SeccompCmpOp::Eq, value)?);
-    }
-    rules.insert(libc::SYS_personality, personality);
-    let no_namespaces = SeccompCmpOp::MaskedEq(profile::CLONE_NAMESPACES);
-    rules.insert(libc::SYS_clone, vec![first_argument(no_namespaces, 0)?]);
-    // Answered by the filter in front; must not be EPERM here, as the strictest verdict wins.
-    rules.insert(libc::SYS_clone3, Vec::new());
-    Ok(rules)
+    let mut domains = (0..profile::SOCKET_DOMAINS_BELOW).chain(profile::SOCKET_DOMAINS);
+    let mut personalities = profile::PERSONALITIES.into_iter();
+    verdicts.extend([
+        (number(libc::SYS_socket), among(&mut domains)),
+        (number(libc::SYS_personality), among(&mut personalities)),
+        (
+            number(libc::SYS_clone),
+            Verdict::Without(profile::CLONE_NAMESPACES),
+        ),
+        // Its flags are in memory, out of a filter's reach; libcs fall back to `clone`.
+        (number(libc::SYS_clone3), Verdict::Errno(libc::ENOSYS)),
+        (number(libc::SYS_listen), Verdict::Notify),
+    ]);
+    verdicts
 }
 
-/// `if arch == native && nr == listen { USER_NOTIF } else { ALLOW }`.
-fn listen_program() -> Vec<sock_filter> {
-    const LOAD_WORD: u16 = 0x20;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    const USER_NOTIF: u32 = 0x7fc0_0000;
-    const ALLOW: u32 = 0x7fff_0000;
-    #[cfg(target_arch = "x86_64")]
-    const ARCHITECTURE: u32 = 0xc000_003e;
-    #[cfg(target_arch = "aarch64")]
-    const ARCHITECTURE: u32 = 0xc000_00b7;
-    let instruction = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    let listen = u32::try_from(libc::SYS_listen).unwrap_or(u32::MAX);
-    vec![
-        // seccomp_data.arch is at offset 4, .nr at offset 0.
-        instruction(LOAD_WORD, 0, 0, 4),
-        instruction(JUMP_IF_EQUAL, 0, 3, ARCHITECTURE),
-        instruction(LOAD_WORD, 0, 0, 0),
-        instruction(JUMP_IF_EQUAL, 0, 1, listen),
-        instruction(RETURN, 0, 0, USER_NOTIF),
-        instruction(RETURN, 0, 0, ALLOW),
-    ]
+/// Runs of equal verdicts from `start` on, `EPERM` where there is none.
+fn runs(verdicts: &BTreeMap<u32, Verdict>, start: u32) -> Vec<(u32, Verdict)> {
+    let mut runs: Vec<(u32, Verdict)> = vec![(start, Verdict::Errno(libc::EPERM))];
+    let mut push = |from: u32, verdict: &Verdict| match runs.last_mut() {
+        Some((_, last)) if last == verdict => {}
+        Some((last_from, last)) if *last_from == from => *last = verdict.clone(),
+        _ => runs.push((from, verdict.clone())),
+    };
+    for (value, verdict) in verdicts {
+        push(*value, verdict);
+        if let Some(next) = value.checked_add(1)
+            && !verdicts.contains_key(&next)
+        {
+            push(next, &Verdict::Errno(libc::EPERM));
+        }
+    }
+    runs
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Filters;
+    use super::program::interpreter;
+    use super::{ARCHITECTURE, Filter, profile};
+
+    const ALLOW: u32 = 0x7fff_0000;
+    const EPERM: u32 = 0x0005_0001;
+    const ENOSYS: u32 = 0x0005_0026;
+    const NOTIFY: u32 = 0x7fc0_0000;
+    const KILL: u32 = 0x8000_0000;
+
+    fn run(number: libc::c_long, argument: u64) -> u32 {
+        let number = u32::try_from(number).unwrap();
+        interpreter::run(&Filter::compile().program, ARCHITECTURE, number, argument)
+    }
 
     #[test]
-    fn the_profile_compiles_and_fits_the_kernel_limit() {
-        let filters = Filters::compile().unwrap();
-        assert!(filters.allow.len() > 300 && filters.allow.len() < 4096);
-        assert!(filters.clone3.len() < 32);
+    fn every_number_has_the_profile_s_verdict() {
+        let program = Filter::compile().program;
+        assert!(program.len() < 400, "{}", program.len());
+        let allowed: Vec<libc::c_long> = [
+            profile::ALLOWED,
+            profile::ALLOWED_RECENT,
+            profile::ALLOWED_HERE,
+        ]
+        .concat();
+        for number in 0..1024 {
+            let expected = match number {
+                libc::SYS_listen => NOTIFY,
+                libc::SYS_clone3 => ENOSYS,
+                // Allowed with these arguments: AF_UNSPEC, PER_LINUX, no flags.
+                libc::SYS_socket | libc::SYS_personality | libc::SYS_clone => ALLOW,
+                number if allowed.contains(&number) => ALLOW,
+                _ => EPERM,
+            };
+            let number = u32::try_from(number).unwrap();
+            let result = interpreter::run(&program, ARCHITECTURE, number, 0);
+            assert_eq!(result, expected, "system call {number}");
+            let x32 = number | 0x4000_0000;
+            assert_eq!(interpreter::run(&program, ARCHITECTURE, x32, 0), EPERM);
+            let i386 = interpreter::run(&program, 0x4000_0003, number, 0);
+            assert_eq!(i386, KILL);
+        }
+    }
+
+    #[test]
+    fn arguments_are_looked_at() {
+        for (domain, expected) in [
+            (1, ALLOW),
+            (2, ALLOW),
+            (10, ALLOW),
+            (16, ALLOW),
+            (17, ALLOW),
+        ] {
+            assert_eq!(run(libc::SYS_socket, domain), expected, "domain {domain}");
+        }
+        for domain in [12, 38, 40, 46, 0xffff_ffff] {
+            assert_eq!(run(libc::SYS_socket, domain), EPERM, "domain {domain}");
+        }
+        // The kernel ignores the argument's high half, and so must the filter.
+        assert_eq!(run(libc::SYS_socket, 0x1_0000_0028), EPERM);
+        for value in [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff] {
+            assert_eq!(run(libc::SYS_personality, value), ALLOW, "{value:#x}");
+        }
+        for value in [1, 9, 0x4_0000, 0x2_0001, 0x2_0009, 0xffff_fffe] {
+            assert_eq!(run(libc::SYS_personality, value), EPERM, "{value:#x}");
+        }
+        let namespaces = [
+            libc::CLONE_NEWNS,
+            libc::CLONE_NEWUSER,
+            libc::CLONE_NEWPID,
+            libc::CLONE_NEWNET,
+            libc::CLONE_NEWIPC,
+            libc::CLONE_NEWUTS,
+            libc::CLONE_NEWCGROUP,
+        ];
+        for flag in namespaces {
+            let flags = u64::from(flag.cast_unsigned()) | 17;
+            assert_eq!(run(libc::SYS_clone, flags), EPERM, "{flag:#x}");
+        }
+        let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_THREAD;
+        let flags = u64::from(thread.cast_unsigned());
+        assert_eq!(run(libc::SYS_clone, flags), ALLOW);
     }
 }

@@ -10,7 +10,7 @@ mod children;
 mod listen;
 mod requests;
 mod server;
-mod user_namespace;
+pub(crate) mod user_namespace;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -1,6 +1,7 @@
 //! Carrying the container's connections outwards.
 
 mod destination;
+mod intercept;
 mod sniff;
 mod tunnel;
 
@@ -21,6 +22,8 @@ use crate::dns;
 use crate::network::Shared;
 use crate::relay::{relay, reset, write_all};
 use crate::usage::add;
+use intercept::Interception;
+use sniff::Verdict;
 
 /// How long a destination may take to answer. The container has its connection already, so this
 /// is not its own connect timeout.
@@ -69,10 +72,11 @@ async fn try_carry(inside: TcpStream, shared: &Shared) -> io::Result<()> {
         return dns::serve_stream(inside, shared).await;
     }
     match open(&inside, destination, shared).await {
-        Ok(outside) => {
+        Ok(Way::Raw(outside)) => {
             relay(inside, outside, &shared.counters).await;
             Ok(())
         }
+        Ok(Way::Tls(interception)) => interception.carry(inside, shared).await,
         Err(error) => {
             reset(inside);
             Err(error)
@@ -80,32 +84,43 @@ async fn try_carry(inside: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// The connection outwards, with what the container said first already sent on.
-async fn open(
-    inside: &TcpStream,
-    destination: SocketAddr,
-    shared: &Shared,
-) -> io::Result<TcpStream> {
+/// How a connection goes on.
+enum Way {
+    /// Its bytes pass. What the container said first has been sent on.
+    Raw(TcpStream),
+    /// Its TLS ends here.
+    Tls(Interception),
+}
+
+async fn open(inside: &TcpStream, destination: SocketAddr, shared: &Shared) -> io::Result<Way> {
     check(destination.ip(), &shared.options.allowed_destinations)?;
     let policy = shared.policy();
     // Latency is the applications' decision: what they sent goes on as it came.
     inside.set_nodelay(true)?;
-    let outside = match policy.egress.upstream {
+    match policy.egress.upstream {
         Upstream::Direct if policy.egress.internet => {
-            tokio::time::timeout(DIAL, TcpStream::connect(destination)).await??
+            let outside = tokio::time::timeout(DIAL, TcpStream::connect(destination)).await??;
+            outside.set_nodelay(true)?;
+            Ok(Way::Raw(outside))
         }
-        Upstream::Direct => return Err(io::Error::other("the internet is off")),
+        Upstream::Direct => Err(io::Error::other("the internet is off")),
         Upstream::Tunnel(listener) => {
             let opening = tunnel::listen(inside, destination.port()).await?;
             let source = inside.peer_addr()?;
             let accepted = tunnel::connect(listener, source, destination, &opening.verdict).await?;
+            accepted.outside.set_nodelay(true)?;
+            if let (Verdict::Tls(name), 200) = (&opening.verdict, accepted.status) {
+                return Ok(Way::Tls(Interception {
+                    name: name.clone(),
+                    hello: opening.bytes,
+                    accepted,
+                }));
+            }
             write_all(&accepted.outside, &opening.bytes).await?;
             add(&shared.counters.egress, opening.bytes.len());
             write_all(inside, &accepted.early).await?;
             add(&shared.counters.ingress, accepted.early.len());
-            accepted.outside
+            Ok(Way::Raw(accepted.outside))
         }
-    };
-    outside.set_nodelay(true)?;
-    Ok(outside)
+    }
 }

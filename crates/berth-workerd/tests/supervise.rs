@@ -204,6 +204,7 @@ async fn daemon() {
 
 #[tokio::test]
 async fn workerd_dies_with_a_killed_daemon() {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use tokio::io::{AsyncBufReadExt as _, BufReader};
 
     let temporary = tempfile::tempdir().unwrap();
@@ -226,13 +227,16 @@ async fn workerd_dies_with_a_killed_daemon() {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     let flags = rustix::process::PidfdFlags::NONBLOCK;
     let pidfd = rustix::process::pidfd_open(pid, flags).unwrap();
-    let ended = tokio::io::unix::AsyncFd::try_new(pidfd).unwrap();
     daemon.start_kill().unwrap();
-    // A pidfd becomes readable when its process has ended.
-    let limit = Duration::from_secs(10);
-    let _ready = tokio::time::timeout(limit, ended.readable())
-        .await
-        .unwrap()
-        .unwrap();
+    let ended = tokio::task::spawn_blocking(move || {
+        // A pidfd becomes readable when its process has ended.
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        let limit = Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&limit)).unwrap()
+    });
+    assert_eq!(ended.await.unwrap(), 1, "workerd outlives its daemon");
     daemon.wait().await.unwrap();
 }

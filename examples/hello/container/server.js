@@ -7,6 +7,10 @@ let served = 0;
 
 const server = http.createServer((request, response) => {
   const { pathname } = new URL(request.url, "http://container");
+  if (pathname === "/") {
+    // The container class asks here whether the program is ready
+    return response.end("ready\n");
+  }
   if (pathname === "/error") {
     console.error("Asked to crash, so I do");
     process.exit(1);

@@ -30,7 +30,10 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
         if api.engine.inspect(name).is_some() {
             return Err(in_use(name));
         }
-        let sidecar = api.sidecars.create(name, body).await?;
+        let sidecar = api
+            .sidecars
+            .create(name, body, api.networks.clone())
+            .await?;
         return Ok(created(&sidecar.id, &[]));
     }
     check_supported(&body)?;
@@ -45,7 +48,7 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
     let joined = joined_sidecar(api, &body.host_config.network_mode)?;
     let network = match &joined {
         Some(sidecar) => sidecar.network.clone(),
-        None => own_network(&body.host_config.network_mode).await?,
+        None => own_network(api, &body.host_config.network_mode).await?,
     };
     let spec = container_spec(api, name, body, joined.as_deref(), network);
     replace_ended(api, name).await;
@@ -139,7 +142,7 @@ fn joined_sidecar(api: &Api, network_mode: &str) -> Result<Option<Arc<Sidecar>>,
 }
 
 /// The network of a container that joins none.
-async fn own_network(network_mode: &str) -> Result<Arc<Network>, ApiError> {
+async fn own_network(api: &Api, network_mode: &str) -> Result<Arc<Network>, ApiError> {
     let internet = match network_mode {
         "" | "default" | "bridge" => true,
         "none" => false,
@@ -152,7 +155,7 @@ async fn own_network(network_mode: &str) -> Result<Arc<Network>, ApiError> {
         internet,
         dns: DnsPolicy::default(),
     };
-    Network::create(egress)
+    Network::create_with(egress, api.networks.clone())
         .await
         .map_err(|error| ApiError::internal(berth_error::chain(&error)))
 }

@@ -27,8 +27,46 @@ static void copy(int from, int to) {
         }
 }
 
-/* Echoes on a loopback port, after a while. */
-static int serve(int port, int delay_ms) {
+/* Connects out, sends a request, returns what came back. */
+static void fetch(const char *address, int port, char *answer, size_t size) {
+    int out = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    inet_pton(AF_INET, address, &to.sin_addr);
+    size_t length = 0;
+    if (connect(out, (struct sockaddr *)&to, sizeof to)) {
+        snprintf(answer, size, "refused: %s", strerror(errno));
+    } else {
+        dprintf(out, "GET /from-inside HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", address);
+        ssize_t count;
+        while (length + 1 < size && (count = read(out, answer + length, size - length - 1)) > 0) length += count;
+        answer[length] = 0;
+        if (length == 0) snprintf(answer, size, "closed");
+    }
+    close(out);
+}
+
+/* Requests without a body: `/out/<address>/<port>` connects out, anything else echoes the path. */
+static void speak_http(int client) {
+    char request[8192], body[8192], path[256], address[64];
+    size_t length = 0;
+    ssize_t count;
+    while ((count = read(client, request + length, sizeof request - 1 - length)) > 0) {
+        length += count;
+        request[length] = 0;
+        if (!strstr(request, "\r\n\r\n")) continue;
+        int port = 0;
+        if (sscanf(request, "%*s /out/%63[^/]/%d", address, &port) == 2) {
+            fetch(address, port, body, sizeof body);
+        } else if (sscanf(request, "%*s %255s", path) == 1) {
+            snprintf(body, sizeof body, "%s %s", path, getenv("GREETING") ? getenv("GREETING") : "-");
+        }
+        dprintf(client, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+        length = 0;
+    }
+}
+
+/* Echoes or speaks HTTP on a loopback port, after a while. */
+static int serve(int port, int delay_ms, int http) {
     usleep(delay_ms * 1000);
     int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -39,7 +77,10 @@ static int serve(int port, int delay_ms) {
     for (;;) {
         int client = accept(listener, NULL, NULL);
         if (client < 0) continue;
-        if (fork() == 0) { copy(client, client); _exit(0); }
+        if (fork() == 0) {
+            if (http) speak_http(client); else copy(client, client);
+            _exit(0);
+        }
         close(client);
     }
 }
@@ -85,7 +126,8 @@ int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "pause";
     int number = argc > 2 ? atoi(argv[2]) : 0;
     signal(SIGTERM, leave);
-    if (!strcmp(verb, "serve")) return serve(number, argc > 3 ? atoi(argv[3]) : 0);
+    if (!strcmp(verb, "serve")) return serve(number, argc > 3 ? atoi(argv[3]) : 0, 0);
+    if (!strcmp(verb, "http")) return serve(number, argc > 3 ? atoi(argv[3]) : 0, 1);
     if (!strcmp(verb, "exit")) return number;
     if (!strcmp(verb, "cat")) { copy(0, 1); return 0; }
     if (!strcmp(verb, "flood")) { flood(number); return 0; }

@@ -10,4 +10,5 @@ mod exec;
 mod lifecycle;
 mod look;
 mod transport;
+mod workerd;
 mod world;

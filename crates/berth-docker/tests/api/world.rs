@@ -10,6 +10,7 @@ use berth_docker::{Application, Applications, DockerApi, Identity};
 use berth_engine::{Engine, EngineConfig, Event};
 use berth_image::ImageStore;
 use berth_jail::{Limits, OnDisconnect, Zygote, ZygoteConfig};
+use berth_net::NetworkOptions;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,6 +47,10 @@ pub fn proxy() -> String {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with_networks(NetworkOptions::default()).await
+    }
+
+    pub async fn with_networks(networks: NetworkOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let images = ImageStore::open(&directory.path().join("images")).unwrap();
         let rootfs = guest_rootfs();
@@ -66,7 +71,7 @@ impl World {
         };
         let engine = Engine::open(config, images, zygote.clone()).await.unwrap();
         let socket = directory.path().join("docker.sock");
-        let api = DockerApi::serve(&socket, engine.clone(), applications())
+        let api = DockerApi::serve_with(&socket, engine.clone(), applications(), networks)
             .await
             .unwrap();
         Self {

@@ -64,7 +64,7 @@ impl<L: Launcher> Actor<L> {
 
     fn launch_failed(&mut self, error: EngineError) {
         self.info.exit = Some(tasks::exit_of_failed_start(&error));
-        self.info.error = Some(tasks::describe(&error));
+        self.info.error = Some(berth_error::chain(&error));
         self.info.finished_ms = Some(now_ms());
         self.shared.liveness.send_replace(Liveness::Down);
         let orders = self.life.observe(Happened::StartFailed);

@@ -1,7 +1,6 @@
 //! The long work of an actor, as tasks that end with a fact.
 
 use std::collections::BTreeSet;
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,22 +70,10 @@ async fn try_launch<L: Launcher>(
         }
         Err(error) => {
             capture.finish().await;
-            sink.note(&describe(&error)).await;
+            sink.note(&berth_error::chain(&error)).await;
             Err(error)
         }
     }
-}
-
-/// The whole chain of an error in one line.
-pub(super) fn describe(error: &EngineError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// What a shell would have said: 127 for a program (or its interpreter) that is not there, else 126.
@@ -212,7 +199,7 @@ mod tests {
         };
         assert_eq!(exit_of_failed_start(&missing).code, 127);
         assert_eq!(
-            describe(&missing),
+            berth_error::chain(&missing),
             "cannot start container `c`: executable `/nope` not found in the image"
         );
         let other = EngineError::NoIdRange;

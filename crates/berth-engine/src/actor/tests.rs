@@ -310,6 +310,7 @@ async fn the_last_words_are_in_the_log_before_the_exit_is_told() {
             Event::Exited(_) => "exited",
             Event::StartFailed(_) => "start failed",
             Event::Removed(_) => "removed",
+            Event::CreateFailed { .. } => "create failed",
         });
     }
     assert_eq!(seen, ["created", "started", "log", "exited"]);

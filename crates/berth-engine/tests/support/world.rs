@@ -57,27 +57,8 @@ impl World {
     /// `program` is what [`compile`] made.
     pub(crate) async fn new(program: &Path) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let images = ImageStore::open(&temp.path().join("images")).unwrap();
-        add_image(&images, program);
         let cgroup = format!("berth-engine-test/{:x}", rand::random::<u64>());
-        let zygote = Zygote::launch(ZygoteConfig {
-            executable: PathBuf::from("/proc/self/exe"),
-            cgroup: cgroup.clone(),
-            on_disconnect: OnDisconnect::KillAll,
-        })
-        .await
-        .unwrap();
-        let config = EngineConfig {
-            state_dir: temp.path().join("state"),
-            cgroup: cgroup.clone(),
-            default_limits: Limits {
-                cpu_milli: None,
-                memory_bytes: Some(256 << 20),
-                pids: Some(64),
-            },
-            log_bytes: 1 << 20,
-        };
-        let engine = Engine::open(config, images, zygote.clone()).await.unwrap();
+        let (engine, zygote) = open(temp.path(), &cgroup, program).await;
         Self {
             engine,
             zygote,
@@ -86,33 +67,8 @@ impl World {
         }
     }
 
-    pub(crate) async fn network(&self) -> Arc<Network> {
-        Network::create(Egress {
-            upstream: Upstream::Direct,
-            internet: false,
-            dns: DnsPolicy::default(),
-        })
-        .await
-        .unwrap()
-    }
-
-    /// A container of [`IMAGE`] whose program gets these arguments.
     pub(crate) async fn spec(&self, name: &str, arguments: &[&str]) -> ContainerSpec {
-        ContainerSpec {
-            name: name.to_owned(),
-            image: IMAGE.to_owned(),
-            entrypoint: None,
-            command: Some(arguments.iter().map(|arg| (*arg).to_owned()).collect()),
-            env: Vec::new(),
-            user: None,
-            working_dir: None,
-            labels: BTreeMap::new(),
-            hostname: "box".to_owned(),
-            extra_hosts: Vec::new(),
-            network: self.network().await,
-            limits: None,
-            display_name: name.to_owned(),
-        }
+        spec(name, arguments).await
     }
 
     pub(crate) async fn create(&self, name: &str, arguments: &[&str]) {
@@ -179,17 +135,75 @@ impl World {
         found
     }
 
-    /// The session's directories in every mounted cgroup hierarchy.
     pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        mounts
-            .lines()
-            .filter(|line| line.contains(" - cgroup"))
-            .filter_map(|line| line.split(' ').nth(4))
-            .map(|mount| Path::new(mount).join(&self.cgroup))
-            .filter(|dir| dir.exists())
-            .collect()
+        cgroups(&self.cgroup)
     }
+}
+
+/// The directories of a session in every mounted cgroup hierarchy.
+pub(crate) fn cgroups(session: &str) -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    mounts
+        .lines()
+        .filter(|line| line.contains(" - cgroup"))
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|mount| Path::new(mount).join(session))
+        .filter(|dir| dir.exists())
+        .collect()
+}
+
+/// An engine with its images in `dir/images` and its state in `dir/state`.
+pub(crate) async fn open(dir: &Path, cgroup: &str, program: &Path) -> (Engine, Zygote) {
+    let images = ImageStore::open(&dir.join("images")).unwrap();
+    add_image(&images, program);
+    let zygote = Zygote::launch(ZygoteConfig {
+        executable: PathBuf::from("/proc/self/exe"),
+        cgroup: cgroup.to_owned(),
+        on_disconnect: OnDisconnect::KillAll,
+    })
+    .await
+    .unwrap();
+    let config = EngineConfig {
+        state_dir: dir.join("state"),
+        cgroup: cgroup.to_owned(),
+        default_limits: Limits {
+            cpu_milli: None,
+            memory_bytes: Some(256 << 20),
+            pids: Some(64),
+        },
+        log_bytes: 1 << 20,
+    };
+    let engine = Engine::open(config, images, zygote.clone()).await.unwrap();
+    (engine, zygote)
+}
+
+/// A container of [`IMAGE`] whose program gets these arguments.
+pub(crate) async fn spec(name: &str, arguments: &[&str]) -> ContainerSpec {
+    ContainerSpec {
+        name: name.to_owned(),
+        image: IMAGE.to_owned(),
+        entrypoint: None,
+        command: Some(arguments.iter().map(|arg| (*arg).to_owned()).collect()),
+        env: Vec::new(),
+        user: None,
+        working_dir: None,
+        labels: BTreeMap::new(),
+        hostname: "box".to_owned(),
+        extra_hosts: Vec::new(),
+        network: network().await,
+        limits: None,
+        display_name: name.to_owned(),
+    }
+}
+
+async fn network() -> Arc<Network> {
+    Network::create(Egress {
+        upstream: Upstream::Direct,
+        internet: false,
+        dns: DnsPolicy::default(),
+    })
+    .await
+    .unwrap()
 }
 
 /// The zygote and the children it keeps ready.

@@ -95,3 +95,90 @@ impl SandboxGroup {
         v1.iter().chain(&v2).map(|path| count(path)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::cgroup::{Hierarchies, SandboxGroup};
+    use crate::spec::Limits;
+
+    /// A directory that looks like a sandbox's group, with these control files.
+    fn pretend(root: &Path, files: &[(&str, &str)]) {
+        let group = root.join("session/box");
+        std::fs::create_dir_all(&group).unwrap();
+        for (name, content) in files {
+            std::fs::write(group.join(name), content).unwrap();
+        }
+    }
+
+    fn written(root: &Path, name: &str) -> String {
+        std::fs::read_to_string(root.join("session/box").join(name)).unwrap()
+    }
+
+    const LIMITS: Limits = Limits {
+        cpu_milli: Some(250),
+        memory_bytes: Some(1 << 30),
+        pids: Some(77),
+    };
+
+    #[test]
+    fn version_2_gets_its_files_and_reports_kills_and_usage() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let empty = [
+            "cpu.max",
+            "memory.max",
+            "memory.swap.max",
+            "memory.oom.group",
+            "pids.max",
+        ];
+        pretend(root, &empty.map(|name| (name, "")));
+        pretend(
+            root,
+            &[
+                ("memory.events", "oom 3\noom_kill 2\noom_group_kill 1\n"),
+                ("memory.current", "4096\n"),
+                ("pids.current", "5\n"),
+                ("cpu.stat", "usage_usec 7\nuser_usec 3\n"),
+            ],
+        );
+        let hierarchies = Hierarchies {
+            unified: Some(root.to_owned()),
+            unified_controllers: ["cpu", "memory", "pids"].map(str::to_owned).to_vec(),
+            v1: Vec::new(),
+        };
+        let group = SandboxGroup::new(&hierarchies, "session", "box");
+        group.apply(&LIMITS).unwrap();
+        assert_eq!(written(root, "cpu.max"), "25000 100000");
+        assert_eq!(written(root, "memory.max"), "1073741824");
+        assert_eq!(written(root, "memory.swap.max"), "0");
+        assert_eq!(written(root, "memory.oom.group"), "1");
+        assert_eq!(written(root, "pids.max"), "77");
+        assert_eq!(group.oom_kills(), 2);
+        let usage = group.usage();
+        assert_eq!(
+            (usage.memory_bytes, usage.cpu_ns, usage.pids),
+            (4096, 7000, 5)
+        );
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_written_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        pretend(directory.path(), &[]);
+        let hierarchies = Hierarchies {
+            unified: None,
+            unified_controllers: Vec::new(),
+            v1: vec![("pids".to_owned(), directory.path().to_owned())],
+        };
+        let group = SandboxGroup::new(&hierarchies, "session", "box");
+        assert!(group.apply(&LIMITS).is_err());
+        // What the machine does not have is left out.
+        let limits = Limits {
+            pids: None,
+            ..LIMITS
+        };
+        group.apply(&limits).unwrap();
+    }
+}

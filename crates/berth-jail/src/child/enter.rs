@@ -18,7 +18,7 @@ use super::stdio::Stdio;
 use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::Report;
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::spec::ProcessSpec;
 use crate::sys;
 
@@ -27,7 +27,7 @@ const DEVPTS: i64 = 0x1cd1;
 
 /// What a process needs to enter.
 pub(super) struct Entry<'a> {
-    pub(super) filters: &'a Filters,
+    pub(super) filter: &'a Filter,
     pub(super) report: BorrowedFd<'a>,
     pub(super) root: &'a Root,
     pub(super) user_namespace: BorrowedFd<'a>,
@@ -59,7 +59,7 @@ pub(super) fn run(entry: Entry<'_>) -> Result<(), Failure> {
     if policy.no_new_privs {
         rustix::thread::set_no_new_privs(true).step(|| "set no_new_privs".to_owned())?;
     }
-    entry.filters.install(entry.report)?;
+    entry.filter.install(entry.report)?;
     identity::limit_capabilities(capabilities)?;
     identity::become_user(&user)?;
     if let Some(size) = process.terminal {

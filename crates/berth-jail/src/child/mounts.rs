@@ -31,8 +31,7 @@ pub(super) fn build(
     overlay::make_private()?;
     let mut ready = prepare(spec, user_namespace)?;
     let groups = pseudo::open_groups(group)?;
-    let root_mount = overlay::assemble(&spec.rootfs, user_namespace)?;
-    overlay::pivot(&root_mount, &spec.rootfs.upper)?;
+    let root_mount = overlay::enter(&spec.rootfs, user_namespace)?;
     let root = Root::current()?;
     let device = dev::mount(&root, spec.id_base, spec.shm_bytes)?;
     pseudo::mount_proc(&root, &device)?;

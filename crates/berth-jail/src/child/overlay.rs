@@ -1,14 +1,17 @@
 //! The overlay root: idmapped layers, idmapped writable directory, and the move into it.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, UnmountFlags,
 };
 
+use super::mounts;
 use crate::error::{Failure, Step as _};
 use crate::spec::Rootfs;
 use crate::sys;
@@ -33,54 +36,138 @@ pub(super) fn make_private() -> Result<(), Failure> {
     rustix::mount::mount_change("/", flags).step(|| "make the mounts private".to_owned())
 }
 
-/// The detached root file system.
-pub(super) fn assemble(
-    rootfs: &Rootfs,
-    user_namespace: BorrowedFd<'_>,
-) -> Result<OwnedFd, Failure> {
-    if rootfs.lower.is_empty() {
+/// Makes the container's root file system the process's root and lets go of the host's.
+///
+/// Returns the root's mount.
+pub(super) fn enter(rootfs: &Rootfs, user_namespace: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+    let root = if rootfs.lower.is_empty() {
         // An image without layers: overlayfs insists on one, and the writable directory is all.
-        return idmapped(&rootfs.upper, user_namespace);
+        let root = idmapped(&rootfs.upper, user_namespace)?;
+        sys::mount::add_attributes(&root, libc::MOUNT_ATTR_NODEV)
+            .step(|| "restrict the root".to_owned())?;
+        attach_somewhere(&root, &rootfs.upper)?;
+        root
+    } else {
+        let layers = Layers::open(rootfs, user_namespace)?;
+        match layers.by_descriptor()? {
+            Some(root) => {
+                attach_somewhere(&root, &rootfs.upper)?;
+                root
+            }
+            None => layers.by_name(&rootfs.upper)?,
+        }
+    };
+    pivot(&root)?;
+    Ok(root)
+}
+
+/// Idmapped copies of everything the overlay is made of. A detached mount ends with its descriptor,
+/// so all of them stay open until the overlay, which takes copies of its own, exists.
+struct Layers {
+    /// Topmost first.
+    lower: Vec<OwnedFd>,
+    /// overlayfs wants upper and work on one mount: the one of their common parent.
+    parent: OwnedFd,
+    /// Below `parent`.
+    upper: PathBuf,
+    /// Below `parent`.
+    work: PathBuf,
+}
+
+/// What an image's own attributes could redirect is not followed, and what the container renames
+/// stays readable as a plain difference. The writable layer does not survive a crash of the machine
+/// anyway, so syncing it (and, at unmount, its whole file system) is left out.
+const OPTIONS: [(&str, &str); 3] = [
+    ("redirect_dir", "nofollow"),
+    ("metacopy", "off"),
+    ("index", "off"),
+];
+
+impl Layers {
+    fn open(rootfs: &Rootfs, user_namespace: BorrowedFd<'_>) -> Result<Self, Failure> {
+        let parent = common_parent(&rootfs.upper, &rootfs.work).ok_or_else(|| {
+            Failure::Invalid("root file system: upper and work have no common parent".to_owned())
+        })?;
+        // Left by an earlier volatile mount of the same directories; overlayfs refuses it otherwise.
+        let _ = std::fs::remove_dir_all(rootfs.work.join("work/incompat"));
+        let below = |path: &Path| path.strip_prefix(parent).unwrap_or(path).to_owned();
+        let lower = rootfs.lower.iter();
+        Ok(Self {
+            lower: lower
+                .map(|layer| idmapped(layer, user_namespace))
+                .collect::<Result<_, _>>()?,
+            upper: below(&rootfs.upper),
+            work: below(&rootfs.work),
+            parent: idmapped(parent, user_namespace)?,
+        })
     }
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-        .step(|| "create the overlay".to_owned())?;
-    // A detached mount ends with its descriptor, so all of them stay open until the overlay, which
-    // takes copies, exists.
-    let mut trees = Vec::with_capacity(rootfs.lower.len() + 1);
-    for layer in &rootfs.lower {
-        let tree = idmapped(layer, user_namespace)?;
-        rustix::mount::fsconfig_set_fd(&context, "lowerdir+", tree.as_fd())
-            .step(|| format!("add the layer `{}`", layer.display()))?;
-        trees.push(tree);
+
+    /// The detached overlay; `None` if the kernel is older than 6.13 and does not take descriptors.
+    fn by_descriptor(&self) -> Result<Option<OwnedFd>, Failure> {
+        let step = || "create the overlay".to_owned();
+        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).step(step)?;
+        for (index, layer) in self.lower.iter().enumerate() {
+            match rustix::mount::fsconfig_set_fd(&context, "lowerdir+", layer.as_fd()) {
+                Err(Errno::INVAL | Errno::BADF) if index == 0 => return Ok(None),
+                other => other.step(|| format!("add layer {index} to the overlay"))?,
+            }
+        }
+        for (key, path) in [("upperdir", &self.upper), ("workdir", &self.work)] {
+            let step = || format!("use `{}` as the overlay's {key}", path.display());
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(&self.parent, path, flags, Mode::empty()).step(step)?;
+            rustix::mount::fsconfig_set_fd(&context, key, fd.as_fd()).step(step)?;
+        }
+        for (key, value) in [("source", "overlay")].iter().chain(&OPTIONS) {
+            rustix::mount::fsconfig_set_string(&context, *key, *value)
+                .step(|| format!("set the overlay's `{key}`"))?;
+        }
+        rustix::mount::fsconfig_set_flag(&context, "volatile").step(step)?;
+        rustix::mount::fsconfig_create(&context)
+            .step(|| format!("create the overlay{}", kernel_log(&context)))?;
+        // An image's device nodes are never devices.
+        let flags = MountAttrFlags::MOUNT_ATTR_NODEV;
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
+            .step(step)
+            .map(Some)
     }
-    let (upper, work, tree) = writable(rootfs, user_namespace)?;
-    trees.push(tree);
-    let step = || format!("use `{}` as the writable layer", rootfs.upper.display());
-    rustix::mount::fsconfig_set_fd(&context, "upperdir", upper.as_fd()).step(step)?;
-    rustix::mount::fsconfig_set_fd(&context, "workdir", work.as_fd()).step(step)?;
-    // What an image's own attributes could redirect is not followed, and what the container
-    // renames stays readable as a plain difference. The writable layer does not survive a crash
-    // of the machine anyway, so syncing it (and, at unmount, its whole file system) is left out.
-    for (key, value) in [
-        ("source", "overlay"),
-        ("redirect_dir", "nofollow"),
-        ("metacopy", "off"),
-        ("index", "off"),
-    ] {
-        rustix::mount::fsconfig_set_string(&context, key, value)
-            .step(|| format!("set the overlay's `{key}`"))?;
+
+    /// The overlay, attached, on kernels from 5.19 on: the layers are attached below a tmpfs on
+    /// `somewhere`, under names short enough for the one page that all options must fit into.
+    fn by_name(&self, somewhere: &Path) -> Result<OwnedFd, Failure> {
+        let step = || "create the overlay".to_owned();
+        let staging = mounts::pseudo_fs("tmpfs", &[], MountAttrFlags::empty())?;
+        attach_somewhere(&staging, somewhere)?;
+        let place = |name: &str| -> Result<OwnedFd, Failure> {
+            rustix::fs::mkdirat(&staging, name, Mode::from(0o755)).step(step)?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::openat(&staging, name, flags, Mode::empty()).step(step)
+        };
+        let mut names = Vec::with_capacity(self.lower.len());
+        for (index, layer) in self.lower.iter().enumerate() {
+            let name = index.to_string();
+            attach(layer, &place(&name)?, step)?;
+            names.push(name);
+        }
+        attach(&self.parent, &place("w")?, step)?;
+        place("root")?;
+        let mut options = format!(
+            "lowerdir={},upperdir=w/{},workdir=w/{},volatile",
+            names.join(":"),
+            self.upper.display(),
+            self.work.display(),
+        );
+        for (key, value) in OPTIONS {
+            options.push_str(&format!(",{key}={value}"));
+        }
+        let options = CString::new(options)
+            .map_err(|_| Failure::Invalid("root file system: a NUL byte in a path".to_owned()))?;
+        rustix::process::fchdir(&staging).step(step)?;
+        let flags = MountFlags::NODEV;
+        rustix::mount::mount("overlay", "root", "overlay", flags, options.as_c_str()).step(step)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&staging, "root", flags, Mode::empty()).step(step)
     }
-    rustix::mount::fsconfig_set_flag(&context, "volatile")
-        .step(|| "set the overlay's `volatile`".to_owned())?;
-    rustix::mount::fsconfig_create(&context)
-        .step(|| format!("create the overlay{}", kernel_log(&context)))?;
-    // An image's device nodes are never devices.
-    rustix::mount::fsmount(
-        &context,
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::MOUNT_ATTR_NODEV,
-    )
-    .step(|| "create the overlay".to_owned())
 }
 
 /// What the kernel has to say about a failed mount, in brackets; empty if nothing.
@@ -95,40 +182,23 @@ fn kernel_log(context: &OwnedFd) -> String {
     text
 }
 
-/// Upper and work directory, and the detached mount they are in: overlayfs wants them on one mount,
-/// so their common parent is mapped.
-fn writable(
-    rootfs: &Rootfs,
-    user_namespace: BorrowedFd<'_>,
-) -> Result<(OwnedFd, OwnedFd, OwnedFd), Failure> {
-    let common = common_parent(&rootfs.upper, &rootfs.work).ok_or_else(|| {
-        Failure::Invalid("root file system: upper and work have no common parent".to_owned())
-    })?;
-    // Left by an earlier volatile mount of the same directories; overlayfs refuses it otherwise.
-    let _ = std::fs::remove_dir_all(rootfs.work.join("work/incompat"));
-    let tree = idmapped(common, user_namespace)?;
-    let open = |path: &Path| {
-        let relative = path.strip_prefix(common).unwrap_or(path);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat(&tree, relative, flags, Mode::empty())
-            .step(|| format!("open `{}`", path.display()))
-    };
-    let (upper, work) = (open(&rootfs.upper)?, open(&rootfs.work)?);
-    Ok((upper, work, tree))
-}
-
 fn common_parent<'a>(left: &'a Path, right: &Path) -> Option<&'a Path> {
     left.ancestors()
         .skip(1)
         .find(|ancestor| right.starts_with(ancestor) && right != *ancestor)
 }
 
-/// Makes the detached mount the process's root and lets go of the host's file system.
-pub(super) fn pivot(root: &OwnedFd, somewhere: &Path) -> Result<(), Failure> {
+/// Attaches a mount on a directory of the host, in this process's private view of it: `pivot_root`
+/// wants its new root attached.
+fn attach_somewhere(mount: &OwnedFd, somewhere: &Path) -> Result<(), Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let place = rustix::fs::openat(CWD, somewhere, flags, Mode::empty())
         .step(|| format!("open `{}`", somewhere.display()))?;
-    attach(root, &place, || "attach the root file system".to_owned())?;
+    attach(mount, &place, || "attach the root file system".to_owned())
+}
+
+/// Makes the attached mount the process's root and lets go of the host's file system.
+fn pivot(root: &OwnedFd) -> Result<(), Failure> {
     let step = || "change the root".to_owned();
     rustix::process::fchdir(root).step(step)?;
     rustix::process::pivot_root(".", ".").step(step)?;
@@ -148,9 +218,19 @@ pub(super) fn attach(
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::MetadataExt as _;
     use std::path::Path;
 
-    use super::common_parent;
+    use rustix::thread::UnshareFlags;
+
+    use super::{Layers, attach_somewhere, common_parent, make_private};
+    use crate::child::identity::create_files_as;
+    use crate::spec::Rootfs;
+    use crate::sys;
+    use crate::zygote::user_namespace::UserNamespaces;
+
+    const ID_BASE: u32 = 900_000_000;
 
     #[test]
     fn upper_and_work_share_their_deepest_common_parent() {
@@ -159,5 +239,64 @@ mod tests {
         assert_eq!(common("/a/u/x", "/a/w/y"), Some(Path::new("/a")));
         assert_eq!(common("/a", "/b"), Some(Path::new("/")));
         assert_eq!(common("/a/upper", "/a"), Some(Path::new("/")));
+    }
+
+    /// Mounts the layers in a mount namespace that ends with this thread, and writes to them.
+    fn try_out(by_name: bool) {
+        let directory = tempfile::tempdir().unwrap();
+        let below = |name: &str| directory.path().join(name);
+        let mut rootfs = Rootfs {
+            lower: Vec::new(),
+            upper: below("container/upper"),
+            work: below("container/work"),
+            read_only: false,
+        };
+        for path in [&rootfs.upper, &rootfs.work] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        for number in 0..130 {
+            let layer = below(&format!("layer-with-a-long-name-{number}"));
+            std::fs::create_dir(&layer).unwrap();
+            std::fs::write(layer.join("which"), number.to_string()).unwrap();
+            rootfs.lower.push(layer);
+        }
+        let user_namespace = UserNamespaces::default().get(ID_BASE).unwrap();
+        sys::namespace::unshare(UnshareFlags::NEWNS).unwrap();
+        make_private().unwrap();
+        create_files_as(ID_BASE).unwrap();
+        let layers = Layers::open(&rootfs, user_namespace.as_fd()).unwrap();
+        let root = if by_name {
+            layers.by_name(&rootfs.upper).unwrap()
+        } else {
+            let root = layers.by_descriptor().unwrap();
+            // Older kernels than 6.13 have the other way only.
+            let Some(root) = root else { return };
+            attach_somewhere(&root, &rootfs.upper).unwrap();
+            root
+        };
+        drop(layers);
+        rustix::process::fchdir(&root).unwrap();
+        assert_eq!(std::fs::read_to_string("which").unwrap(), "0");
+        assert_eq!(std::fs::metadata("which").unwrap().uid(), ID_BASE);
+        std::fs::write("new", "text").unwrap();
+        // In the directory itself, beneath what is mounted on it, ids are the container's.
+        let on_disk = std::process::Command::new("nsenter")
+            .args(["--target", &std::process::id().to_string(), "--mount"])
+            .args(["stat", "--format=%u"])
+            .arg(rootfs.upper.join("new"))
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&on_disk.stdout), "0\n");
+    }
+
+    #[test]
+    fn layers_are_stacked_by_descriptor() {
+        // A thread of its own, as its namespace and working directory change.
+        std::thread::spawn(|| try_out(false)).join().unwrap();
+    }
+
+    #[test]
+    fn layers_are_stacked_by_name_for_older_kernels() {
+        std::thread::spawn(|| try_out(true)).join().unwrap();
     }
 }

@@ -331,16 +331,16 @@ pub(super) const ALLOWED_HERE: &[libc::c_long] = &[
 ];
 
 /// `socket` domains below this one are allowed.
-pub(super) const SOCKET_DOMAINS_BELOW: u64 = 12;
+pub(super) const SOCKET_DOMAINS_BELOW: u32 = 12;
 /// Other `socket` domains that are allowed; `AF_ALG` (38) and `AF_VSOCK` (40) are not among them.
-pub(super) const SOCKET_DOMAINS: [u64; 25] = [
+pub(super) const SOCKET_DOMAINS: [u32; 25] = [
     13, 14, 15, 16, 17, 18, 21, 22, 24, 26, 27, 28, 29, 30, 31, 32, 33, 35, 36, 39, 41, 42, 43, 44,
     45,
 ];
 
 /// `personality` values that are allowed: `PER_LINUX`, `PER_LINUX32`, both with
 /// `UNAME26`, and asking for the present one (all ones).
-pub(super) const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+pub(super) const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// `clone` is allowed without any of these flags: every `CLONE_NEW*`.
-pub(super) const CLONE_NAMESPACES: u64 = 0x7e02_0000;
+pub(super) const CLONE_NAMESPACES: u32 = 0x7e02_0000;

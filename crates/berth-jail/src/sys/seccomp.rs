@@ -4,8 +4,6 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 
-use seccompiler::sock_filter;
-
 use super::check;
 
 /// A system call that waits for the zygote's answer.
@@ -30,11 +28,26 @@ pub(crate) enum Answer {
     Continue,
 }
 
-fn install(filter: &[sock_filter], flags: libc::c_ulong) -> io::Result<libc::c_long> {
+/// Adds a filter to the calling thread; its `USER_NOTIF` verdicts arrive at the returned
+/// descriptor.
+pub(crate) fn install(filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
+    // Since Linux 5.19: once the zygote has taken a notification, only a fatal signal interrupts
+    // the caller, so that a runtime's preemption signals do not restart `listen` for ever.
+    const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    let fd = match install_with(filter, flags | WAIT_KILLABLE_RECV) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => install_with(filter, flags),
+        other => other,
+    }?;
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: NEW_LISTENER returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn install_with(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<libc::c_long> {
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(io::Error::other)?,
-        // `seccompiler::sock_filter` is the kernel's struct, as libc's is; the kernel only reads.
-        filter: filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+        filter: filter.as_ptr().cast_mut(),
     };
     // SAFETY: `program` describes `filter.len()` live instructions; the kernel copies and checks
     // them and never writes through the pointer.
@@ -46,26 +59,6 @@ fn install(filter: &[sock_filter], flags: libc::c_ulong) -> io::Result<libc::c_l
             &raw const program,
         )
     })
-}
-
-/// Adds a filter to the calling thread.
-pub(crate) fn add_filter(filter: &[sock_filter]) -> io::Result<()> {
-    install(filter, libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW).map(drop)
-}
-
-/// Adds a filter whose `USER_NOTIF` verdicts arrive at the returned descriptor.
-pub(crate) fn add_notifying_filter(filter: &[sock_filter]) -> io::Result<OwnedFd> {
-    // Since Linux 5.19: once the zygote has taken a notification, only a fatal signal interrupts
-    // the caller, so that a runtime's preemption signals do not restart `listen` for ever.
-    const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
-    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-    let fd = match install(filter, flags | WAIT_KILLABLE_RECV) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => install(filter, flags),
-        other => other,
-    }?;
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: NEW_LISTENER returned a new descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Takes one pending notification. `ENOENT`: its caller has gone meanwhile.

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use super::listen;
@@ -110,8 +110,11 @@ impl Server {
                 }
             },
             Ok(None) | Err(_) => {
-                process.report = None;
+                let report = process.report.take();
                 let runs = process.ready && process.failure.is_none();
+                if let Some(report) = report {
+                    self.unwatch(&report);
+                }
                 if runs {
                     self.announce(key);
                 }
@@ -172,7 +175,7 @@ impl Server {
         }
     }
 
-    /// A notification of `listen` came.
+    /// A notification of `listen` came, or every process with that filter has ended.
     pub(super) fn listens(&mut self, key: Key) {
         // A program that calls `listen` has been executed: that is in the report, and comes first.
         self.drain_reports(key);
@@ -182,14 +185,22 @@ impl Server {
         let Some(listener) = &process.listener else {
             return;
         };
-        let port = listen::handle(listener.as_fd());
-        let gone = is_hung_up(listener);
+        let events = ready(listener);
+        // Without one pending, taking a notification would block.
+        let port = if events.contains(PollFlags::IN) {
+            listen::handle(listener.as_fd())
+        } else {
+            None
+        };
         let sandbox = process.sandbox();
-        if gone {
-            // Every process with this filter has ended.
-            process.listener = None;
+        if events.contains(PollFlags::HUP)
+            && let Some(listener) = process.listener.take()
+        {
+            self.unwatch(&listener);
         }
-        if let (Some(sandbox), Some(port)) = (sandbox, port) {
+        if let (Some(sandbox), Some(port)) = (sandbox, port)
+            && self.ports.entry(sandbox).or_default().insert(port)
+        {
             self.reply(&Reply::Listening { sandbox, port }, &[]);
         }
     }
@@ -213,7 +224,10 @@ impl Server {
         // What it still had to say comes first.
         self.drain_reports(key);
         if let Some(process) = self.processes.remove(&key) {
-            let _ = epoll::delete(&self.epoll, &process.pidfd);
+            self.unwatch(&process.pidfd);
+            if let Some(listener) = &process.listener {
+                self.unwatch(listener);
+            }
             self.buried(key, process, code, signal);
         }
     }
@@ -254,6 +268,7 @@ impl Server {
             }
         };
         self.tickets.remove(&ticket);
+        self.ports.remove(&ticket);
         let reply = if process.announced {
             Reply::Exited { ticket, status }
         } else {
@@ -295,10 +310,11 @@ impl Server {
     }
 }
 
-fn is_hung_up(listener: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec};
-    let mut fds = [PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)];
-    let now = Timespec::default();
-    rustix::event::poll(&mut fds, Some(&now)).is_ok()
-        && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
+/// What can be read from a descriptor right now.
+fn ready(fd: &OwnedFd) -> PollFlags {
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    match rustix::event::poll(&mut fds, Some(&Timespec::default())) {
+        Ok(_) => fds[0].revents(),
+        Err(_) => PollFlags::empty(),
+    }
 }

@@ -112,10 +112,10 @@ impl Server {
     fn make_blank(&mut self) -> Result<Key, Failure> {
         let name = format!("s{}", self.last_key + 1);
         let group = self.session.sandbox(&name);
-        let filters = self.filters.clone();
+        let filter = self.filter.clone();
         let in_child = group.clone();
         let forked = fork(libc::CLONE_NEWPID, |report| {
-            child::become_sandbox(&filters, &in_child, report)
+            child::become_sandbox(&filter, &in_child, report)
         })
         .step(|| "fork".to_owned())?;
         self.register(forked, Role::Blank { group, name })
@@ -156,7 +156,7 @@ impl Server {
             stderr: next(streams[2]),
         };
         let request = ExecRequest {
-            filters: &self.filters,
+            filter: &self.filter,
             group,
             sandbox: init.pidfd.as_fd(),
             user_namespace: user_namespace.as_fd(),

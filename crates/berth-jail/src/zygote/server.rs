@@ -1,6 +1,6 @@
 //! The event loop: the daemon's socket, the children's pidfds, their reports, their `listen` calls.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -11,7 +11,7 @@ use super::user_namespace::UserNamespaces;
 use crate::cgroup::{SandboxGroup, Session};
 use crate::packet;
 use crate::protocol::{Reply, Ticket};
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 
 /// The daemon's socket in the epoll set; no child has this key.
 const CONTROL: u64 = 0;
@@ -35,12 +35,15 @@ pub(super) struct Server {
     pub(super) session: Session,
     leave_with_daemon: bool,
     pub(super) leaving: bool,
-    pub(super) filters: Filters,
+    pub(super) filter: Filter,
     pub(super) own_pid_namespace: OwnedFd,
     pub(super) user_namespaces: UserNamespaces,
     pub(super) processes: HashMap<Key, Process>,
     /// What each ticket started, while it lives.
     pub(super) tickets: HashMap<Ticket, Key>,
+    /// Ports already reported of each sandbox, so that a container that calls `listen` for ever
+    /// does not flood the daemon.
+    pub(super) ports: HashMap<Ticket, BTreeSet<u16>>,
     /// Prepared processes that wait for an order.
     pub(super) blanks: VecDeque<Key>,
     pub(super) last_key: Key,
@@ -64,11 +67,12 @@ impl Server {
             session,
             leave_with_daemon,
             leaving: false,
-            filters: Filters::compile().map_err(io::Error::other)?,
+            filter: Filter::compile(),
             own_pid_namespace: std::fs::File::open("/proc/self/ns/pid")?.into(),
             user_namespaces: UserNamespaces::default(),
             processes: HashMap::new(),
             tickets: HashMap::new(),
+            ports: HashMap::new(),
             blanks: VecDeque::new(),
             last_key: 0,
             doomed: Vec::new(),
@@ -177,6 +181,12 @@ impl Server {
     pub(super) fn watch(&self, fd: BorrowedFd<'_>, key: Key, source: Source) -> io::Result<()> {
         let data = epoll::EventData::new_u64(source.token(key));
         Ok(epoll::add(&self.epoll, fd, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Ends watching. Closing is not enough: a child or the daemon may hold a second descriptor.
+    pub(super) fn unwatch(&self, fd: &OwnedFd) {
+        // It may never have been added.
+        let _ = epoll::delete(&self.epoll, fd);
     }
 
     fn remove_doomed(&mut self) {

@@ -17,13 +17,13 @@ const REMEMBERED: usize = 64;
 
 /// The namespaces made so far.
 #[derive(Debug, Default)]
-pub(super) struct UserNamespaces {
+pub(crate) struct UserNamespaces {
     by_base: HashMap<u32, Rc<OwnedFd>>,
 }
 
 impl UserNamespaces {
     /// The namespace that maps container ids 0..65536 to host ids from `id_base` on.
-    pub(super) fn get(&mut self, id_base: u32) -> io::Result<Rc<OwnedFd>> {
+    pub(crate) fn get(&mut self, id_base: u32) -> io::Result<Rc<OwnedFd>> {
         if let Some(found) = self.by_base.get(&id_base) {
             return Ok(Rc::clone(found));
         }

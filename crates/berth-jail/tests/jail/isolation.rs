@@ -295,6 +295,46 @@ async fn links_in_an_image_stay_inside_it() {
     world.finish().await;
 }
 
+/// CVE-2021-30465: a second container exchanges a mount's target and a link while it is mounted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_race_over_a_shared_volume_does_not_reach_the_host() {
+    let world = World::new().await;
+    let canary = world.directory.path().join("canary");
+    std::fs::create_dir(&canary).unwrap();
+    let volume = world.directory.path().join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    let shared = Mount {
+        target: "/volume".to_owned(),
+        source: MountSource::Bind(volume),
+        read_only: false,
+    };
+    let canary_path = canary.to_str().unwrap();
+    let attacker = world.image();
+    let mut spec = world.spec(&attacker, &["swap", "/volume", canary_path]);
+    spec.mounts.push(shared.clone());
+    let (attacker, stdout, _) = world.start(spec).await.unwrap();
+    let (line, _) = stdout.line().await;
+    assert_eq!(line, "up");
+    let victim = world.image();
+    for _ in 0..40 {
+        let mut spec = world.spec(&victim, &["ids"]);
+        spec.mounts.push(shared.clone());
+        spec.mounts.push(Mount {
+            target: "/volume/target/inner".to_owned(),
+            source: MountSource::Tmpfs(1 << 20),
+            read_only: false,
+        });
+        spec.files
+            .insert("/volume/target/file".to_owned(), "x".to_owned());
+        spec.process.cwd = "/volume/target".to_owned();
+        // It may lose the race and fail; it must not get out.
+        let _ = world.run(spec).await;
+    }
+    assert_eq!(std::fs::read_dir(&canary).unwrap().count(), 0);
+    attacker.kill_all().await.unwrap();
+    world.finish().await;
+}
+
 /// CVE-2024-21626.
 #[tokio::test]
 async fn a_working_directory_cannot_lead_out() {

@@ -229,6 +229,16 @@ static int run(int argc, char **argv) {
         for (;;) pause();
     }
     if (!strcmp(command, "spin")) { printf("up\n"); fflush(stdout); for (;;) ; }
+    if (!strcmp(command, "swap")) {
+        /* Exchanges a directory and a symbolic link for ever. */
+        char link[512], spare[512];
+        snprintf(link, sizeof link, "%s/link", a);
+        snprintf(spare, sizeof spare, "%s/target", a);
+        mkdir(spare, 0755);
+        if (symlink(argv[3], link)) printf("symlink %d\n", errno);
+        printf("up\n"); fflush(stdout);
+        for (;;) renameat2(AT_FDCWD, link, AT_FDCWD, spare, RENAME_EXCHANGE);
+    }
     if (!strcmp(command, "tty")) { open_tty(); return 0; }
     if (!strcmp(command, "clobber")) {
         /* CVE-2019-5736: reopen every process's executable for writing. */

@@ -75,7 +75,6 @@ pub(super) async fn listen(inside: &TcpStream, port: u16) -> io::Result<Opening>
 pub(super) struct Accepted {
     pub(super) outside: TcpStream,
     /// 200: workerd speaks HTTP on it. 202: it passes bytes.
-    #[expect(dead_code, reason = "read once TLS is terminated here")]
     pub(super) status: u16,
     /// What came with the answer's head and belongs to the connection.
     pub(super) early: Vec<u8>,

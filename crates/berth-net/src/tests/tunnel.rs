@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use super::world::{exchange, in_world, internet, listen, network, offline, start_inside};
 use crate::egress::sniff_tests::hello;
@@ -230,5 +233,64 @@ fn a_changed_egress_holds_for_new_connections_only() {
             (old.await.unwrap(), new.await.unwrap()),
             (b"1".to_vec(), b"2".to_vec())
         );
+    });
+}
+
+/// What a client that trusts `ca` reads from `https://intercepted.example` after a request.
+fn fetch_by_tls(ca: &str, destination: SocketAddr) -> std::io::Result<Vec<u8>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
+        .unwrap();
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = "intercepted.example".try_into().unwrap();
+    let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, StdTcpStream::connect(destination)?);
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+    assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn an_intercepted_tls_connection_reaches_workerd_in_plain() {
+    in_world(|| async {
+        let (network, workerd) = tunnelled(offline()).await;
+        let ca = network.ca_pem();
+        let destination = "198.51.100.1:443".parse().unwrap();
+        let client = start_inside(&network, move || fetch_by_tls(&ca, destination).unwrap());
+        let (lines, mut stream) = take(&workerd).await;
+        assert_eq!(header(&lines, "X-Tls-Sni"), Some("intercepted.example"));
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let mut request = [0; 18];
+        stream.read_exact(&mut request).await.unwrap();
+        assert_eq!(&request, b"GET / HTTP/1.1\r\n\r\n");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(client.await.unwrap(), b"HTTP/1.1 200 OK\r\n\r\n");
+        let usage = network.usage();
+        assert_eq!((usage.egress_bytes, usage.ingress_bytes), (18, 19));
+    });
+}
+
+#[test]
+fn a_client_that_does_not_trust_the_ca_ends_the_interception() {
+    in_world(|| async {
+        let (network, workerd) = tunnelled(offline()).await;
+        let other = super::world::network(offline()).await.ca_pem();
+        let destination = "198.51.100.1:443".parse().unwrap();
+        let client = start_inside(&network, move || fetch_by_tls(&other, destination));
+        let (_, mut stream) = take(&workerd).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        assert!(client.await.unwrap().is_err());
+        let error = stream.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     });
 }

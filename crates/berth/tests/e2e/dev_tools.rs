@@ -93,8 +93,12 @@ async fn logs_follow_until_the_container_is_gone() {
         session.get(path).await;
     };
     let (output, ()) = tokio::join!(follow, ask_and_crash);
-    let logs = stdout(&output);
-    assert!(logs.contains("Asked to crash"), "{logs}");
+    assert!(stdout(&output).contains("Listening on port 8080"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("Asked to crash"),
+        "what it wrote to standard error: {errors}"
+    );
     session.stop().await;
 }
 
