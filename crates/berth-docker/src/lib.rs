@@ -46,8 +46,6 @@ use berth_engine::Engine;
 use berth_jail::Limits;
 use berth_net::NetworkOptions;
 
-pub use names::unique_key;
-
 /// Image reference that workerd's configuration gives for the egress sidecar
 /// (`containerEngine.localDocker.containerEgressInterceptorImage`). No image of this name is ever
 /// stored: a create request for it makes an in-process sidecar.
@@ -57,7 +55,8 @@ pub const EGRESS_IMAGE: &str = "berth/egress:latest";
 /// workerd's create request carries neither limits nor identity.
 #[derive(Clone, Debug)]
 pub struct Application {
-    /// `uniqueKey` of the Durable Object namespace in workerd's configuration; see [`unique_key`].
+    /// `uniqueKey` of the Durable Object namespace in workerd's configuration, character by
+    /// character as it is there: whoever writes that configuration composes the key, once.
     pub unique_key: String,
     /// The class.
     pub class_name: String,

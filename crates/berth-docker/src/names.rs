@@ -12,21 +12,6 @@ pub(crate) const SIDECAR_SUFFIX: &str = "-proxy";
 
 const OBJECT_ID_LEN: usize = 64;
 
-/// The `uniqueKey` that Berth gives the Durable Object namespace of a container class:
-/// `<worker>-<Class>`, with every character outside `[A-Za-z0-9_.-]` replaced by `_` because the key
-/// becomes a part of container names.
-///
-/// Storage of the objects is filed under this key too, so it must stay the same over time.
-pub fn unique_key(worker: &str, class: &str) -> String {
-    format!("{worker}-{class}")
-        .chars()
-        .map(|c| match c {
-            'A'..='Z' | 'a'..='z' | '0'..='9' | '_' | '.' | '-' => c,
-            _ => '_',
-        })
-        .collect()
-}
-
 /// What a container name says.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ParsedName<'a> {
@@ -119,12 +104,6 @@ pub(crate) mod tests {
         ParsedName::parse(name, applications)
             .application
             .map(|application| application.unique_key.as_str())
-    }
-
-    #[test]
-    fn unique_keys_are_safe_in_names() {
-        assert_eq!(unique_key("hello", "MyContainer"), "hello-MyContainer");
-        assert_eq!(unique_key("a b/c", "Größe"), "a_b_c-Gr__e");
     }
 
     #[test]

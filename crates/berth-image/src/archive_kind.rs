@@ -24,7 +24,7 @@ pub fn is_archive(path: &Path) -> Result<bool, ImageError> {
         path: path.to_owned(),
         source,
     };
-    let file = fs_err::File::open(path).map_err(|error| io(error.into()))?;
+    let file = fs_err::File::open(path).map_err(io)?;
     let mut reader = BufReader::new(file.into_file());
     let compression = sniff(&mut reader).map_err(io)?;
     let mut tar = TarReader::new(decompress(compression, reader).map_err(io)?);

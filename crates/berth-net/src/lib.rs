@@ -17,9 +17,11 @@ mod capture;
 mod dns;
 mod egress;
 mod error;
+mod ingress;
 mod namespace;
 mod network;
 mod options;
+mod pool;
 mod relay;
 mod sys;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub use error::NetError;
 pub use network::Network;
 pub use options::{Cidr, NetworkOptions};
+pub use pool::NetworkPool;
 pub use usage::NetworkUsage;
 
 /// Where connections leave to.

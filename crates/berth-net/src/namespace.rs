@@ -53,6 +53,8 @@ pub(crate) struct Namespace {
     pub(crate) fd: OwnedFd,
     pub(crate) tcp: Vec<TcpListener>,
     pub(crate) udp: Vec<DatagramPort>,
+    /// For connections into the namespace.
+    pub(crate) ingress: Vec<Socket>,
     pub(crate) capture: Capture,
 }
 
@@ -106,6 +108,7 @@ fn create_here() -> Result<Namespace, NetError> {
         fd,
         tcp: std::iter::once(tcp4).chain(tcp6).collect(),
         udp: std::iter::once(udp4).chain(udp6).collect(),
+        ingress: crate::ingress::sockets(),
         capture,
     })
 }

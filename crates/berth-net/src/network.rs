@@ -1,25 +1,26 @@
 //! One network sandbox and its tasks.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::ca::Ca;
 use crate::capture::Capture;
 use crate::dns::Names;
+use crate::ingress::Ingress;
+use crate::namespace::Namespace;
 use crate::usage::Counters;
-use crate::{Egress, NetError, NetworkOptions, NetworkUsage, egress, namespace, udp, worker};
+use crate::{Egress, NetError, NetworkOptions, NetworkUsage, egress, namespace, udp};
 
 /// One network sandbox: namespace, egress proxy, resolver.
 #[derive(Debug)]
 pub struct Network {
     namespace: Arc<OwnedFd>,
     shared: Arc<Shared>,
+    ingress: Ingress,
     capture: Mutex<Option<Capture>>,
 }
 
@@ -80,7 +81,15 @@ impl Network {
         egress: Egress,
         options: NetworkOptions,
     ) -> Result<Arc<Self>, NetError> {
-        let namespace = namespace::create().await?;
+        Self::start(namespace::create().await?, egress, options)
+    }
+
+    /// Starts the tasks of a namespace.
+    pub(crate) fn start(
+        namespace: Namespace,
+        egress: Egress,
+        options: NetworkOptions,
+    ) -> Result<Arc<Self>, NetError> {
         let shared = Arc::new(Shared {
             token: CancellationToken::new(),
             options,
@@ -100,8 +109,10 @@ impl Network {
         for port in namespace.udp {
             shared.start(udp::serve(port, Arc::clone(&shared)));
         }
+        let fd = Arc::new(namespace.fd);
         Ok(Arc::new(Self {
-            namespace: Arc::new(namespace.fd),
+            ingress: Ingress::new(Arc::clone(&fd), namespace.ingress),
+            namespace: fd,
             shared,
             capture: Mutex::new(Some(namespace.capture)),
         }))
@@ -145,18 +156,7 @@ impl Network {
     ///
     /// What `socket(2)` and `connect(2)` say.
     pub async fn connect(&self, port: u16) -> std::io::Result<TcpStream> {
-        let namespace = Arc::clone(&self.namespace);
-        let socket = worker::get(&worker::OPENER)?
-            .run(move || {
-                worker::enter(namespace.as_fd())?;
-                let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
-                std::io::Result::Ok(socket)
-            })
-            .await??;
-        socket.set_tcp_nodelay(true)?;
-        TcpSocket::from_std_stream(socket.into())
-            .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-            .await
+        self.ingress.connect(port).await
     }
 
     /// Bytes carried so far. A connection made by [`connect`](Self::connect) belongs to the
@@ -173,6 +173,7 @@ impl Network {
     /// Stops the tasks and closes every connection. Also done when the last handle is dropped.
     pub fn close(&self) {
         self.shared.token.cancel();
+        self.ingress.close();
         let capture = self
             .capture
             .lock()

@@ -8,6 +8,7 @@
 mod datagrams;
 mod ingress;
 mod names;
+mod pools;
 mod speed;
 mod tcp;
 mod tunnel;

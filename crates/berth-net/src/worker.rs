@@ -24,11 +24,11 @@ pub(crate) struct Worker {
 
 /// Makes namespaces.
 pub(crate) static MAKER: LazyLock<io::Result<Worker>> =
-    LazyLock::new(|| Worker::start("berth-netns"));
+    LazyLock::new(|| Worker::spawn("berth-netns"));
 
 /// Opens sockets inside namespaces.
 pub(crate) static OPENER: LazyLock<io::Result<Worker>> =
-    LazyLock::new(|| Worker::start("berth-sockets"));
+    LazyLock::new(|| Worker::spawn("berth-sockets"));
 
 /// The worker, or why it could not be started.
 pub(crate) fn get(worker: &'static LazyLock<io::Result<Worker>>) -> io::Result<&'static Worker> {
@@ -38,7 +38,7 @@ pub(crate) fn get(worker: &'static LazyLock<io::Result<Worker>>) -> io::Result<&
 }
 
 impl Worker {
-    fn start(name: &str) -> io::Result<Self> {
+    fn spawn(name: &str) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let (ready, started) = mpsc::channel();
         std::thread::Builder::new()
@@ -62,18 +62,21 @@ impl Worker {
         }
     }
 
+    /// Has `job` run on the thread, without waiting for it.
+    pub(crate) fn start(&self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.jobs.send(Box::new(job)).map_err(|_| gone())
+    }
+
     /// Runs `job` on the thread. The job may change the thread's namespace.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         let (answer, result) = oneshot::channel();
-        self.jobs
-            .send(Box::new(move || {
-                // Nobody waits any more when the caller was cancelled.
-                let _ = answer.send(job());
-            }))
-            .map_err(|_| gone())?;
+        self.start(move || {
+            // Nobody waits any more when the caller was cancelled.
+            let _ = answer.send(job());
+        })?;
         result.await.map_err(|_| gone())
     }
 }

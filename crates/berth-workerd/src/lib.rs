@@ -21,21 +21,3 @@ pub use compose::{
 pub use esbuild::SessionError;
 pub use supervise::{LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent, WorkerdOptions};
 pub use toolchain::{Toolchain, ToolchainError, ToolchainEvent};
-
-/// The newest compatibility date that the pinned workerd accepts: the day of its release, which is
-/// part of its version (`1.20261117.1`).
-pub const MAX_COMPATIBILITY_DATE: &str = "2026-11-17";
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_newest_compatibility_date_is_the_pinned_release_s() {
-        let lock = include_str!("../../../tools/package-lock.json");
-        let lock: serde_json::Value = serde_json::from_str(lock).unwrap();
-        let version = lock["packages"]["node_modules/workerd"]["version"]
-            .as_str()
-            .unwrap();
-        let date = super::MAX_COMPATIBILITY_DATE.replace('-', "");
-        assert_eq!(version.split('.').nth(1), Some(date.as_str()));
-    }
-}

@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use berth_engine::{Engine, Event};
 use berth_gateway::{Gateway, RequestEvent};
-use berth_workerd::{LogLevel, WorkerdEvent};
+use berth_workerd::{LogLevel, Workerd, WorkerdEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use super::event::DevEvent;
 use super::screen::Screen;
-use super::session::{DevSession, Streams, gateway_upstream};
+use super::session::{DevSession, Streams};
+use super::worker::lead;
 
 /// Starts the task. It ends when it is aborted or every part has ended.
 pub(crate) fn start(session: &DevSession, streams: Streams, screen: Screen) -> JoinHandle<()> {
     let pump = Pump {
         screen,
         gateway: Arc::clone(&session.gateway),
+        workerd: session.workerd.clone(),
         cgroup: session.cgroup(),
     };
     tokio::spawn(pump.run(session.engine.clone(), streams))
@@ -27,6 +29,7 @@ pub(crate) fn start(session: &DevSession, streams: Streams, screen: Screen) -> J
 struct Pump {
     screen: Screen,
     gateway: Arc<Gateway>,
+    workerd: Option<Arc<Workerd>>,
     cgroup: String,
 }
 
@@ -55,8 +58,11 @@ impl Pump {
                     tracing::debug!(%error, pid, "workerd is not in the session's cgroup");
                 }
             }
-            WorkerdEvent::Ready { upstream } => {
-                self.gateway.set_upstream(gateway_upstream(upstream));
+            // The first start and reloads are the session's; this one also follows a crash.
+            WorkerdEvent::Ready { .. } => {
+                if let Some(workerd) = &self.workerd {
+                    lead(&self.gateway, workerd);
+                }
                 self.gateway.release();
             }
             WorkerdEvent::Log { level, text } => {

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use super::event::DevEvent;
 use super::images::{Images, open_store};
 use super::screen::Screen;
-use super::worker::{Worker, WorkerOptions};
+use super::worker::{Worker, WorkerOptions, lead};
 use crate::cli::DevArgs;
 use crate::dev::identity;
 use crate::paths::Paths;
@@ -43,7 +43,7 @@ pub(crate) struct DevSession {
     pub(crate) project: Project,
     pub(crate) engine: Engine,
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) workerd: Option<Workerd>,
+    pub(crate) workerd: Option<Arc<Workerd>>,
     worker: Worker,
     images: Images,
     docker: Arc<DockerApi>,
@@ -173,10 +173,8 @@ impl DevSession {
             .worker
             .start(prepared, &self.project.root, events)
             .await?;
-        if let Some(upstream) = workerd.upstream().borrow().clone() {
-            self.gateway.set_upstream(gateway_upstream(upstream));
-        }
-        self.workerd = Some(workerd);
+        lead(&self.gateway, &workerd);
+        self.workerd = Some(Arc::new(workerd));
         self.gateway.release();
         Ok(watch)
     }
@@ -325,7 +323,7 @@ fn load(args: &DevArgs, screen: Screen) -> Result<(LoadOptions, Project), Report
             .clone()
             .or_else(|| std::env::var("CLOUDFLARE_ENV").ok()),
         vars: args.vars.clone(),
-        max_compatibility_date: Some(berth_workerd::MAX_COMPATIBILITY_DATE.to_owned()),
+        max_compatibility_date: Some(berth_workerd::max_compatibility_date()),
         process_env: process_env(),
     };
     let loaded = read(&options)?;
@@ -384,12 +382,4 @@ async fn toolchain(paths: &Paths, screen: Screen) -> Result<Toolchain, Report> {
         screen.show(&DevEvent::Progress { message });
     };
     Ok(Toolchain::ensure(&paths.cache, progress).await?)
-}
-
-/// workerd and gateway know nothing of each other: this is the one place that knows both.
-pub(crate) fn gateway_upstream(upstream: berth_workerd::Upstream) -> berth_gateway::Upstream {
-    match upstream {
-        berth_workerd::Upstream::Tcp(address) => berth_gateway::Upstream::Tcp(address),
-        berth_workerd::Upstream::Unix(path) => berth_gateway::Upstream::Unix(path),
-    }
 }

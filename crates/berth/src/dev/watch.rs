@@ -20,7 +20,10 @@ pub(crate) struct FileWatcher {
     watcher: notify::RecommendedWatcher,
     changes: mpsc::UnboundedReceiver<PathBuf>,
     files: BTreeSet<PathBuf>,
-    directories: BTreeSet<PathBuf>,
+    /// Directories in which everything counts.
+    trees: BTreeSet<PathBuf>,
+    /// What the kernel watches for us.
+    watched: BTreeSet<(PathBuf, bool)>,
     /// Changes of a burst that goes on, and when it counts as over.
     pending: BTreeSet<PathBuf>,
     quiet_at: Option<Instant>,
@@ -45,31 +48,45 @@ impl FileWatcher {
             watcher,
             changes,
             files: BTreeSet::new(),
-            directories: BTreeSet::new(),
+            trees: BTreeSet::new(),
+            watched: BTreeSet::new(),
             pending: BTreeSet::new(),
             quiet_at: None,
         })
     }
 
-    /// Replaces the set of watched files. A file that does not exist yet is noticed when it comes.
-    pub(crate) fn watch(&mut self, files: impl IntoIterator<Item = PathBuf>) {
-        self.files = files.into_iter().collect();
-        let wanted: BTreeSet<PathBuf> = self
-            .files
-            .iter()
-            .filter_map(|file| file.parent().map(Path::to_path_buf))
+    /// Replaces what is watched: files, also ones that do not exist yet, and directories with all
+    /// that is in them.
+    pub(crate) fn watch(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        (self.trees, self.files) = paths.into_iter().partition(|path| path.is_dir());
+        let parents = self.files.iter().filter_map(|file| file.parent());
+        let wanted: BTreeSet<(PathBuf, bool)> = parents
             .filter(|directory| directory.is_dir())
+            .map(|directory| (directory.to_owned(), false))
+            .chain(self.trees.iter().map(|tree| (tree.clone(), true)))
             .collect();
-        for directory in self.directories.difference(&wanted) {
+        for (directory, _) in self.watched.difference(&wanted) {
             // It may be gone from the disk, and with it the watch.
             let _ = self.watcher.unwatch(directory);
         }
-        for directory in wanted.difference(&self.directories) {
-            if let Err(error) = self.watcher.watch(directory, RecursiveMode::NonRecursive) {
+        for (directory, recursive) in wanted.difference(&self.watched) {
+            let mode = if *recursive {
+                RecursiveMode::Recursive
+            } else {
+                RecursiveMode::NonRecursive
+            };
+            if let Err(error) = self.watcher.watch(directory, mode) {
                 tracing::warn!(directory = %directory.display(), %error, "changes are not noticed");
             }
         }
-        self.directories = wanted;
+        self.watched = wanted;
+    }
+
+    fn counts(&self, path: &Path) -> bool {
+        self.files.contains(path)
+            || path
+                .ancestors()
+                .any(|ancestor| self.trees.contains(ancestor))
     }
 
     /// Waits until watched files have changed and it is quiet again; says which.
@@ -90,7 +107,7 @@ impl FileWatcher {
                 }
             };
             match path {
-                Some(path) if self.files.contains(&path) => {
+                Some(path) if self.counts(&path) => {
                     self.pending.insert(path);
                     self.quiet_at = Some(Instant::now() + QUIET);
                 }
@@ -118,5 +135,18 @@ mod tests {
         fs_err::rename(root.join("new"), &file).unwrap();
         let changed = tokio::time::timeout(Duration::from_secs(10), watcher.changed()).await;
         assert_eq!(changed.unwrap(), BTreeSet::from([file]));
+    }
+
+    #[tokio::test]
+    async fn everything_in_a_watched_directory_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        fs_err::create_dir(root.join("inner")).unwrap();
+        let mut watcher = FileWatcher::new().unwrap();
+        watcher.watch([root.clone()]);
+        let file = root.join("inner/a.ts");
+        fs_err::write(&file, "1").unwrap();
+        let changed = tokio::time::timeout(Duration::from_secs(10), watcher.changed()).await;
+        assert!(changed.unwrap().contains(&file));
     }
 }

@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 
 use super::event::DevEvent;
 use super::screen::Screen;
-use super::session::gateway_upstream;
 
 /// How long requests may finish before workerd is replaced under them.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
@@ -167,9 +166,7 @@ impl Worker {
         let outcome = workerd.replace(&config, self.listen.clone()).await;
         self.running = outcome.is_ok().then_some(prepared.generation);
         outcome?;
-        if let Some(upstream) = workerd.upstream().borrow().clone() {
-            gateway.set_upstream(gateway_upstream(upstream));
-        }
+        lead(gateway, workerd);
         gateway.release();
         Ok(true)
     }
@@ -185,5 +182,21 @@ impl Worker {
             .and_then(|()| fs_err::write(&path, &generation.config))
             .context("could not write workerd's configuration")?;
         Ok(path)
+    }
+}
+
+/// Leads the gateway to a workerd that listens.
+pub(crate) fn lead(gateway: &Gateway, workerd: &Workerd) {
+    if let Some(upstream) = workerd.upstream().borrow().clone() {
+        gateway.set_upstream(gateway_upstream(upstream));
+    }
+    gateway.set_triggers(workerd.triggers().map(gateway_upstream));
+}
+
+/// workerd and gateway know nothing of each other: this is the one place that knows both.
+fn gateway_upstream(upstream: berth_workerd::Upstream) -> berth_gateway::Upstream {
+    match upstream {
+        berth_workerd::Upstream::Tcp(address) => berth_gateway::Upstream::Tcp(address),
+        berth_workerd::Upstream::Unix(path) => berth_gateway::Upstream::Unix(path),
     }
 }

@@ -240,9 +240,21 @@ async fn egress_follows_enable_internet() {
     for (class, reaches) in [("Main/on", true), ("Offline/off", false)] {
         json_at(&session, &format!("/fetch/{class}/id")).await;
         let name = class.split('/').next().unwrap();
-        let instance = session.container("started", name).await.text("name").to_owned();
-        let view = ["npm", "view", "is-number@7.0.0", "version", "--fetch-retries=0"];
-        let arguments = ["exec", &instance, "--", view[0], view[1], view[2], view[3], view[4]];
+        let instance = session
+            .container("started", name)
+            .await
+            .text("name")
+            .to_owned();
+        let view = [
+            "npm",
+            "view",
+            "is-number@7.0.0",
+            "version",
+            "--fetch-retries=0",
+        ];
+        let arguments = [
+            "exec", &instance, "--", view[0], view[1], view[2], view[3], view[4],
+        ];
         let output = session.berth(arguments).await;
         let stdout = String::from_utf8_lossy(&output.stdout);
         assert_eq!(

@@ -95,7 +95,10 @@ async fn logs_follow_until_the_container_is_gone() {
     let (output, ()) = tokio::join!(follow, ask_and_crash);
     assert!(stdout(&output).contains("Listening on port 8080"));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("Asked to crash"), "what it wrote to standard error: {errors}");
+    assert!(
+        errors.contains("Asked to crash"),
+        "what it wrote to standard error: {errors}"
+    );
     session.stop().await;
 }
 
