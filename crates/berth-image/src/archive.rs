@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::store::MAX_DOCUMENT;
 use crate::stream::{decompress, sniff};
-use crate::tar_read::TarReader;
 use crate::unpack::{Root, UnpackLimits, unpack};
-use crate::{Digest, Image, ImageError, ImageStore, Reference, UnpackError};
+use crate::{Image, ImageError, ImageStore, Reference, UnpackError};
 
 mod docker_save;
 mod layout;
@@ -28,20 +27,11 @@ pub(crate) fn architecture() -> &'static str {
     }
 }
 
-/// Top-level names in archives of images; anything else is a root file system.
-const KNOWN_NAMES: [&str; 5] = [
-    "blobs",
-    "index.json",
-    "manifest.json",
-    "oci-layout",
-    "repositories",
-];
-
 impl ImageStore {
     /// Whatever `path` is: an archive of images ([`ImageStore::import_archive`]) or a tar of a root
     /// file system ([`ImageStore::import_rootfs`], which needs a name).
     pub fn import(&self, path: &Path, name: Option<&str>) -> Result<Vec<Image>, ImageError> {
-        if path.is_dir() || is_image_archive(path)? {
+        if crate::is_archive(path)? {
             return self.import_archive(path, name);
         }
         let name = name.ok_or_else(|| ImageError::InvalidReference {
@@ -97,34 +87,6 @@ impl ImageStore {
 struct Found {
     image: Image,
     names: Vec<String>,
-}
-
-/// Whether a tar holds images rather than a root file system, by its first names.
-fn is_image_archive(path: &Path) -> Result<bool, ImageError> {
-    let file = File::open(path).map_err(ImageError::io("open", path))?;
-    let mut reader = BufReader::new(file);
-    let unreadable = |error| ImageError::Unpack {
-        layer: format!("`{}`", path.display()),
-        source: UnpackError::Archive(error),
-    };
-    let compression = sniff(&mut reader).map_err(unreadable)?;
-    let mut tar = TarReader::new(decompress(compression, reader).map_err(unreadable)?);
-    let mut seen = false;
-    while let Some(entry) = tar.next_entry().map_err(unreadable)? {
-        let text = String::from_utf8_lossy(&entry.path).into_owned();
-        let mut parts = text.split('/').filter(|part| !matches!(*part, "" | "."));
-        let Some(top) = parts.next() else { continue };
-        if matches!(top, "manifest.json" | "index.json" | "oci-layout") {
-            return Ok(true);
-        }
-        // `docker save` of old wrote `<64 hex>/layer.tar` and `<64 hex>.json`.
-        let hex = top.strip_suffix(".json").unwrap_or(top);
-        seen = KNOWN_NAMES.contains(&top) || format!("sha256:{hex}").parse::<Digest>().is_ok();
-        if !seen {
-            return Ok(false);
-        }
-    }
-    Ok(seen)
 }
 
 /// The files of an archive.

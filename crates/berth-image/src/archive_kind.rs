@@ -1,4 +1,5 @@
-//! Tells an image archive from a root file system by looking at its first entries.
+//! Tells an image archive from a root file system by looking at its first entries: the first one that
+//! no image archive has decides.
 
 use std::io::BufReader;
 use std::path::Path;
@@ -6,9 +7,6 @@ use std::path::Path;
 use crate::ImageError;
 use crate::stream::{decompress, sniff};
 use crate::tar_read::{Kind, TarReader};
-
-/// So many entries are looked at: an archive's own files come among its first.
-const LOOKED_AT: usize = 64;
 
 /// Whether `path` is an OCI layout (a directory or a tar) or a `docker save` tar, rather than a tar
 /// of a root file system.
@@ -28,10 +26,8 @@ pub fn is_archive(path: &Path) -> Result<bool, ImageError> {
     let mut reader = BufReader::new(file.into_file());
     let compression = sniff(&mut reader).map_err(io)?;
     let mut tar = TarReader::new(decompress(compression, reader).map_err(io)?);
-    for _ in 0..LOOKED_AT {
-        let Some(entry) = tar.next_entry().map_err(io)? else {
-            return Ok(false);
-        };
+    let mut seen = false;
+    while let Some(entry) = tar.next_entry().map_err(io)? {
         let name = String::from_utf8_lossy(&entry.path);
         let name = name.trim_start_matches("./");
         if matches!(
@@ -43,8 +39,9 @@ pub fn is_archive(path: &Path) -> Result<bool, ImageError> {
         if !belongs_to_archive(name, entry.kind) {
             return Ok(false);
         }
+        seen |= !name.is_empty();
     }
-    Ok(false)
+    Ok(seen)
 }
 
 /// Whether an entry can stand before the telling ones: `blobs/…`, or what older Docker versions

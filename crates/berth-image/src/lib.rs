@@ -31,4 +31,4 @@ pub use error::ImageError;
 pub use image::{Image, ImageSummary, Layer};
 pub use reference::Reference;
 pub use store::{Collected, ImageStore};
-pub use unpack::UnpackError;
+pub use unpack::{Root, UnpackError, extract, is_tar};

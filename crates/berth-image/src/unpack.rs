@@ -13,13 +13,14 @@
 //! The directory must be private to the caller while it is filled.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::stream::{decompress, sniff};
 use crate::tar_read::{Entry, Kind, TarReader};
 
 mod attributes;
@@ -30,7 +31,7 @@ mod root;
 pub(crate) use attributes::{OPAQUE_XATTR, OVERLAY_PREFIX};
 pub use error::UnpackError;
 pub(crate) use limits::UnpackLimits;
-pub(crate) use root::Root;
+pub use root::Root;
 use root::{Name, normalize};
 
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
@@ -45,7 +46,16 @@ pub(crate) struct Unpacked {
     pub(crate) bytes: u64,
 }
 
-/// Unpacks the tar stream into `directory`, which must exist, and reads the stream to its end.
+/// What names like `.wh.x` mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whiteouts {
+    /// Something deleted, as in layers.
+    Convert,
+    /// Files like others.
+    Ordinary,
+}
+
+/// Unpacks a layer's tar stream into `directory`, which must exist, and reads it to its end.
 pub(crate) fn unpack(
     directory: &Path,
     stream: impl Read,
@@ -55,11 +65,40 @@ pub(crate) fn unpack(
         entry: "/".to_owned(),
         source,
     })?;
+    unpack_below(root, stream, limits, Whiteouts::Convert)
+}
+
+/// Unpacks any tar (plain, gzip or zstd) below an open directory, as safely as a layer. Names like
+/// `.wh.x` have no special meaning.
+pub fn extract(directory: OwnedFd, source: impl Read + Send) -> Result<(), UnpackError> {
+    let mut reader = BufReader::with_capacity(256 * 1024, source);
+    let stream = sniff(&mut reader)
+        .and_then(|compression| decompress(compression, reader))
+        .map_err(UnpackError::Archive)?;
+    let root = Root::from(directory);
+    unpack_below(root, stream, UnpackLimits::default(), Whiteouts::Ordinary).map(drop)
+}
+
+/// Whether this is the beginning of a tar (plain, gzip or zstd) with at least one entry.
+pub fn is_tar(source: impl Read + Send) -> bool {
+    let mut reader = BufReader::new(source);
+    sniff(&mut reader)
+        .and_then(|compression| decompress(compression, reader))
+        .and_then(|stream| TarReader::new(stream).next_entry())
+        .is_ok_and(|entry| entry.is_some())
+}
+
+fn unpack_below(
+    root: Root,
+    stream: impl Read,
+    limits: UnpackLimits,
+    whiteouts: Whiteouts,
+) -> Result<Unpacked, UnpackError> {
     let mut unpacker = Unpacker {
         root,
+        whiteouts,
         directory_times: HashMap::new(),
         buffer: vec![0; 256 * 1024],
-        limits,
         unpacked: Unpacked::default(),
     };
     let mut reader = TarReader::new(Capped {
@@ -107,20 +146,19 @@ impl<R: Read> Read for Capped<R> {
 
 struct Unpacker {
     root: Root,
+    whiteouts: Whiteouts,
     /// Times of directories, set at the end because every entry inside changes them.
     directory_times: HashMap<Vec<u8>, (i64, u32)>,
     buffer: Vec<u8>,
-    limits: UnpackLimits,
     unpacked: Unpacked,
 }
 
 impl Unpacker {
     fn entry(&mut self, entry: &Entry, data: &mut impl Read) -> io::Result<()> {
-        debug_assert!(self.unpacked.bytes <= self.limits.bytes);
         let Some(name) = normalize(&entry.path)? else {
             return self.root_entry(entry);
         };
-        if name.base.starts_with(WHITEOUT_PREFIX) {
+        if self.whiteouts == Whiteouts::Convert && name.base.starts_with(WHITEOUT_PREFIX) {
             return self.whiteout(&name);
         }
         let parent = self.root.parent(&name.parent)?;

@@ -136,10 +136,17 @@ impl ImageStore {
         let lock = open_lock(&lock_path)?;
         flock(&lock, FlockOperation::LockExclusive)
             .map_err(ImageError::errno("lock", &lock_path))?;
+        let spell = |index: &Index| {
+            crate::json::value(index, "the image index").map(crate::json::canonical)
+        };
         let mut index = self.index()?;
+        let before = spell(&index)?;
         let result = change(&mut index)?;
         let path = self.inner.root.join("images.json");
-        let bytes = crate::json::canonical(crate::json::value(&index, "the image index")?);
+        let bytes = spell(&index)?;
+        if bytes == before {
+            return Ok(result);
+        }
         let mut file = self.new_blob()?;
         let write = |file: &mut tempfile::NamedTempFile| {
             file.write_all(&bytes)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{self, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 /// Most symbolic links followed while missing parents are made, as in the kernel.
@@ -55,27 +55,46 @@ pub(super) fn normalize(path: &[u8]) -> io::Result<Option<Name>> {
     }))
 }
 
-/// The root of a tree.
-pub(crate) struct Root {
+/// The root of a tree whose symbolic links are not trusted: all of them are followed as if the tree
+/// were the whole file system, as a process in it would see them.
+#[derive(Debug)]
+pub struct Root {
     fd: OwnedFd,
     /// The parent resolved last: archives list a directory's files one after the other.
     last: Option<(Vec<u8>, OwnedFd)>,
+    /// Owner of directories that are made because they are missing.
+    owner: Option<(u32, u32)>,
+}
+
+impl From<OwnedFd> for Root {
+    fn from(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            last: None,
+            owner: None,
+        }
+    }
 }
 
 impl Root {
     /// Opens a directory of ours; the path itself is trusted.
-    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
+    pub fn open(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = fs::open(directory, flags, Mode::empty())?;
-        Ok(Self { fd, last: None })
+        Ok(fs::open(directory, flags, Mode::empty())?.into())
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    /// The root directory.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// The directory of this name; missing parts are made.
-    pub(super) fn parent(&mut self, path: &[u8]) -> io::Result<OwnedFd> {
+    /// Gives the directories that [`Root::parent`] makes from now on to a user and a group.
+    pub fn set_owner(&mut self, owner: Option<(u32, u32)>) {
+        self.owner = owner;
+    }
+
+    /// The directory of this name; missing parts are made, with mode 0755.
+    pub fn parent(&mut self, path: &[u8]) -> io::Result<OwnedFd> {
         if let Some((known, fd)) = &self.last
             && known == path
         {
@@ -90,7 +109,7 @@ impl Root {
     }
 
     /// The directory of this name, if it exists.
-    pub(super) fn existing_parent(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
+    pub fn existing_parent(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
         match self.open_directory(path) {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             result => Ok(Some(result?)),
@@ -98,7 +117,7 @@ impl Root {
     }
 
     /// The directory of exactly this name: no link is followed.
-    pub(super) fn open_exact(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
+    pub fn open_exact(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
         match self.open_with(
             path,
             OFlags::RDONLY | OFlags::DIRECTORY,
@@ -109,8 +128,20 @@ impl Root {
         }
     }
 
+    /// Opens anything below the root, links followed inside it; `None` if there is nothing.
+    pub fn open_any(&self, path: &[u8], flags: OFlags) -> io::Result<Option<OwnedFd>> {
+        match self.open_with(
+            path,
+            flags,
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        ) {
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            result => Ok(Some(result?)),
+        }
+    }
+
     /// Opens a regular file below the root for reading; links are followed inside the root.
-    pub(crate) fn open_file(&self, path: &str) -> io::Result<Option<std::fs::File>> {
+    pub fn open_file(&self, path: &str) -> io::Result<Option<std::fs::File>> {
         match self.open_with(
             path.as_bytes(),
             OFlags::RDONLY | OFlags::NONBLOCK,
@@ -200,6 +231,9 @@ impl Root {
             Ok(()) => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let made = fs::openat(&parent, part, flags, Mode::empty())?;
+                if let Some((uid, gid)) = self.owner {
+                    fs::fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+                }
                 Ok(fs::fchmod(&made, Mode::from_raw_mode(0o755))?)
             }
             Err(Errno::EXIST) => {

@@ -1,0 +1,139 @@
+//! What a step made, by everything that went into it.
+//!
+//! A step's key is a digest over the layers below it (their diff ids, so over content) and over what
+//! the step does. Records are small files in the image store's cache directory; a record whose layer
+//! is gone does not count.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use berth_image::{Digest, ImageStore, Layer};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+pub(crate) mod stat;
+
+/// Part of every key: raise it when steps come to mean something else.
+const VERSION: &str = "berth-build 1";
+
+/// What is known of a step that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// `None`: it changed nothing.
+    pub(crate) layer: Option<Layer>,
+    /// Unix seconds.
+    pub(crate) created: u64,
+}
+
+impl Record {
+    /// A record of something that was made just now.
+    pub(crate) fn now(layer: Option<Layer>) -> Self {
+        let created = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Self { layer, created }
+    }
+}
+
+/// Everything that goes into a step, field by field.
+pub(crate) struct Key(Sha256);
+
+impl Key {
+    /// The key of a step of this kind on top of these layers.
+    pub(crate) fn new(kind: &str, below: &[Layer]) -> Self {
+        let mut key = Self(Sha256::new());
+        key.add(VERSION).add(kind);
+        key.0.update(below.len().to_le_bytes());
+        for layer in below {
+            key.add(layer.diff_id.as_str());
+        }
+        key
+    }
+
+    /// Adds a field; fields cannot run into each other.
+    pub(crate) fn add(&mut self, field: impl AsRef<[u8]>) -> &mut Self {
+        let field = field.as_ref();
+        self.0.update(field.len().to_le_bytes());
+        self.0.update(field);
+        self
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        Digest::from_hasher(self.0)
+    }
+}
+
+/// The records of one store.
+#[derive(Clone, Debug)]
+pub(crate) struct Cache {
+    store: ImageStore,
+    directory: PathBuf,
+    /// `--no-cache`: nothing is found, but everything is recorded.
+    write_only: bool,
+}
+
+impl Cache {
+    pub(crate) fn new(store: &ImageStore, write_only: bool) -> Self {
+        Self {
+            store: store.clone(),
+            directory: store.cache_dir().join("build"),
+            write_only,
+        }
+    }
+
+    /// The record of a step, if what it made is still there.
+    pub(crate) fn find(&self, key: &Digest) -> Option<Record> {
+        if self.write_only {
+            return None;
+        }
+        let bytes = fs::read(self.path(key)).ok()?;
+        let record: Record = serde_json::from_slice(&bytes).ok()?;
+        match &record.layer {
+            Some(layer) if !self.store.has_layer(layer) => None,
+            _ => Some(record),
+        }
+    }
+
+    /// Keeps a record. Failing to do so costs time later, but no build.
+    pub(crate) fn keep(&self, key: &Digest, record: &Record) {
+        let write = || -> std::io::Result<()> {
+            let bytes = serde_json::to_vec(record)?;
+            replace(&self.directory, &self.path(key), &bytes)
+        };
+        if let Err(error) = write() {
+            tracing::warn!(%error, "build step not recorded");
+        }
+    }
+
+    /// A directory that `RUN --mount=type=cache` keeps between builds.
+    pub(crate) fn mount(&self, id: &str) -> std::io::Result<PathBuf> {
+        let path = self
+            .directory
+            .join("mounts")
+            .join(Digest::of(id.as_bytes()).hex());
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    /// Where the digests of a context's files are kept.
+    pub(crate) fn stat_path(&self, context: &std::path::Path) -> PathBuf {
+        let name = Digest::of(context.as_os_str().as_encoded_bytes());
+        self.directory.join("contexts").join(name.hex())
+    }
+
+    fn path(&self, key: &Digest) -> PathBuf {
+        self.directory.join("steps").join(key.hex())
+    }
+}
+
+/// Writes a file so that readers see the old one or the new one.
+fn replace(scratch: &std::path::Path, path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let file = tempfile::NamedTempFile::new_in(scratch)?;
+    fs::write(file.path(), bytes)?;
+    file.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! What can go wrong in a build. Every error that a line of the Dockerfile causes shows that line.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use berth_error::Hint;
+use berth_image::ImageError;
+use berth_jail::JailError;
+use berth_net::NetError;
+
+/// A place in a Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The Dockerfile.
+    pub path: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// The instruction as written, its first line.
+    pub text: String,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: `{}`", self.path.display(), self.line, self.text)
+    }
+}
+
+/// Why a build failed; the message has the Dockerfile's path, line and text.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file could not be read or written.
+    #[error("could not {action} `{}`", path.display())]
+    Io {
+        /// What was being done, as a verb phrase.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The Dockerfile is not correct, or asks for something that is not there.
+    #[error("{location}: {problem}")]
+    Dockerfile {
+        /// Where.
+        location: Box<Location>,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The Dockerfile has no line that could be blamed.
+    #[error("{}: {problem}", path.display())]
+    NoStage {
+        /// The Dockerfile.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A base image is not in the store.
+    #[error("{location}: image `{image}` is not on this machine")]
+    MissingBase {
+        /// Where it is named.
+        location: Box<Location>,
+        /// As named.
+        image: String,
+    },
+    /// A `RUN` step ended with something other than 0.
+    #[error("{location}: the command ended with {status}{}", tail(last_lines))]
+    RunFailed {
+        /// Where.
+        location: Box<Location>,
+        /// `exit code 1`, `signal 9`, `exit code 137, out of memory`.
+        status: String,
+        /// The end of what it wrote.
+        last_lines: Vec<String>,
+    },
+    /// A step could not be carried out.
+    #[error("{location}: {action}")]
+    Step {
+        /// Where.
+        location: Box<Location>,
+        /// What failed, as a sentence without its cause.
+        action: String,
+        /// The cause.
+        source: Box<StepError>,
+    },
+    /// The image store refused.
+    #[error("could not store the image")]
+    Store(#[source] Box<ImageError>),
+}
+
+/// Causes of [`BuildError::Step`].
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// Of the image store.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Of the sandbox of a `RUN`.
+    #[error(transparent)]
+    Jail(#[from] JailError),
+    /// Of the network of a `RUN`.
+    #[error(transparent)]
+    Network(#[from] NetError),
+    /// Of the file system.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Of an archive that `ADD` unpacks.
+    #[error(transparent)]
+    Unpack(#[from] berth_image::UnpackError),
+}
+
+fn tail(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  | {line}")).collect()
+}
+
+impl Hint for BuildError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Dockerfile { hint, .. } | Self::NoStage { hint, .. } => hint.clone(),
+            Self::MissingBase { image, .. } => Some(format!(
+                "bring it in with `berth images import <tar> {image}`; `berth images list` shows what is there"
+            )),
+            Self::Store(source) => source.hint(),
+            Self::Step { source, .. } => match source.as_ref() {
+                StepError::Image(source) => source.hint(),
+                StepError::Unpack(source) => source.hint(),
+                StepError::Jail(source) => source.hint(),
+                StepError::Network(source) => source.hint(),
+                StepError::Io(_) => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Something wrong at a line of a Dockerfile whose path is added later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) line: usize,
+    pub(crate) text: String,
+    pub(crate) problem: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem that its caller places ([`Problem::at`]).
+    pub(crate) fn new(problem: impl Into<String>) -> Self {
+        Self {
+            line: 0,
+            text: String::new(),
+            problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Places a problem that has no place yet.
+    pub(crate) fn at(mut self, line: usize, text: &str) -> Self {
+        if self.line == 0 {
+            self.line = line;
+            first_line(text).clone_into(&mut self.text);
+        }
+        self
+    }
+
+    pub(crate) fn in_file(self, path: &std::path::Path) -> BuildError {
+        if self.line == 0 {
+            return BuildError::NoStage {
+                path: path.to_owned(),
+                problem: self.problem,
+                hint: self.hint,
+            };
+        }
+        BuildError::Dockerfile {
+            location: Box::new(Location {
+                path: path.to_owned(),
+                line: self.line,
+                text: self.text,
+            }),
+            problem: self.problem,
+            hint: self.hint,
+        }
+    }
+}
+
+/// What is shown of an instruction.
+pub(crate) fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// The known name nearest to a mistyped one, if one is near.
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= 2.max(candidate.len() / 3))
+        .min()
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,220 @@
+//! `RUN`: a command in a sandbox on top of the layers so far.
+//!
+//! Everything it needs from outside (resolver, hosts, certificates, the script of a here-document) is
+//! mounted for the time of the command; what the sandbox had to create in the image to mount on is
+//! removed afterwards, so that the layer holds what the command did and nothing else.
+
+mod output;
+mod script;
+mod stubs;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use berth_image::{ImageStore, Layer};
+use berth_jail::{
+    DEFAULT_CAPABILITIES, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rootfs, Sandbox,
+    SandboxFds, SandboxSpec, Zygote,
+};
+use berth_net::{DnsPolicy, Egress, Network, RESOLVER_ADDRESS, Upstream};
+
+use crate::error::StepError;
+use crate::view::{Writable, lower};
+pub(crate) use script::argv;
+use stubs::Stubs;
+
+/// Container ids of build steps are these host ids and the 65,535 after them. Nothing else of Berth
+/// uses them; steps of different builds may share them, as they share nothing else.
+const ID_BASE: u32 = 0x6000_0000;
+/// `/dev/shm`, as Docker's default: 64 MiB.
+const SHM_BYTES: u64 = 64 << 20;
+/// Where [`RunPlan::ca_bundle`] is during the step.
+const CA_PATH: &str = "/run/.berth/ca-bundle.pem";
+/// Where the script of a here-document is during the step.
+pub(crate) const SCRIPT_PATH: &str = "/run/.berth/script";
+/// Variables by which programs are told about [`CA_PATH`]; an image's or user's own value wins.
+const CA_VARIABLES: [&str; 10] = [
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "NPM_CONFIG_CAFILE",
+    "DENO_CERT",
+];
+
+/// A `RUN` whose surroundings are known.
+#[derive(Clone, Debug)]
+pub(crate) struct RunPlan {
+    pub(crate) argv: Vec<String>,
+    /// `KEY=value`.
+    pub(crate) env: Vec<String>,
+    pub(crate) cwd: String,
+    pub(crate) user: String,
+    /// Content of [`SCRIPT_PATH`].
+    pub(crate) script: Option<String>,
+    pub(crate) mounts: Vec<PlannedMount>,
+    pub(crate) offline: bool,
+    /// PEM text.
+    pub(crate) ca_bundle: Option<String>,
+}
+
+/// A `RUN --mount` whose host side is known.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedMount {
+    pub(crate) target: String,
+    pub(crate) read_only: bool,
+    pub(crate) source: PlannedSource,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum PlannedSource {
+    Directory(PathBuf),
+    Tmpfs(u64),
+}
+
+/// How a command ended, and the end of what it wrote.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) last_lines: Vec<String>,
+}
+
+/// Runs the command; what it changed is in `writable` afterwards.
+pub(crate) async fn run(
+    store: &ImageStore,
+    zygote: &Zygote,
+    layers: &[Layer],
+    writable: &Writable,
+    plan: &RunPlan,
+    line: &(dyn Fn(String) + Send + Sync),
+) -> Result<Ended, StepError> {
+    let network = Network::create(Egress {
+        upstream: Upstream::Direct,
+        internet: !plan.offline,
+        dns: DnsPolicy::default(),
+    })
+    .await?;
+    let spec = specification(store, layers, writable, plan);
+    let stubs = Stubs::find(store, layers, targets(&spec))?;
+    let (output, write_end) = output::pipe()?;
+    let fds = SandboxFds {
+        netns: network.namespace_owned()?,
+        stdin: None,
+        stdout: write_end.try_clone()?,
+        stderr: write_end,
+    };
+    let sandbox = KillOnDrop(zygote.spawn(spec, fds).await?);
+    let (status, last_lines) = tokio::join!(
+        async {
+            let status = sandbox.0.wait().await;
+            // What the command left running would hold the output open and go on writing.
+            sandbox.0.kill_all().await.map(|()| status)
+        },
+        output::read(output, line),
+    );
+    network.close();
+    stubs.remove(&writable.upper())?;
+    Ok(Ended {
+        status: status?,
+        last_lines: last_lines?,
+    })
+}
+
+/// A dropped build leaves no process: the first process's end is that of all of its sandbox.
+struct KillOnDrop(Sandbox);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // Fails if it has ended, which is what is wanted.
+        let _ = self.0.kill(rustix::process::Signal::KILL.as_raw());
+    }
+}
+
+fn specification(
+    store: &ImageStore,
+    layers: &[Layer],
+    writable: &Writable,
+    plan: &RunPlan,
+) -> SandboxSpec {
+    let mut env = plan.env.clone();
+    let mut files = BTreeMap::from([
+        (
+            "/etc/resolv.conf".to_owned(),
+            format!("nameserver {RESOLVER_ADDRESS}\n"),
+        ),
+        (
+            "/etc/hosts".to_owned(),
+            "127.0.0.1 localhost build\n::1 localhost ip6-localhost ip6-loopback\n".to_owned(),
+        ),
+    ]);
+    if let Some(bundle) = &plan.ca_bundle {
+        files.insert(CA_PATH.to_owned(), bundle.clone());
+        for name in CA_VARIABLES {
+            if !env.iter().any(|variable| is_named(variable, name)) {
+                env.push(format!("{name}={CA_PATH}"));
+            }
+        }
+    }
+    if let Some(script) = &plan.script {
+        files.insert(SCRIPT_PATH.to_owned(), script.clone());
+    }
+    SandboxSpec {
+        id: format!("build-{}", uuid::Uuid::new_v4().simple()),
+        hostname: "build".to_owned(),
+        rootfs: Rootfs {
+            lower: lower(store, layers),
+            upper: writable.upper(),
+            work: writable.work(),
+            read_only: false,
+        },
+        mounts: plan.mounts.iter().map(mount).collect(),
+        files,
+        process: ProcessSpec {
+            argv: plan.argv.clone(),
+            env,
+            cwd: plan.cwd.clone(),
+            user: plan.user.clone(),
+            terminal: None,
+        },
+        limits: Limits::default(),
+        id_base: ID_BASE,
+        capabilities: DEFAULT_CAPABILITIES.map(str::to_owned).to_vec(),
+        // Package managers use set-user-id programs.
+        no_new_privs: false,
+        shm_bytes: SHM_BYTES,
+    }
+}
+
+fn is_named(variable: &str, name: &str) -> bool {
+    variable
+        .split_once('=')
+        .is_some_and(|(known, _)| known == name)
+}
+
+fn mount(planned: &PlannedMount) -> Mount {
+    Mount {
+        target: planned.target.clone(),
+        source: match &planned.source {
+            PlannedSource::Directory(path) => MountSource::Bind(path.clone()),
+            PlannedSource::Tmpfs(bytes) => MountSource::Tmpfs(*bytes),
+        },
+        read_only: planned.read_only,
+    }
+}
+
+/// Everything that the jail mounts something on.
+fn targets(spec: &SandboxSpec) -> Vec<String> {
+    let own = ["/dev", "/proc", "/sys"].map(str::to_owned);
+    let files = spec.files.keys().cloned();
+    let mounts = spec.mounts.iter().map(|mount| mount.target.clone());
+    own.into_iter().chain(files).chain(mounts).collect()
+}
+
+/// Reads the bundle that is given to programs in `RUN` steps.
+pub(crate) fn read_ca_bundle(path: &Path) -> std::io::Result<String> {
+    fs_err::read_to_string(path)
+}

@@ -1,0 +1,111 @@
+/* A shell as small as the tests need: `-c "cmd; cmd"` or `cmd args`. Each command is one of the words
+ * below. It is the only program of the test images. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static int fail(const char *what, const char *name) {
+  fprintf(stderr, "%s %s: %s\n", what, name, strerror(errno));
+  return 1;
+}
+
+static int cat(const char *name) {
+  char buffer[4096];
+  int fd = open(name, O_RDONLY);
+  if (fd < 0) return fail("cat", name);
+  ssize_t n;
+  while ((n = read(fd, buffer, sizeof buffer)) > 0)
+    if (write(1, buffer, n) != n) return 1;
+  close(fd);
+  return 0;
+}
+
+static int put(const char *name, const char *text, int flags) {
+  int fd = open(name, O_WRONLY | O_CREAT | flags, 0644);
+  if (fd < 0) return fail("write", name);
+  if (write(fd, text, strlen(text)) < 0) return 1;
+  close(fd);
+  return 0;
+}
+
+static int one(int argc, char **argv) {
+  if (argc == 0) return 0;
+  const char *verb = argv[0], *a = argc > 1 ? argv[1] : "", *b = argc > 2 ? argv[2] : "";
+  if (!strcmp(verb, "echo")) {
+    for (int i = 1; i < argc; i++) printf("%s%s", i > 1 ? " " : "", argv[i]);
+    printf("\n");
+    fflush(stdout);
+    return 0;
+  }
+  if (!strcmp(verb, "err")) return fprintf(stderr, "%s\n", a) < 0;
+  if (!strcmp(verb, "cat")) return cat(a);
+  if (!strcmp(verb, "write")) return put(a, b, O_TRUNC);
+  if (!strcmp(verb, "append")) return put(a, b, O_APPEND);
+  if (!strcmp(verb, "env")) {
+    const char *value = getenv(a);
+    printf("%s=%s\n", a, value ? value : "(unset)");
+    fflush(stdout);
+    return 0;
+  }
+  if (!strcmp(verb, "save-env")) {
+    const char *value = getenv(a);
+    return put(b, value ? value : "(unset)", O_TRUNC);
+  }
+  if (!strcmp(verb, "id")) return printf("%d:%d\n", getuid(), getgid()) < 0 || fflush(stdout);
+  if (!strcmp(verb, "pwd")) {
+    char buffer[4096];
+    return printf("%s\n", getcwd(buffer, sizeof buffer)) < 0 || fflush(stdout);
+  }
+  if (!strcmp(verb, "rm")) return unlink(a) && rmdir(a) ? fail("rm", a) : 0;
+  if (!strcmp(verb, "mkdir")) return mkdir(a, 0755) ? fail("mkdir", a) : 0;
+  if (!strcmp(verb, "ln")) return symlink(a, b) ? fail("ln", b) : 0;
+  if (!strcmp(verb, "chown")) return chown(b, atoi(a), atoi(a)) ? fail("chown", b) : 0;
+  if (!strcmp(verb, "exists")) return access(a, F_OK) ? fail("exists", a) : 0;
+  if (!strcmp(verb, "missing")) return access(a, F_OK) ? 0 : 1;
+  if (!strcmp(verb, "exit")) exit(atoi(a));
+  if (!strcmp(verb, "crash")) *(volatile int *)0 = 0;
+  if (!strcmp(verb, "daemon")) {
+    if (fork() == 0) for (;;) pause();
+    return 0;
+  }
+  if (!strcmp(verb, "hang")) for (;;) pause();
+  fprintf(stderr, "%s: not a command\n", verb);
+  return 127;
+}
+
+static int line(char *text) {
+  char *words[64];
+  int count = 0;
+  for (char *word = strtok(text, " \t"); word && count < 64; word = strtok(NULL, " \t"))
+    words[count++] = word;
+  return one(count, words);
+}
+
+int main(int argc, char **argv) {
+  char *text;
+  if (argc == 3 && !strcmp(argv[1], "-c")) {
+    text = argv[2];
+  } else if (argc == 2 && argv[1][0] == '/') {
+    static char script[65536];
+    int fd = open(argv[1], O_RDONLY);
+    if (fd < 0 || read(fd, script, sizeof script - 1) < 0) return fail("script", argv[1]);
+    text = strchr(script, '\n'); /* after the first line */
+  } else {
+    return one(argc - 1, argv + 1);
+  }
+  while (text && *text) {
+    char *end = text + strcspn(text, ";\n");
+    char last = *end;
+    *end = 0;
+    int status = line(text);
+    if (status) return status;
+    text = last ? end + 1 : end;
+  }
+  return 0;
+}
