@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::process::{Member, members, pids};
 
@@ -67,8 +67,9 @@ impl Footprint {
     pub fn remains(&self) -> Vec<String> {
         let mut found = Vec::new();
         let late = members(None, self.session.as_deref(), &self.mark);
+        let deadline = Instant::now() + EXIT_GRACE;
         for process in self.processes.iter().chain(&late) {
-            if !process.ended_within(EXIT_GRACE) {
+            if !process.ended_within(deadline.saturating_duration_since(Instant::now())) {
                 found.push(format!("process {}: {}", process.pid, process.command));
             }
         }
@@ -187,4 +188,103 @@ fn unix_sockets(session: &str) -> Vec<String> {
     sockets
         .map(|line| format!("socket {}", line.split_whitespace().last().unwrap_or(line)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A process that ends with the test.
+    struct Helper(Child);
+
+    impl Helper {
+        /// Runs a shell script until it has printed a line; it goes on until it is dropped.
+        fn start(script: &str, mark: &str) -> Self {
+            let (name, value) = mark.split_once('=').unwrap();
+            let mut child = Command::new("unshare")
+                .args(["--mount", "--fork", "--pid", "--kill-child", "sh", "-ec"])
+                .arg(format!("{script}; echo ready; exec sleep 1000"))
+                .env(name, value)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let stdout = child.stdout.as_mut().unwrap();
+            BufReader::new(stdout).read_line(&mut line).unwrap();
+            assert_eq!(line, "ready\n");
+            Self(child)
+        }
+    }
+
+    impl Drop for Helper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn footprint(mark: &str, session: &str, data_dir: &Path) -> Footprint {
+        let mut footprint = Footprint::new(mark.to_owned(), None, data_dir.to_owned(), data_dir);
+        footprint.session = Some(session.to_owned());
+        footprint
+    }
+
+    #[track_caller]
+    fn finds(footprint: &Footprint, kind: &str) {
+        let remains = footprint.remains();
+        assert!(
+            remains.iter().any(|line| line.starts_with(kind)),
+            "no {kind} in {remains:?}"
+        );
+    }
+
+    #[test]
+    fn processes_and_mounts_are_found_wherever_they_are() {
+        let data = tempfile::tempdir().unwrap();
+        let session = format!("leaktest{}", std::process::id());
+        let mark = format!("BERTH_TEST_MARK={session}-mark");
+        let target = data.path().join("sessions").join(&session);
+        std::fs::create_dir_all(&target).unwrap();
+        let mount = format!("mount -t tmpfs tmpfs '{}'", target.display());
+        let helper = Helper::start(&mount, &mark);
+        let mut footprint = footprint(&mark, &session, data.path());
+        footprint.observe();
+        finds(&footprint, "process ");
+        finds(&footprint, "mount in ");
+        finds(&footprint, "directory ");
+        drop(helper);
+        std::fs::remove_dir_all(&target).unwrap();
+        footprint.assert_gone();
+    }
+
+    #[test]
+    fn cgroups_and_sockets_are_found() {
+        let data = tempfile::tempdir().unwrap();
+        let session = format!("leakgroup{}", std::process::id());
+        let footprint = footprint("BERTH_TEST_MARK=nobody", &session, data.path());
+        footprint.assert_gone();
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let root = table
+            .lines()
+            .filter(|line| line.contains(" - cgroup"))
+            .filter_map(|line| line.split_whitespace().nth(4))
+            .next()
+            .unwrap();
+        let cgroup = Path::new(root).join(&session);
+        std::fs::create_dir(&cgroup).unwrap();
+        let found = footprint.remains();
+        std::fs::remove_dir(&cgroup).unwrap();
+        assert!(
+            found.iter().any(|line| line.starts_with("cgroup ")),
+            "{found:?}"
+        );
+        let path = data.path().join(format!("{session}.sock"));
+        let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        finds(&footprint, "socket ");
+        drop(socket);
+        footprint.assert_gone();
+    }
 }
