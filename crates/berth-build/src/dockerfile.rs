@@ -7,9 +7,11 @@
 mod arguments;
 pub(crate) mod expand;
 mod flags;
+mod healthcheck;
 mod heredoc;
 mod instruction;
 mod lines;
+mod mount;
 mod parse;
 
 pub(crate) use heredoc::Heredoc;

@@ -5,8 +5,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use berth_image::{ImageStore, Layer, Root};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
 
@@ -90,8 +91,9 @@ pub(crate) fn lower(store: &ImageStore, layers: &[Layer]) -> Vec<PathBuf> {
 fn overlay(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> std::io::Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let context = context.as_fd();
+    // By descriptor: paths given as strings may have 255 bytes only.
     for layer in lower {
-        fsconfig_set_string(context, "lowerdir+", layer)?;
+        fsconfig_set_fd(context, "lowerdir+", directory(layer)?)?;
     }
     // The same as in the jail: no redirects, so that the writable directory is a plain difference.
     for (key, value) in [
@@ -103,12 +105,17 @@ fn overlay(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> std::io::Result<
         fsconfig_set_string(context, key, value)?;
     }
     if let Some((upper, work)) = upper {
-        fsconfig_set_string(context, "upperdir", upper)?;
-        fsconfig_set_string(context, "workdir", work)?;
+        fsconfig_set_fd(context, "upperdir", directory(upper)?)?;
+        fsconfig_set_fd(context, "workdir", directory(work)?)?;
         // The store flushes a layer when it takes it; flushing at unmount would be for nothing.
         fsconfig_set_flag(context, "volatile")?;
     }
     fsconfig_create(context)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
 }

@@ -15,6 +15,7 @@ use berth_net::Network;
 use tokio::sync::watch;
 
 use crate::EngineError;
+use crate::boost::{settle, startup_limits};
 use crate::ids::IdRange;
 use crate::log::capture::WriteEnds;
 
@@ -59,6 +60,8 @@ pub(crate) struct JailLauncher {
     pub(crate) zygote: Zygote,
     pub(crate) network: Arc<Network>,
     pub(crate) sandbox: SandboxSpec,
+    /// See [`crate::EngineConfig::startup_cpu_milli`].
+    pub(crate) startup_cpu_milli: Option<u32>,
     /// Kept for as long as anything may run under these ids.
     pub(crate) ids: IdRange,
 }
@@ -80,6 +83,9 @@ impl Launcher for JailLauncher {
         if ordinal > 1 {
             spec.id = format!("{}-{ordinal}", spec.id);
         }
+        let own = spec.limits;
+        spec.limits = startup_limits(own, self.startup_cpu_milli);
+        let boosted = spec.limits.cpu_milli != own.cpu_milli;
         let fds = SandboxFds {
             netns,
             stdin: None,
@@ -87,10 +93,14 @@ impl Launcher for JailLauncher {
             stderr: output.stderr,
         };
         let spawned = self.zygote.spawn(spec, fds).await;
-        spawned.map_err(|source| EngineError::Start {
+        let sandbox = spawned.map_err(|source| EngineError::Start {
             name: self.name.clone(),
             source,
-        })
+        })?;
+        if boosted {
+            tokio::spawn(settle(sandbox.clone(), own));
+        }
+        Ok(sandbox)
     }
 }
 

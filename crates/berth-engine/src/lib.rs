@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod boost;
 mod engine;
 mod error;
 mod exec;

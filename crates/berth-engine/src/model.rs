@@ -15,10 +15,11 @@ use berth_net::Network;
 pub struct EngineConfig {
     /// The session's directory: container uppers, logs, records. On the store's file system.
     pub state_dir: PathBuf,
-    /// cgroup path of the session, as given to the zygote.
-    pub cgroup: String,
     /// Resources of a container that brings none.
     pub default_limits: Limits,
+    /// Thousandths of a CPU that a container with a lower limit may use while it starts up; `None`:
+    /// its own limit holds from the beginning. See `boost.rs`.
+    pub startup_cpu_milli: Option<u32>,
     /// Bytes of log kept per container.
     pub log_bytes: u64,
 }

@@ -104,6 +104,7 @@ pub(crate) fn prepare(
         zygote: means.zygote.clone(),
         network: spec.network,
         sandbox,
+        startup_cpu_milli: means.config.startup_cpu_milli,
         ids,
     };
     Ok(Prepared {

@@ -27,17 +27,14 @@ mod attributes;
 mod error;
 mod limits;
 mod root;
+mod whiteout;
 
 pub(crate) use attributes::{OPAQUE_XATTR, OVERLAY_PREFIX};
 pub use error::UnpackError;
 pub(crate) use limits::UnpackLimits;
 pub use root::Root;
 use root::{Name, normalize};
-
-const WHITEOUT_PREFIX: &[u8] = b".wh.";
-const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
-/// Bookkeeping of an old Docker storage driver, found in some old layers.
-const AUFS_PREFIX: &[u8] = b".wh..wh.";
+use whiteout::{WHITEOUT_PREFIX, is_whiteout};
 
 /// What came out of an archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -301,38 +298,6 @@ impl Unpacker {
         Ok(())
     }
 
-    fn whiteout(&mut self, name: &Name) -> io::Result<()> {
-        if name.base.as_ref() == OPAQUE_MARKER {
-            let parent = self.root.parent(&name.parent)?;
-            return attributes::set_opaque(parent.as_fd());
-        }
-        if name.base.starts_with(AUFS_PREFIX) {
-            return Ok(());
-        }
-        let hidden = &name.base[WHITEOUT_PREFIX.len()..];
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the whiteout names no file",
-            ));
-        }
-        let parent = self.root.parent(&name.parent)?;
-        match lstat(parent.as_fd(), hidden)? {
-            Some(stat) if is_directory(&stat) => {
-                attributes::set_opaque(open_directory(parent.as_fd(), hidden)?.as_fd())
-            }
-            // Whatever this layer has there hides the lower layers' file already.
-            Some(_) => Ok(()),
-            None => Ok(fs::mknodat(
-                &parent,
-                hidden,
-                FileType::CharacterDevice,
-                Mode::empty(),
-                0,
-            )?),
-        }
-    }
-
     /// Removes what is in the way of an entry.
     fn clear(
         &mut self,
@@ -399,11 +364,6 @@ fn lstat(parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<Option<Stat>> {
 
 fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-}
-
-/// Whether this is overlayfs's mark for "nothing here".
-pub(crate) fn is_whiteout(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 fn open_directory(parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<OwnedFd> {

@@ -12,7 +12,6 @@ impl Builder<'_> {
     /// Carries out an instruction that makes no layer.
     pub(super) fn metadata(&mut self, state: &mut State, instruction: &Instruction) -> Result<()> {
         let escape = self.plan.escape;
-        let word = |state: &State, text: &str| expand(text, escape, state);
         match &instruction.kind {
             Kind::Arg(declared) => {
                 for (name, default) in declared {
@@ -31,64 +30,7 @@ impl Builder<'_> {
                     object(state.config(), "Labels").insert(name, value.into());
                 }
             }
-            Kind::User(user) => {
-                let user = word(state, user)?;
-                if user.is_empty() {
-                    return Err(Problem::new("the user is empty"));
-                }
-                state.config().insert("User".to_owned(), user.into());
-            }
-            Kind::Expose(ports) => {
-                for port in ports {
-                    for port in expand_ports(&word(state, port)?)? {
-                        object(state.config(), "ExposedPorts").insert(port, json!({}));
-                    }
-                }
-            }
-            Kind::Volume(paths) => {
-                for path in paths {
-                    let path = word(state, path)?;
-                    object(state.config(), "Volumes").insert(path, json!({}));
-                }
-            }
-            Kind::StopSignal(signal) => {
-                let signal = word(state, signal)?;
-                state
-                    .config()
-                    .insert("StopSignal".to_owned(), signal.into());
-            }
-            Kind::Cmd(command) => {
-                let argv = argv(state, command);
-                state.config().insert("Cmd".to_owned(), argv);
-            }
-            Kind::Entrypoint(command) => {
-                let argv = argv(state, command);
-                // A base image's CMD is meant for its own ENTRYPOINT.
-                if !has_own_cmd(state) {
-                    state.config().remove("Cmd");
-                }
-                state.config().insert("Entrypoint".to_owned(), argv);
-            }
-            Kind::Shell(shell) => {
-                state.config().insert("Shell".to_owned(), json!(shell));
-            }
-            Kind::Healthcheck(check) => {
-                state
-                    .config()
-                    .insert("Healthcheck".to_owned(), check.clone());
-            }
-            Kind::OnBuild(trigger) => {
-                let triggers = state.config().entry("OnBuild").or_insert_with(|| json!([]));
-                if let Value::Array(triggers) = triggers {
-                    triggers.push(trigger.as_str().into());
-                }
-            }
-            Kind::Maintainer(name) => {
-                state
-                    .image
-                    .insert("author".to_owned(), name.as_str().into());
-            }
-            Kind::From(_) | Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_) => {}
+            other => settings(state, other, escape)?,
         }
         if !matches!(instruction.kind, Kind::Arg(_)) {
             state.note(&instruction.text, true, None);
@@ -108,6 +50,80 @@ impl Builder<'_> {
             state.args.insert(name.to_owned(), value);
         }
         Ok(())
+    }
+}
+
+/// Settings whose words are expanded; the others go on to [`commands`].
+fn settings(state: &mut State, kind: &Kind, escape: char) -> Result<()> {
+    let word = |state: &State, text: &str| expand(text, escape, state);
+    match kind {
+        Kind::User(user) => {
+            let user = word(state, user)?;
+            if user.is_empty() {
+                return Err(Problem::new("the user is empty"));
+            }
+            state.config().insert("User".to_owned(), user.into());
+        }
+        Kind::Expose(ports) => {
+            for port in ports {
+                for port in expand_ports(&word(state, port)?)? {
+                    object(state.config(), "ExposedPorts").insert(port, json!({}));
+                }
+            }
+        }
+        Kind::Volume(paths) => {
+            for path in paths {
+                let path = word(state, path)?;
+                object(state.config(), "Volumes").insert(path, json!({}));
+            }
+        }
+        Kind::StopSignal(signal) => {
+            let signal = word(state, signal)?;
+            state
+                .config()
+                .insert("StopSignal".to_owned(), signal.into());
+        }
+        other => commands(state, other),
+    }
+    Ok(())
+}
+
+/// What is run, and how: taken as it is written.
+fn commands(state: &mut State, kind: &Kind) {
+    match kind {
+        Kind::Cmd(command) => {
+            let argv = argv(state, command);
+            state.config().insert("Cmd".to_owned(), argv);
+        }
+        Kind::Entrypoint(command) => {
+            let argv = argv(state, command);
+            // A base image's CMD is meant for its own ENTRYPOINT.
+            if !has_own_cmd(state) {
+                state.config().remove("Cmd");
+            }
+            state.config().insert("Entrypoint".to_owned(), argv);
+        }
+        Kind::Shell(shell) => {
+            state.config().insert("Shell".to_owned(), json!(shell));
+        }
+        Kind::Healthcheck(check) => {
+            state
+                .config()
+                .insert("Healthcheck".to_owned(), check.clone());
+        }
+        Kind::OnBuild(trigger) => {
+            let triggers = state.config().entry("OnBuild").or_insert_with(|| json!([]));
+            if let Value::Array(triggers) = triggers {
+                triggers.push(trigger.as_str().into());
+            }
+        }
+        Kind::Maintainer(name) => {
+            state
+                .image
+                .insert("author".to_owned(), name.as_str().into());
+        }
+        // These are steps of their own, or done already.
+        _ => {}
     }
 }
 

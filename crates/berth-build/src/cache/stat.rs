@@ -66,17 +66,27 @@ impl StatCache {
         stat: &Stat,
         read: impl FnOnce() -> Result<Digest, E>,
     ) -> Result<Digest, E> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0));
+        self.digest_at(now, name, stat, read)
+    }
+
+    fn digest_at<E>(
+        &mut self,
+        now: i128,
+        name: &str,
+        stat: &Stat,
+        read: impl FnOnce() -> Result<Digest, E>,
+    ) -> Result<Digest, E> {
         let identity = Identity::of(stat);
         if let Some((known, digest)) = self.known.get(name)
             && *known == identity
         {
             return Ok(digest.clone());
         }
-        let started = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0));
         let digest = read()?;
-        if started - identity.changed.max(identity.modified) > SETTLED_NS {
+        if now - identity.changed.max(identity.modified) > SETTLED_NS {
             self.known
                 .insert(name.to_owned(), (identity, digest.clone()));
             self.changed = true;
@@ -97,5 +107,48 @@ impl StatCache {
         if let Err(error) = write() {
             tracing::warn!(%error, "digests of the context not recorded");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn settled_files_are_read_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, cache) = (
+            directory.path().join("file"),
+            directory.path().join("cache"),
+        );
+        let one = Digest::of(b"1");
+        std::fs::write(&file, "1").unwrap();
+        let stat = rustix::fs::stat(&file).unwrap();
+        let changed = Identity::of(&stat).changed;
+        let mut reads = 0;
+        let mut ask = |now: i128, stat: &Stat| {
+            let mut known = StatCache::load(cache.clone());
+            let read = || -> Result<_, Infallible> {
+                reads += 1;
+                Ok(one.clone())
+            };
+            let Ok(digest) = known.digest_at(now, "file", stat, read);
+            assert_eq!(digest, one);
+            known.save();
+            reads
+        };
+        assert_eq!(ask(changed + 1, &stat), 1);
+        assert_eq!(ask(changed + 1, &stat), 2, "too fresh to be remembered");
+        assert_eq!(ask(changed + 2 * SETTLED_NS, &stat), 3);
+        assert_eq!(ask(changed + 3 * SETTLED_NS, &stat), 3, "remembered");
+        std::fs::write(&file, "22").unwrap();
+        let stat = rustix::fs::stat(&file).unwrap();
+        assert_eq!(
+            ask(changed + 4 * SETTLED_NS, &stat),
+            4,
+            "it is another file now"
+        );
     }
 }

@@ -1,12 +1,12 @@
 //! Logical lines → instructions.
 
-use serde_json::{Value, json};
-
 use super::arguments::{json_list, pairs, words};
-use super::flags::{self, Flags};
+use super::flags;
+use super::healthcheck::healthcheck;
 use super::heredoc::Heredoc;
-use super::instruction::{Command, Copy, From, Instruction, Kind, Run, RunMount, RunMountKind};
+use super::instruction::{Command, Copy, From, Instruction, Kind, Run};
 use super::lines::{Logical, split};
+use super::mount::mount;
 use super::{Dockerfile, Result};
 use crate::error::{Problem, nearest};
 
@@ -30,9 +30,6 @@ const KNOWN: [&str; 18] = [
     "VOLUME",
     "WORKDIR",
 ];
-
-/// Largest tmpfs of a `RUN --mount=type=tmpfs` that names no size: 1 GiB.
-const TMPFS_BYTES: u64 = 1 << 30;
 
 /// Parses a whole Dockerfile.
 pub(crate) fn parse(text: &str) -> Result<Dockerfile> {
@@ -122,7 +119,7 @@ fn unknown(keyword: &str) -> Problem {
     }
 }
 
-fn command(rest: &str) -> Command {
+pub(super) fn command(rest: &str) -> Command {
     match json_list(rest) {
         Some(list) => Command::Exec(list),
         None => Command::Shell(rest.to_owned()),
@@ -263,177 +260,4 @@ fn run(rest: &str, heredocs: Vec<Heredoc>) -> Result<Run> {
         mounts,
         offline,
     })
-}
-
-/// `type=cache,target=/root/.npm`, comma-separated.
-fn mount(text: &str) -> Result<RunMount> {
-    let mut fields: Vec<(&str, &str)> = text
-        .split(',')
-        .map(|field| field.split_once('=').unwrap_or((field, "true")))
-        .collect();
-    let mut take = |names: &[&str]| -> Option<String> {
-        let at = fields.iter().position(|(name, _)| names.contains(name))?;
-        Some(fields.remove(at).1.to_owned())
-    };
-    let kind = take(&["type"]).unwrap_or_else(|| "bind".to_owned());
-    let target = take(&["target", "dst", "destination"]);
-    let read_only = take(&["readonly", "ro"]).map(|value| value != "false");
-    let writable = take(&["rw", "readwrite"]).map(|value| value != "false");
-    let need = || {
-        target
-            .clone()
-            .ok_or_else(|| Problem::new("the mount has no target"))
-    };
-    let mount = match kind.as_str() {
-        "cache" => {
-            let target = need()?;
-            // How builds share the directory makes no difference as long as one runs at a time,
-            // and a fresh one belongs to root.
-            for ignored in ["sharing", "mode", "uid", "gid"] {
-                take(&[ignored]);
-            }
-            RunMount {
-                kind: RunMountKind::Cache {
-                    id: take(&["id"]).unwrap_or_else(|| target.clone()),
-                },
-                target,
-                read_only: read_only.unwrap_or(false),
-            }
-        }
-        "tmpfs" => RunMount {
-            target: need()?,
-            kind: RunMountKind::Tmpfs {
-                size: match take(&["size"]) {
-                    Some(size) => size.parse().map_err(|_| {
-                        Problem::new(format!("`size={size}` is no number of bytes"))
-                    })?,
-                    None => TMPFS_BYTES,
-                },
-            },
-            read_only: false,
-        },
-        "bind" => {
-            if take(&["from"]).is_some() {
-                return Err(
-                    Problem::new("bind mounts from another stage are not supported yet")
-                        .hint("use `COPY --from=…`"),
-                );
-            }
-            if writable == Some(true) {
-                return Err(Problem::new("writable bind mounts are not supported yet")
-                    .hint("use `COPY`, or leave out `rw`"));
-            }
-            RunMount {
-                target: need()?,
-                kind: RunMountKind::Bind {
-                    source: take(&["source", "src"]).unwrap_or_default(),
-                },
-                read_only: true,
-            }
-        }
-        "secret" | "ssh" => {
-            return Err(
-                Problem::new(format!("mounts of type `{kind}` are not supported yet"))
-                    .hint("supported are cache, tmpfs and bind"),
-            );
-        }
-        _ => {
-            let known = ["bind", "cache", "tmpfs", "secret", "ssh"];
-            let problem = Problem::new(format!("there is no mount type `{kind}`"));
-            return Err(match nearest(&kind, &known) {
-                Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint("supported are cache, tmpfs and bind"),
-            });
-        }
-    };
-    match fields.first() {
-        None => Ok(mount),
-        Some((name, _)) => Err(Problem::new(format!(
-            "mounts of type `{kind}` have no option `{name}`"
-        ))),
-    }
-}
-
-fn healthcheck(rest: &str) -> Result<Value> {
-    let known = [
-        "interval",
-        "timeout",
-        "start-period",
-        "start-interval",
-        "retries",
-    ];
-    let (flags, rest) = flags::take(rest, "HEALTHCHECK", &known)?;
-    if rest.eq_ignore_ascii_case("none") {
-        return Ok(json!({ "Test": ["NONE"] }));
-    }
-    let (keyword, command_text) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
-    if !keyword.eq_ignore_ascii_case("cmd") || command_text.trim().is_empty() {
-        return Err(Problem::new(
-            "HEALTHCHECK is followed by `CMD <command>` or `NONE`",
-        ));
-    }
-    let test = match command(command_text.trim()) {
-        Command::Shell(line) => vec!["CMD-SHELL".to_owned(), line],
-        Command::Exec(list) => std::iter::once("CMD".to_owned()).chain(list).collect(),
-    };
-    let mut check = json!({ "Test": test });
-    for (flag, field) in [
-        ("interval", "Interval"),
-        ("timeout", "Timeout"),
-        ("start-period", "StartPeriod"),
-        ("start-interval", "StartInterval"),
-    ] {
-        if let Some(value) = flag_duration(&flags, flag)? {
-            check[field] = value.into();
-        }
-    }
-    if let Some(retries) = flags.one("retries")? {
-        let retries: u32 = retries
-            .parse()
-            .map_err(|_| Problem::new(format!("`--retries={retries}` is no number")))?;
-        check["Retries"] = retries.into();
-    }
-    Ok(check)
-}
-
-fn flag_duration(flags: &Flags, name: &str) -> Result<Option<u64>> {
-    let Some(text) = flags.one(name)? else {
-        return Ok(None);
-    };
-    match nanoseconds(&text) {
-        Some(value) => Ok(Some(value)),
-        None => Err(Problem::new(format!("`--{name}={text}` is no duration"))
-            .hint("for example `30s` or `1m30s`")),
-    }
-}
-
-/// `1h2m3.5s` in nanoseconds, as Go writes durations.
-fn nanoseconds(text: &str) -> Option<u64> {
-    const UNITS: [(&str, f64); 7] = [
-        ("ns", 1.0),
-        ("us", 1e3),
-        ("µs", 1e3),
-        ("ms", 1e6),
-        ("s", 1e9),
-        ("m", 6e10),
-        ("h", 3.6e12),
-    ];
-    let mut total = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        let unit_end = rest[end..]
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .map_or(rest.len(), |next| end + next);
-        let unit = &rest[end..unit_end];
-        total += number * UNITS.iter().find(|(name, _)| *name == unit)?.1;
-        rest = &rest[unit_end..];
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "finite, positive and far below 2^53 for any sensible time; `as` saturates"
-    )]
-    (!text.is_empty()).then_some(total as u64)
 }

@@ -65,7 +65,7 @@ impl World {
         .unwrap();
         let config = EngineConfig {
             state_dir: directory.path().join("state"),
-            cgroup: session,
+            startup_cpu_milli: None,
             default_limits: Limits::default(),
             log_bytes: 1 << 20,
         };

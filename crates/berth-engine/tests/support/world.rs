@@ -165,7 +165,7 @@ pub(crate) async fn open(dir: &Path, cgroup: &str, program: &Path) -> (Engine, Z
     .unwrap();
     let config = EngineConfig {
         state_dir: dir.join("state"),
-        cgroup: cgroup.to_owned(),
+        startup_cpu_milli: None,
         default_limits: Limits {
             cpu_milli: None,
             memory_bytes: Some(256 << 20),

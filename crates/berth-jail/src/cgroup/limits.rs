@@ -57,7 +57,8 @@ impl SandboxGroup {
         Ok(())
     }
 
-    fn limit_cpu(&self, milli: u32) -> io::Result<()> {
+    /// Sets the CPU quota, in thousandths of a CPU.
+    pub(crate) fn limit_cpu(&self, milli: u32) -> io::Result<()> {
         let quota = (u64::from(milli) * PERIOD_US / 1000).max(SMALLEST_QUOTA_US);
         if let Some(directory) = self.v1("cpu") {
             write(&directory.join("cpu.cfs_period_us"), &PERIOD_US.to_string())?;

@@ -180,6 +180,18 @@ impl Sandbox {
             .map_err(|error| JailError::setup(format!("{step} the container"), error))
     }
 
+    /// Changes the CPU limit, in thousandths of a CPU; only for a sandbox that was given one.
+    ///
+    /// # Errors
+    /// [`JailError::Gone`] when it has ended, or the kernel's refusal.
+    pub fn limit_cpu(&self, milli: u32) -> Result<(), JailError> {
+        if self.exit_status().is_some() || !self.inner.group.exists() {
+            return Err(JailError::Gone);
+        }
+        let limited = self.inner.group.limit_cpu(milli);
+        limited.map_err(|error| JailError::setup("limit the container's CPU", error))
+    }
+
     /// Memory in bytes and CPU time in nanoseconds used so far, and processes alive.
     pub fn usage(&self) -> Result<Usage, JailError> {
         if self.exit_status().is_some() || !self.inner.group.exists() {

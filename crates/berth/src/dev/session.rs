@@ -35,6 +35,9 @@ const HOLD_LIMIT: Duration = Duration::from_secs(60);
 /// How long workerd may take to end its containers when the session ends.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
+/// A whole CPU while a container starts up, whatever its instance type.
+const STARTUP_CPU_MILLI: u32 = 1000;
+
 /// Log kept for each container.
 const LOG_BYTES: u64 = 8 << 20;
 
@@ -123,8 +126,8 @@ impl DevSession {
         .await?;
         let config = EngineConfig {
             state_dir: session.dir.clone(),
-            cgroup: session.cgroup.clone(),
             default_limits: berth_jail::Limits::default(),
+            startup_cpu_milli: Some(STARTUP_CPU_MILLI),
             log_bytes: LOG_BYTES,
         };
         let engine = Engine::open(config, store.clone(), zygote.clone()).await?;
