@@ -61,7 +61,9 @@ pub(crate) async fn make(
         &mut bootstrap(release, &root, &source_file),
         "mmdebstrap",
         &|line| {
-            if let Some(line) = line.strip_prefix("I: ") {
+            if let Some(line) = line.strip_prefix("I: ")
+                && !line.contains("-hook")
+            {
                 report(line);
             }
         },

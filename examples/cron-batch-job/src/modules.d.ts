@@ -1,0 +1,5 @@
+// Imported as text, see "rules" in wrangler.jsonc
+declare module "*.csv" {
+  const text: string;
+  export default text;
+}
