@@ -61,6 +61,7 @@ fn trials(program: &Arc<Path>) -> Vec<Trial> {
             exec_inherits_and_overrides,
             exec_on_a_terminal_can_be_resized,
             exec_dies_with_its_caller_and_its_container,
+            a_small_container_has_a_whole_cpu_only_while_it_starts,
             a_late_listener_is_reached_the_moment_it_listens,
             a_port_that_never_listens_is_refused_in_time,
             the_fallback_port_is_answered_at_once,
@@ -457,6 +458,29 @@ async fn exec_dies_with_its_caller_and_its_container(world: World) -> World {
     world
 }
 
+async fn a_small_container_has_a_whole_cpu_only_while_it_starts(world: World) -> World {
+    let mut spec = world::spec("small", &["listen", "8080", "0"]).await;
+    spec.limits = Some(Limits {
+        cpu_milli: Some(63),
+        ..Limits::default()
+    });
+    world.engine.create(spec).await.unwrap();
+    world.engine.start("small").await.unwrap();
+    let pid = world.engine.inspect("small").unwrap().pid.unwrap();
+    assert_eq!(world::cpu_milli(pid), 1000);
+    let connected = world.engine.connect("small", 8080).await.unwrap();
+    assert_eq!(read_all(connected).await, "hello\n");
+    // The kernel tells nobody that a limit has changed.
+    let settled = async {
+        while world::cpu_milli(pid) != 63 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let settled = tokio::time::timeout(Duration::from_secs(20), settled).await;
+    settled.expect("its own limit never held");
+    world
+}
+
 async fn a_late_listener_is_reached_the_moment_it_listens(world: World) -> World {
     world.run("c", &["listen", "8080", "300"]).await;
     let begin = Instant::now();
@@ -473,7 +497,8 @@ async fn a_late_listener_is_reached_the_moment_it_listens(world: World) -> World
     let listened = world.engine.inspect("c").unwrap().timings.first_listen;
     println!("first listen after {listened:?}, 50 answers after {took:?}");
     let late = took.saturating_sub(listened.unwrap());
-    assert!(late < Duration::from_millis(200), "{late:?} late");
+    // Not a claim about speed: far less than the 4 s after which a hold dials again by itself.
+    assert!(late < Duration::from_secs(2), "{late:?} late");
     world
 }
 
@@ -483,7 +508,8 @@ async fn a_port_that_never_listens_is_refused_in_time(world: World) -> World {
     let error = world.engine.connect("c", 8080).await.unwrap_err();
     assert!(matches!(error, EngineError::NotListening { port: 8080 }));
     let took = begin.elapsed();
-    assert!((3900..5000).contains(&took.as_millis()), "{took:?}");
+    // A hold, and an answer before workerd's callers give up (10 s).
+    assert!((3900..10_000).contains(&took.as_millis()), "{took:?}");
     world
 }
 

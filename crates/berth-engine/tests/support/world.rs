@@ -165,7 +165,7 @@ pub(crate) async fn open(dir: &Path, cgroup: &str, program: &Path) -> (Engine, Z
     .unwrap();
     let config = EngineConfig {
         state_dir: dir.join("state"),
-        startup_cpu_milli: None,
+        startup_cpu_milli: Some(1000),
         default_limits: Limits {
             cpu_milli: None,
             memory_bytes: Some(256 << 20),
@@ -310,4 +310,46 @@ pub(crate) fn in_world<F: Future<Output = World>>(
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
             .unwrap_or_else(|| "panicked".to_owned())
     })
+}
+
+/// The CPU limit of a process in thousandths of a CPU, as the kernel has it.
+#[allow(dead_code, reason = "not every test binary looks at limits")]
+pub(crate) fn cpu_milli(pid: u32) -> u64 {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let group = |wanted: &str| {
+        let mut lines = groups.lines().map(|line| line.splitn(3, ':'));
+        lines.find_map(|mut line| {
+            let controllers = line.nth(1)?;
+            controllers
+                .split(',')
+                .any(|name| name == wanted)
+                .then(|| line.next())
+                .flatten()
+        })
+    };
+    let mount = |options: &str| {
+        let line = mounts.lines().find(|line| {
+            line.contains(" - cgroup")
+                && line.rsplit(' ').next().is_some_and(|last| {
+                    options.is_empty() || last.split(',').any(|option| option == options)
+                })
+        });
+        PathBuf::from(line.unwrap().split(' ').nth(4).unwrap())
+    };
+    let (quota, period) = match group("cpu") {
+        Some(group) => {
+            let dir = mount("cpu").join(group.trim_start_matches('/'));
+            let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap();
+            (read("cpu.cfs_quota_us"), read("cpu.cfs_period_us"))
+        }
+        None => {
+            let dir = mount("").join(group("").unwrap().trim_start_matches('/'));
+            let max = std::fs::read_to_string(dir.join("cpu.max")).unwrap();
+            let (quota, period) = max.trim().split_once(' ').unwrap();
+            (quota.to_owned(), period.to_owned())
+        }
+    };
+    let number = |text: String| text.trim().parse::<u64>().unwrap();
+    number(quota) * 1000 / number(period)
 }
