@@ -22,13 +22,14 @@ pub(crate) fn run(args: &ColdArgs) -> anyhow::Result<()> {
 
 fn measure(program: &Program, args: &ColdArgs) -> anyhow::Result<()> {
     let dev = Dev::start(&program.project)?;
+    let argv = program.bare()?;
     // One of each first, so that files are in memory for both.
     first_request(&dev, "warm-up")?;
-    Bare::start(&program.bare)?;
+    Bare::start(&argv)?;
     let (mut berth, mut bare) = (Series::default(), Series::default());
     for run in 0..args.runs {
         // In turn, so that a slow moment of the machine meets both.
-        bare.push(Bare::start(&program.bare)?.1);
+        bare.push(Bare::start(&argv)?.1);
         berth.push(first_request(&dev, &format!("run-{run}"))?);
     }
     println!("{}: first request, {} runs", program.name, args.runs);

@@ -12,8 +12,38 @@ pub(crate) struct Program {
     pub(crate) name: &'static str,
     /// The project, in a directory of its own.
     pub(crate) project: PathBuf,
-    /// How to execute the program bare.
-    pub(crate) bare: Vec<String>,
+    /// The program's executable, in the project or, from the root, in the image.
+    executable: &'static str,
+    arguments: Vec<String>,
+}
+
+impl Program {
+    /// How to execute the program bare: the very file that runs in the container. Call it when the
+    /// image has been made.
+    pub(crate) fn bare(&self) -> anyhow::Result<Vec<String>> {
+        let own = self.project.join(self.executable);
+        let executable = if own.exists() {
+            own
+        } else {
+            in_a_layer(self.executable)?
+        };
+        let executable = executable.display().to_string();
+        Ok(std::iter::once(executable)
+            .chain(self.arguments.iter().cloned())
+            .collect())
+    }
+}
+
+/// A file of an image that `berth dev` has in its data directory.
+fn in_a_layer(path: &str) -> anyhow::Result<PathBuf> {
+    let data = std::env::var_os("BERTH_DATA_DIR").map_or("/var/lib/berth".into(), PathBuf::from);
+    for layer in fs_err::read_dir(data.join("layers"))? {
+        let file = layer?.path().join("fs").join(path);
+        if file.exists() {
+            return Ok(file);
+        }
+    }
+    anyhow::bail!("no image in `{}` has `{path}`", data.display())
 }
 
 /// Copies the projects to `directory` and compiles what must be compiled.
@@ -35,20 +65,21 @@ pub(crate) fn prepare(directory: &Path) -> anyhow::Result<Vec<Program>> {
             let entry = entry?;
             fs_err::copy(entry.path(), project.join(entry.file_name()))?;
         }
-        let bare = match name {
+        let (executable, arguments) = match name {
             "static" => {
                 compile(&project)?;
-                vec![project.join("server").display().to_string()]
+                ("server", Vec::new())
             }
-            _ => vec![
-                "node".to_owned(),
-                project.join("server.js").display().to_string(),
-            ],
+            _ => (
+                "usr/local/bin/node",
+                vec![project.join("server.js").display().to_string()],
+            ),
         };
         programs.push(Program {
             name,
             project,
-            bare,
+            executable,
+            arguments,
         });
     }
     Ok(programs)

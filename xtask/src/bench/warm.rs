@@ -22,7 +22,8 @@ pub(crate) fn run(args: &WarmArgs) -> anyhow::Result<()> {
 
 fn measure(program: &Program, duration: Duration) -> anyhow::Result<()> {
     let dev = Dev::start(&program.project)?;
-    let (bare, _) = Bare::start(&program.bare)?;
+    let argv = program.bare()?;
+    let (bare, _) = Bare::start(&argv)?;
     println!("{}: requests per second", program.name);
     for connections in [1, 16] {
         for (name, address, path) in [
