@@ -117,7 +117,7 @@ fn an_image_may_be_a_directory_or_a_reference() {
         "0f".repeat(32)
     );
     let digest = digest.replace("Team.x", "team.x");
-    for reference in ["nginx:1", "registry.cloudflare.com/acc/app:v1.2_3", &digest] {
+    for reference in ["nginx:1", "images.example/acc/app:v1.2_3", &digest] {
         assert_eq!(
             image(reference),
             Some(ImageSource::Reference(reference.to_owned()))
@@ -179,13 +179,13 @@ fn image_that_is_neither() {
        |         ^^^^^^^
     hint: for an image, add the tag: `nginx:latest`; paths are relative to the configuration file
     "#);
-    assert_snapshot!(toml(&box_toml("image = \"https://docker.io/nginx:1\"")), @r#"
-    error: an image reference has no protocol: `https://docker.io/nginx:1`
+    assert_snapshot!(toml(&box_toml("image = \"https://images.example/nginx:1\"")), @r#"
+    error: an image reference has no protocol: `https://images.example/nginx:1`
       --> wrangler.toml:15:9
        |
-    15 | image = "https://docker.io/nginx:1"
-       |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^
-    hint: write `docker.io/nginx:1`
+    15 | image = "https://images.example/nginx:1"
+       |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: write `images.example/nginx:1`
     "#);
     assert_snapshot!(toml(&box_toml("image = \"Nginx:1\"")), @r#"
     error: `Nginx:1` is not an image reference
