@@ -13,5 +13,6 @@ pub(crate) mod pump;
 pub(crate) mod run;
 pub(crate) mod screen;
 pub(crate) mod session;
+pub(crate) mod state_lock;
 pub(crate) mod watch;
 pub(crate) mod worker;

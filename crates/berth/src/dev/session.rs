@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use super::event::DevEvent;
 use super::images::{Images, open_store};
 use super::screen::Screen;
+use super::state_lock::StateLock;
 use super::worker::{Worker, WorkerOptions, lead};
 use crate::cli::DevArgs;
 use crate::dev::identity;
@@ -56,6 +57,8 @@ pub(crate) struct DevSession {
     deployment_id: String,
     screen: Screen,
     no_containers: bool,
+    /// Held as long as workerd may write there.
+    state: Option<StateLock>,
 }
 
 /// What a session reports while it runs.
@@ -74,7 +77,9 @@ impl DevSession {
         let (load, project) = load(args, screen)?;
         let (request_events, requests) = mpsc::unbounded_channel();
         let gateway = bind(args, &project, request_events).await?;
+        let state = StateLock::take(&state_dir(args, &project)?)?;
         let mut session = Self::assemble(args, paths, screen, load, project, gateway).await?;
+        session.state = Some(state);
         let (workerd_events, workerd) = mpsc::unbounded_channel();
         match session.first_worker(workerd_events).await {
             Ok(watch) => Ok((session, Streams { workerd, requests }, watch)),
@@ -136,10 +141,7 @@ impl DevSession {
         let docker = DockerApi::serve(&session.socket, engine.clone(), applications)
             .await
             .context("could not serve the container API")?;
-        let state_dir = match &args.persist_to {
-            Some(directory) => crate::paths::absolute(directory)?,
-            None => project.root.join(".berth/state"),
-        };
+        let state_dir = state_dir(args, &project)?;
         let worker = Worker::new(WorkerOptions {
             toolchain,
             generated_dir: project.root.join(".berth/generated"),
@@ -162,6 +164,7 @@ impl DevSession {
             deployment_id,
             screen,
             no_containers: args.no_containers,
+            state: None,
         })
     }
 
@@ -306,6 +309,14 @@ impl DevSession {
         if let Err(error) = self.session.remove() {
             tracing::warn!(%error, "the session's directory stays behind");
         }
+    }
+}
+
+/// Where Durable Objects, KV, D1 and queues keep what they have.
+fn state_dir(args: &DevArgs, project: &Project) -> Result<PathBuf, Report> {
+    match &args.persist_to {
+        Some(directory) => crate::paths::absolute(directory),
+        None => Ok(project.root.join(".berth/state")),
     }
 }
 

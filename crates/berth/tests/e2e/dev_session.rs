@@ -157,6 +157,25 @@ async fn a_killed_session_is_cleaned_up_by_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_project_runs_once_at_a_time() {
+    let project = Project::example("hello");
+    let session = world().dev(&project).start().await;
+    let failed = world().dev(&project).refused().await;
+    assert!(
+        failed.message.contains("another `berth dev`"),
+        "{}",
+        failed.message
+    );
+    assert!(
+        failed.message.contains("--persist-to"),
+        "{}",
+        failed.message
+    );
+    assert!(session.text("/container/a").await.contains("answered"));
+    session.stop().await;
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_said_plainly() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
@@ -181,8 +200,10 @@ async fn nothing_remains_of_a_session_that_never_became_ready() {
     project.replace("Dockerfile", "EXPOSE 8080", "RUN false");
     let failed = world().dev(&project).refused().await;
     assert!(failed.message.contains("false"), "{}", failed.message);
-    let sessions = world().data_dir().join("sessions");
-    let project_record = project.path().join(".berth/session.json");
-    assert!(!project_record.exists());
-    assert!(sessions.is_dir());
+    let project = project.path().display().to_string();
+    for session in std::fs::read_dir(world().data_dir().join("sessions")).unwrap() {
+        // Other tests' sessions come and go meanwhile.
+        let record = std::fs::read_to_string(session.unwrap().path().join("session.json"));
+        assert!(!record.is_ok_and(|record| record.contains(&project)));
+    }
 }
