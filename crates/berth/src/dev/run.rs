@@ -70,7 +70,7 @@ async fn interact(
     let mut watcher = FileWatcher::new()?;
     watcher.watch(watch.into_iter().chain(session.config_files()));
     if keys.available() {
-        help();
+        help(screen);
     }
     loop {
         tokio::select! {
@@ -84,9 +84,9 @@ async fn interact(
             }
             key = keys.next() => match key {
                 Key::Leave => return Ok(ExitCode::SUCCESS),
-                Key::Clear => printer::line("\x1b[2J\x1b[3J\x1b[H"),
+                Key::Clear => for_people(screen, "\x1b[2J\x1b[3J\x1b[H"),
                 Key::Open => open_browser(&session.url(), screen),
-                Key::Help => help(),
+                Key::Help => help(screen),
                 Key::Rebuild => tokio::select! {
                     () = rebuild(session, screen) => {}
                     () = signals.next() => return Ok(ExitCode::SUCCESS),
@@ -122,8 +122,18 @@ async fn rebuild(session: &mut DevSession, screen: Screen) {
     }
 }
 
-fn help() {
-    printer::line("[r] rebuild and restart containers  [o] open browser  [c] clear  [x] leave");
+fn help(screen: Screen) {
+    for_people(
+        screen,
+        "[r] rebuild and restart containers  [o] open browser  [c] clear  [x] leave",
+    );
+}
+
+/// Tools get events and nothing else.
+fn for_people(screen: Screen, text: &str) {
+    if matches!(screen, Screen::Text) {
+        printer::line(text);
+    }
 }
 
 fn open_browser(url: &str, screen: Screen) {

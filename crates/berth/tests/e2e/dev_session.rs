@@ -107,6 +107,38 @@ async fn keys_rebuild_and_leave() {
 }
 
 #[tokio::test]
+async fn a_key_opens_the_browser() {
+    let project = Project::example("hello");
+    let (browser, pipe) = (
+        project.path().join("browser"),
+        project.path().join("opened"),
+    );
+    project.write(
+        "browser",
+        format!("#!/bin/sh\necho \"$1\" > '{}'\n", pipe.display()),
+    );
+    for (program, argument) in [("chmod", "755"), ("mkfifo", "-m600")] {
+        let file = if program == "chmod" { &browser } else { &pipe };
+        let status = std::process::Command::new(program)
+            .arg(argument)
+            .arg(file)
+            .status();
+        assert!(status.unwrap().success());
+    }
+    let mut session = world()
+        .dev(&project)
+        .env("BROWSER", &browser)
+        .with_terminal()
+        .start()
+        .await;
+    session.terminal.as_mut().unwrap().press("co");
+    let opened = tokio::task::spawn_blocking(move || std::fs::read_to_string(pipe)).await;
+    assert_eq!(opened.unwrap().unwrap().trim(), session.url());
+    session.terminal.as_mut().unwrap().press("x");
+    assert!(session.ended().await.success());
+}
+
+#[tokio::test]
 async fn a_second_ctrl_c_leaves_at_once() {
     let project = Project::example("hello");
     // A program that ignores SIGTERM, so that an ordered end has something to wait for.

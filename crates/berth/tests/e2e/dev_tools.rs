@@ -141,3 +141,24 @@ async fn the_configuration_of_workerd_can_be_read() {
     assert!(text.contains("MyContainer"), "{text}");
     assert!(text.contains("Workerd.Config"), "{text}");
 }
+
+#[tokio::test]
+async fn address_and_configuration_file_can_be_chosen() {
+    let project = Project::example("hello");
+    let config = project.read("wrangler.jsonc");
+    project.write("other.jsonc", config.replace("\"hello\"", "\"other\""));
+    project.write("wrangler.jsonc", "not read");
+    let file = project.path().join("other.jsonc");
+    let session = world()
+        .dev(&project)
+        .args(["--ip", "127.0.0.2", "--config", file.to_str().unwrap()])
+        .start()
+        .await;
+    assert!(
+        session.url().starts_with("http://127.0.0.2:"),
+        "{}",
+        session.url()
+    );
+    assert!(session.text("/").await.contains("/container/"));
+    session.stop().await;
+}
