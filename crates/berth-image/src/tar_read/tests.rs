@@ -43,7 +43,7 @@ fn names(tar: &[u8]) -> io::Result<Vec<String>> {
     let mut reader = TarReader::new(tar);
     let mut names = Vec::new();
     while let Some(entry) = reader.next_entry()? {
-        names.push(String::from_utf8(entry.path).unwrap());
+        names.push(String::from_utf8_lossy(&entry.path).into_owned());
     }
     Ok(names)
 }
