@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ::time::OffsetDateTime;
+
 /// Docker's "never".
 pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -13,41 +15,26 @@ pub(crate) fn now_ms() -> u64 {
         .unwrap_or_default()
 }
 
-/// RFC 3339 in UTC with nanoseconds, such as `2026-11-20T21:57:35.120000000Z`.
+/// RFC 3339 in UTC with nanoseconds, such as `2026-11-20T21:57:35.120000000Z`. A time that no
+/// calendar has is 1970.
 pub(crate) fn rfc3339(unix_ms: u64) -> String {
-    let (seconds, millis) = (unix_ms / 1000, unix_ms % 1000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil_from_days(days);
+    let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+    let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}000000Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}000000Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        unix_ms % 1000
     )
 }
 
 /// RFC 3339, or [`NEVER`].
 pub(crate) fn rfc3339_or_never(unix_ms: Option<u64>) -> String {
     unix_ms.map_or_else(|| NEVER.to_owned(), rfc3339)
-}
-
-/// Year, month and day of a day since 1970-01-01, in the proleptic Gregorian calendar. Years are
-/// counted from 1 March so that the leap day comes last.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use anyhow::ensure;
 use super::ColdArgs;
 use super::bare::Bare;
 use super::dev::Dev;
-use super::http::Client;
+use super::http::{Client, concurrently};
 use super::projects::{Program, prepare};
 use super::stats::{Series, ms};
 
@@ -79,33 +79,18 @@ fn first_request(dev: &Dev, id: &str) -> anyhow::Result<std::time::Duration> {
 fn burst(dev: &Dev, objects: usize) -> anyhow::Result<Series> {
     let barrier = Barrier::new(objects);
     let mut series = Series::default();
-    let results: Vec<anyhow::Result<_>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..objects)
-            .map(|object| {
-                let barrier = &barrier;
-                scope.spawn(move || {
-                    let mut client = Client::connect(dev.address)?;
-                    barrier.wait();
-                    let started = Instant::now();
-                    let (status, body) = client.get(&format!("/container/burst-{object}"))?;
-                    let elapsed = started.elapsed();
-                    ensure!(
-                        status == 200,
-                        "status {status}: {}",
-                        String::from_utf8_lossy(&body)
-                    );
-                    Ok(elapsed)
-                })
-            })
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| anyhow::bail!("a client panicked"))
-            })
-            .collect()
+    let results = concurrently(objects, |object| {
+        let mut client = Client::connect(dev.address)?;
+        barrier.wait();
+        let started = Instant::now();
+        let (status, body) = client.get(&format!("/container/burst-{object}"))?;
+        let elapsed = started.elapsed();
+        ensure!(
+            status == 200,
+            "status {status}: {}",
+            String::from_utf8_lossy(&body)
+        );
+        Ok(elapsed)
     });
     for result in results {
         series.push(result?);

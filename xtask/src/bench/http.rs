@@ -95,3 +95,20 @@ impl Client {
         }
     }
 }
+
+/// Runs as many clients at the same time, each in a thread of its own, and returns what they did.
+pub(crate) fn concurrently<T: Send>(
+    clients: usize,
+    client: impl Fn(usize) -> anyhow::Result<T> + Sync,
+) -> Vec<anyhow::Result<T>> {
+    std::thread::scope(|scope| {
+        let client = &client;
+        let threads: Vec<_> = (0..clients)
+            .map(|number| scope.spawn(move || client(number)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| bail!("a client panicked")))
+            .collect()
+    })
+}

@@ -8,7 +8,7 @@ use anyhow::ensure;
 use super::WarmArgs;
 use super::bare::Bare;
 use super::dev::Dev;
-use super::http::Client;
+use super::http::{Client, concurrently};
 use super::projects::{Program, prepare};
 use super::stats::{Series, ms};
 
@@ -51,30 +51,16 @@ fn load(
     duration: Duration,
 ) -> anyhow::Result<(f64, Series)> {
     let started = Instant::now();
-    let all: Vec<anyhow::Result<Vec<Duration>>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..connections)
-            .map(|_| {
-                scope.spawn(move || {
-                    let mut client = Client::connect(address)?;
-                    let mut latencies = Vec::new();
-                    while started.elapsed() < duration {
-                        let sent = Instant::now();
-                        let (status, _) = client.get(path)?;
-                        ensure!(status == 200, "status {status}");
-                        latencies.push(sent.elapsed());
-                    }
-                    Ok(latencies)
-                })
-            })
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| anyhow::bail!("a client panicked"))
-            })
-            .collect()
+    let all = concurrently(connections, |_| {
+        let mut client = Client::connect(address)?;
+        let mut latencies = Vec::new();
+        while started.elapsed() < duration {
+            let sent = Instant::now();
+            let (status, _) = client.get(path)?;
+            ensure!(status == 200, "status {status}");
+            latencies.push(sent.elapsed());
+        }
+        Ok(latencies)
     });
     let elapsed = started.elapsed();
     let mut series = Series::default();
