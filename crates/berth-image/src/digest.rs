@@ -26,6 +26,19 @@ impl Digest {
         Self::from_hasher(Sha256::new_with_prefix(bytes))
     }
 
+    /// Hands the bytes on if this is their digest; `what` names them in the error.
+    pub(crate) fn check(&self, bytes: Vec<u8>, what: &str) -> Result<Vec<u8>, ImageError> {
+        let actual = Self::of(&bytes);
+        if actual == *self {
+            return Ok(bytes);
+        }
+        Err(ImageError::DigestMismatch {
+            what: what.to_owned(),
+            expected: self.clone(),
+            actual,
+        })
+    }
+
     /// The digest of everything that was fed to `hasher`.
     pub fn from_hasher(hasher: Sha256) -> Self {
         Self(format!("{PREFIX}{:x}", hasher.finalize()))

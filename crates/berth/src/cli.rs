@@ -171,7 +171,7 @@ pub(crate) enum ImagesCommand {
         /// Such as `debian:bookworm-slim`, `node:22-slim` or `python:3.11-slim`
         name: String,
     },
-    /// Remove a name and what only it used
+    /// Remove a name, or by its id an image with all its names
     #[command(visible_alias = "rm")]
     Remove {
         /// Name or id

@@ -174,15 +174,5 @@ fn blob_name(digest: &Digest) -> String {
 
 /// A document of the layout, checked.
 fn blob(source: &Source, what: &str, digest: &Digest) -> Result<Vec<u8>, ImageError> {
-    let bytes = source.document(&blob_name(digest))?;
-    let actual = Digest::of(&bytes);
-    if actual == *digest {
-        Ok(bytes)
-    } else {
-        Err(ImageError::DigestMismatch {
-            what: what.to_owned(),
-            expected: digest.clone(),
-            actual,
-        })
-    }
+    digest.check(source.document(&blob_name(digest))?, what)
 }

@@ -53,16 +53,7 @@ impl ImageStore {
             .take(MAX_DOCUMENT)
             .read_to_end(&mut bytes)
             .map_err(ImageError::io("read", &self.blob_path(digest)))?;
-        let actual = Digest::of(&bytes);
-        if actual == *digest {
-            Ok(bytes)
-        } else {
-            Err(ImageError::DigestMismatch {
-                what: what.to_owned(),
-                expected: digest.clone(),
-                actual,
-            })
-        }
+        digest.check(bytes, what)
     }
 
     /// Stores a document.

@@ -20,7 +20,7 @@ pub(crate) async fn run(command: ImagesCommand, paths: &Paths) -> Result<ExitCod
         ImagesCommand::Import { path, name } => import::run(&store, &path, name.as_deref()),
         ImagesCommand::Make { name } => make::run(&store, &name).await,
         ImagesCommand::Remove { name } => {
-            if store.untag(&name)? {
+            if store.remove(&name)? {
                 printer::line(format!("removed {name}"));
                 return Ok(ExitCode::SUCCESS);
             }

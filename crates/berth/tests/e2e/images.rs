@@ -68,12 +68,25 @@ async fn an_imported_root_file_system_is_a_base_image() {
     assert_eq!(session.text("/container/a").await, "tiny\n");
     session.stop().await;
 
-    let output = world.run(["images", "remove", "e2e-imported:1"]).await;
+    let nameless = world.run(["images", "import", tar.to_str().unwrap()]).await;
+    assert!(!nameless.status.success());
+    let message = String::from_utf8_lossy(&nameless.stderr).into_owned();
+    assert!(message.contains("carries no name"), "{message}");
+
+    // By its id, as the listing gives it.
+    let mut images = list.as_array().unwrap().iter();
+    let imported = images.find(|image| image["name"] == "e2e-imported:1");
+    let id = imported.unwrap()["id"].as_str().unwrap();
+    let output = world.run(["images", "remove", id]).await;
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    let output = world.run(["images", "list", "--json"]).await;
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("e2e-imported:1"));
+    let output = world.run(["images", "remove", "e2e-imported:1"]).await;
+    assert!(!output.status.success(), "it is gone already");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use berth_error::{Report, ResultExt as _};
+use berth_error::Report;
 use berth_image::{ImageStore, is_archive};
 
 use crate::printer;
@@ -24,12 +24,10 @@ pub(super) fn run(store: &ImageStore, path: &Path, name: Option<&str>) -> Result
     let images = if path == Path::new("-") {
         let name = name.ok_or_else(needs_name)?;
         vec![store.import_rootfs(std::io::stdin(), name)?]
-    } else if is_archive(path)? {
-        store.import_archive(path, name)?
+    } else if name.is_none() && !is_archive(path)? {
+        return Err(needs_name());
     } else {
-        let name = name.ok_or_else(needs_name)?;
-        let file = fs_err::File::open(path).context("could not open the root file system")?;
-        vec![store.import_rootfs(file, name)?]
+        store.import(path, name)?
     };
     let named = store.list()?;
     for image in images {

@@ -27,8 +27,7 @@ pub(super) fn run(store: &ImageStore, json: bool) -> Result<ExitCode, Report> {
     }
     let mut table = Table::new(["NAME", "ID", "SIZE"]);
     for image in images {
-        let short: String = image.id.hex().chars().take(12).collect();
-        table.row([image.name, short, size(image.size)]);
+        table.row([image.name, image.id.short().to_owned(), size(image.size)]);
     }
     printer::line(table.render());
     Ok(ExitCode::SUCCESS)
