@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod dev;
+mod host;
 mod paths;
 mod printer;
 mod running;

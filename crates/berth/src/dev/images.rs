@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use berth_build::{BuildEvent, BuildRequest};
 use berth_config::{ContainerApp, ImageSource, Project};
-use berth_error::{Report, ResultExt as _};
+use berth_error::Report;
 use berth_image::ImageStore;
 use berth_jail::Zygote;
 use berth_workerd::ClassImages;
@@ -165,12 +165,6 @@ fn host_ca_bundle() -> Option<PathBuf> {
         .filter_map(std::env::var_os)
         .map(PathBuf::from)
         .find(|path| path.is_file())
-}
-
-/// Opens the store of images of this machine.
-pub(crate) fn open_store(data: &Path) -> Result<ImageStore, Report> {
-    fs_err::create_dir_all(data).context("could not create the data directory")?;
-    Ok(ImageStore::open(data)?)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) fn start(session: &DevSession, streams: Streams, screen: Screen) -> J
         workerd: session.workerd.clone(),
         cgroup: session.cgroup(),
     };
-    tokio::spawn(pump.run(session.engine.clone(), streams))
+    tokio::spawn(pump.run(session.engine().clone(), streams))
 }
 
 struct Pump {
