@@ -35,8 +35,8 @@ mod terminal;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use model::{
-    ContainerInfo, ContainerSpec, EngineConfig, Event, Exec, ExecIo, ExecSpec, LogLine, Status,
-    Timings,
+    ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig, Event, Exec,
+    ExecIo, ExecSpec, LogLine, Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use terminal::resize;
