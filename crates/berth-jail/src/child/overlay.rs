@@ -25,7 +25,7 @@ pub(super) fn idmapped(path: &Path, user_namespace: BorrowedFd<'_>) -> Result<Ow
 }
 
 /// A detached copy of a host mount's part at `path`.
-pub(super) fn clone_tree(path: &Path) -> Result<OwnedFd, Failure> {
+pub(crate) fn clone_tree(path: &Path) -> Result<OwnedFd, Failure> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     rustix::mount::open_tree(CWD, path, flags).step(|| format!("open `{}`", path.display()))
 }
@@ -40,25 +40,40 @@ pub(super) fn make_private() -> Result<(), Failure> {
 ///
 /// Returns the root's mount.
 pub(super) fn enter(rootfs: &Rootfs, user_namespace: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
-    let root = if rootfs.lower.is_empty() {
+    let root = mount(rootfs, Some(user_namespace))?;
+    pivot(&root)?;
+    Ok(root)
+}
+
+/// Mounts the container's root file system somewhere in the calling thread's mount namespace.
+/// Without a user namespace ids are as on disk: those inside.
+pub(crate) fn mount(
+    rootfs: &Rootfs,
+    user_namespace: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, Failure> {
+    if rootfs.lower.is_empty() {
         // An image without layers: overlayfs insists on one, and the writable directory is all.
-        let root = idmapped(&rootfs.upper, user_namespace)?;
+        let root = mapped(&rootfs.upper, user_namespace)?;
         sys::mount::add_attributes(&root, libc::MOUNT_ATTR_NODEV)
             .step(|| "restrict the root".to_owned())?;
         attach_somewhere(&root, &rootfs.upper)?;
-        root
-    } else {
-        let layers = Layers::open(rootfs, user_namespace)?;
-        match layers.by_descriptor()? {
-            Some(root) => {
-                attach_somewhere(&root, &rootfs.upper)?;
-                root
-            }
-            None => layers.by_name(&rootfs.upper)?,
+        return Ok(root);
+    }
+    let layers = Layers::open(rootfs, user_namespace)?;
+    match layers.by_descriptor()? {
+        Some(root) => {
+            attach_somewhere(&root, &rootfs.upper)?;
+            Ok(root)
         }
-    };
-    pivot(&root)?;
-    Ok(root)
+        None => layers.by_name(&rootfs.upper),
+    }
+}
+
+fn mapped(path: &Path, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Failure> {
+    match user_namespace {
+        Some(user_namespace) => idmapped(path, user_namespace),
+        None => clone_tree(path),
+    }
 }
 
 /// Idmapped copies of everything the overlay is made of. A detached mount ends with its descriptor,
@@ -84,7 +99,7 @@ const OPTIONS: [(&str, &str); 3] = [
 ];
 
 impl Layers {
-    fn open(rootfs: &Rootfs, user_namespace: BorrowedFd<'_>) -> Result<Self, Failure> {
+    fn open(rootfs: &Rootfs, user_namespace: Option<BorrowedFd<'_>>) -> Result<Self, Failure> {
         let parent = common_parent(&rootfs.upper, &rootfs.work).ok_or_else(|| {
             Failure::Invalid("root file system: upper and work have no common parent".to_owned())
         })?;
@@ -94,11 +109,11 @@ impl Layers {
         let lower = rootfs.lower.iter();
         Ok(Self {
             lower: lower
-                .map(|layer| idmapped(layer, user_namespace))
+                .map(|layer| mapped(layer, user_namespace))
                 .collect::<Result<_, _>>()?,
             upper: below(&rootfs.upper),
             work: below(&rootfs.work),
-            parent: idmapped(parent, user_namespace)?,
+            parent: mapped(parent, user_namespace)?,
         })
     }
 
@@ -207,7 +222,7 @@ fn pivot(root: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Attaches a detached mount on what `target` is a descriptor of.
-pub(super) fn attach(
+pub(crate) fn attach(
     mount: &OwnedFd,
     target: &OwnedFd,
     step: impl FnOnce() -> String,
@@ -264,7 +279,7 @@ mod tests {
         sys::namespace::unshare(UnshareFlags::NEWNS).unwrap();
         make_private().unwrap();
         create_files_as(ID_BASE).unwrap();
-        let layers = Layers::open(&rootfs, user_namespace.as_fd()).unwrap();
+        let layers = Layers::open(&rootfs, Some(user_namespace.as_fd())).unwrap();
         let root = if by_name {
             layers.by_name(&rootfs.upper).unwrap()
         } else {

@@ -21,13 +21,13 @@ const PROC: i64 = 0x9fa0;
 const SMALL_FILE: u64 = 4 * 1024 * 1024;
 
 /// The root directory of a container.
-pub(super) struct Root {
+pub(crate) struct Root {
     fd: OwnedFd,
 }
 
 /// What a mount target must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     File,
 }
@@ -42,6 +42,11 @@ impl Root {
         let fd = rustix::fs::openat(CWD, "/", flags, Mode::empty())
             .step(|| "open the container's root".to_owned())?;
         Ok(Self { fd })
+    }
+
+    /// An open root directory.
+    pub(crate) fn of(fd: OwnedFd) -> Self {
+        Self { fd }
     }
 
     /// Opens a path, following symbolic links inside the root only, and no magic ones: those fail
@@ -84,7 +89,7 @@ impl Root {
     }
 
     /// Finds or creates something to mount on.
-    pub(super) fn target(&self, path: &str, kind: Kind) -> Result<OwnedFd, Failure> {
+    pub(crate) fn target(&self, path: &str, kind: Kind) -> Result<OwnedFd, Failure> {
         self.find_or_create(path, kind, None, 0)
     }
 
