@@ -82,12 +82,14 @@ pub struct ExtractOptions {
 /// Unpacks any tar (plain, gzip or zstd) below an open directory, as safely as a layer. Names like
 /// `.wh.x` have no special meaning.
 pub fn extract(directory: OwnedFd, source: impl Read + Send) -> Result<(), UnpackError> {
-    extract_into(directory, source, ExtractOptions::default())
+    extract_into(directory, b"", source, ExtractOptions::default())
 }
 
-/// [`extract`] into a tree that others may be changing meanwhile.
+/// [`extract`] below the directory `below` (which must exist) of a tree that others may be changing
+/// meanwhile. Symbolic links mean what they mean in the whole tree.
 pub fn extract_into(
-    directory: OwnedFd,
+    tree: OwnedFd,
+    below: &[u8],
     source: impl Read + Send,
     options: ExtractOptions,
 ) -> Result<(), UnpackError> {
@@ -95,7 +97,12 @@ pub fn extract_into(
     let stream = sniff(&mut reader)
         .and_then(|compression| decompress(compression, reader))
         .map_err(UnpackError::Archive)?;
-    let root = Root::from(directory);
+    let mut root = Root::from(tree);
+    let failed = |source| UnpackError::Entry {
+        entry: String::from_utf8_lossy(below).into_owned(),
+        source,
+    };
+    root.descend(below).map_err(failed)?;
     let limits = UnpackLimits::default();
     unpack_below(root, stream, limits, Whiteouts::Ordinary, options).map(drop)
 }
@@ -211,7 +218,7 @@ impl Unpacker {
         if self.whiteouts == Whiteouts::Convert && name.base.starts_with(WHITEOUT_PREFIX) {
             return self.whiteout(&name);
         }
-        let parent = self.root.parent(&name.parent)?;
+        let parent = self.root.parent_below(&name.parent)?;
         let existing = lstat(parent.as_fd(), &name.base)?;
         self.check_kind(entry, existing.as_ref())?;
         match entry.kind {
@@ -232,7 +239,7 @@ impl Unpacker {
                 "the root of the tree can only be a directory",
             ));
         }
-        let root = self.root.as_fd().try_clone_to_owned()?;
+        let root = self.root.base().try_clone_to_owned()?;
         attributes::apply(root.as_fd(), entry)?;
         self.directory_times.insert(Vec::new(), entry.mtime);
         Ok(())
@@ -329,7 +336,7 @@ impl Unpacker {
         let target = normalize(&entry.link)?.ok_or_else(missing)?;
         let target_parent = self
             .root
-            .existing_parent(&target.parent)?
+            .existing_parent_below(&target.parent)?
             .ok_or_else(missing)?;
         let stat = lstat(target_parent.as_fd(), &target.base)?.ok_or_else(missing)?;
         if is_directory(&stat) {
