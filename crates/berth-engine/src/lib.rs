@@ -37,8 +37,8 @@ mod terminal;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use model::{
-    ContainerInfo, ContainerSpec, EngineConfig, Event, Exec, ExecIo, ExecSpec, InstanceLimit,
-    LogLine, Policy, RestartPolicy, STOP_GRACE, Status, Timings,
+    ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig, Event, Exec,
+    ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, RestartPolicy, STOP_GRACE, Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use terminal::resize;

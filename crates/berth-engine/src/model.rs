@@ -48,6 +48,8 @@ pub struct ContainerSpec {
     pub hostname: String,
     /// Extra `/etc/hosts` lines: (name, address).
     pub extra_hosts: Vec<(String, String)>,
+    /// Volumes and temporary file systems on top of the image, in any order.
+    pub mounts: Vec<ContainerMount>,
     /// The network it joins.
     pub network: Arc<Network>,
     /// Its limits; `None`: the engine's default.
@@ -110,6 +112,31 @@ pub struct InstanceLimit {
     pub application: String,
     /// Containers that start or run at the same time.
     pub max: u32,
+}
+
+/// Something mounted in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerMount {
+    /// Absolute path inside.
+    pub target: String,
+    /// What is there.
+    pub source: ContainerMountSource,
+    /// Nothing inside can write to it.
+    pub read_only: bool,
+}
+
+/// What a [`ContainerMount`] shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerMountSource {
+    /// A volume of this name; made if there is none.
+    Volume {
+        /// The volume's name.
+        name: String,
+        /// An empty volume first gets what the image has at the target.
+        copy_up: bool,
+    },
+    /// A fresh tmpfs of at most this many bytes, at every start.
+    Tmpfs(u64),
 }
 
 /// Where a container is in its life. See `state.rs` for what is legal when.

@@ -198,6 +198,7 @@ fn container_spec(
         labels: body.labels,
         hostname,
         extra_hosts: extra_hosts(&body.host_config.extra_hosts),
+        mounts: Vec::new(),
         network,
         limits: limits(&body.host_config, parsed.application.map(|app| app.limits)),
         display_name: parsed.display_name(name),

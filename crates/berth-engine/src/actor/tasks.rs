@@ -154,16 +154,6 @@ pub(crate) struct Home {
     pub(crate) disk: Option<Arc<Disk>>,
 }
 
-impl Home {
-    /// The writable layer, ids as inside; a path that only this process can use, while `self` lives.
-    pub(crate) fn upper(&self) -> PathBuf {
-        match &self.disk {
-            Some(disk) => disk.upper(),
-            None => self.dir.join("upper"),
-        }
-    }
-}
-
 /// Moves the container's directory out of the way at once, and deletes it in the background: a
 /// container may have written gigabytes, and its successor waits for the name.
 pub(super) async fn clean<G>(home: Home) -> Fact<G> {

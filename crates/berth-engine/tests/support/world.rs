@@ -191,6 +191,7 @@ pub(crate) async fn spec(name: &str, arguments: &[&str]) -> ContainerSpec {
         labels: BTreeMap::new(),
         hostname: "box".to_owned(),
         extra_hosts: Vec::new(),
+        mounts: Vec::new(),
         network: network().await,
         limits: None,
         display_name: name.to_owned(),

@@ -65,6 +65,13 @@ impl DiskTemplate {
         Ok(Self { bytes, extents })
     }
 
+    /// What no kernel mounts.
+    #[cfg(test)]
+    pub(super) fn of_zeros(bytes: u64) -> Self {
+        let extents = Vec::new();
+        Self { bytes, extents }
+    }
+
     /// Bytes of the file system, its own tables included.
     pub fn bytes(&self) -> u64 {
         self.bytes
