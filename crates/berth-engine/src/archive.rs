@@ -100,7 +100,11 @@ impl Place {
         } else {
             Vec::new()
         };
-        let entries = if path.ends_with("/.") || name == "/" { "." } else { name };
+        let entries = if path.ends_with("/.") || name == "/" {
+            "."
+        } else {
+            name
+        };
         Ok(Found {
             parent,
             base: base.as_bytes().to_vec(),
@@ -129,13 +133,21 @@ impl Place {
         let device = rustix::fs::fstat(self.root.as_fd())?.st_dev;
         let mounted = |name: &&str| {
             let stat = rustix::fs::statat(self.root.as_fd(), *name, AtFlags::SYMLINK_NOFOLLOW);
-            stat.ok().map(|stat| stat.st_dev).filter(|dev| *dev != device)
+            stat.ok()
+                .map(|stat| stat.st_dev)
+                .filter(|dev| *dev != device)
         };
         let options = PackOptions {
             id_base: self.id_base,
             skip_devices: NOT_ARCHIVED.iter().filter_map(mounted).collect(),
         };
-        berth_image::pack(found.parent.as_fd(), &found.base, &found.name, &options, writer)
+        berth_image::pack(
+            found.parent.as_fd(),
+            &found.base,
+            &found.name,
+            &options,
+            writer,
+        )
     }
 
     /// Unpacks an archive below a directory that exists; missing parents of its entries are made.
@@ -170,8 +182,8 @@ impl Place {
         })
     }
 
-    pub(crate) fn root(&self) -> &Root {
-        &self.root
+    pub(crate) fn into_root(self) -> Root {
+        self.root
     }
 }
 

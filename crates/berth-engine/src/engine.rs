@@ -2,6 +2,8 @@
 //!
 //! Holds no container state itself; that is the actors'. All it owns is the table of names.
 
+mod files;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +16,11 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::actor::{self, Handle};
+use crate::disks::Disks;
 use crate::ids::IdAllocator;
 use crate::prepare::{self, Means};
 use crate::table::Table;
+use crate::volumes::Volumes;
 use crate::{
     ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Exec, ExecSpec, LogLine, hold,
 };
@@ -47,21 +51,31 @@ impl Engine {
         images: ImageStore,
         zygote: Zygote,
     ) -> Result<Self, EngineError> {
+        let deletions = TaskTracker::new();
+        let disks = config.state_dir.join("disks");
+        let volumes = open_volumes(&images).await?;
         let means = Means {
+            volumes,
             config: Arc::new(config),
             images,
             zygote,
             ids: IdAllocator::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
-            deletions: TaskTracker::new(),
+            disks: Disks::new(disks.clone(), deletions.clone()),
+            deletions,
         };
-        for dir in [means.containers_dir(), means.trash_dir()] {
+        for dir in [means.containers_dir(), means.trash_dir(), disks] {
             make_empty(&dir).await?;
         }
         Ok(Self {
             means: Arc::new(means),
             table: Arc::default(),
         })
+    }
+
+    /// Makes writable layers of this size ahead, so that the first container finds one.
+    pub fn expect_disks(&self, bytes: u64) {
+        self.means.disks.make_ahead(bytes);
     }
 
     /// The images that containers are made from.
@@ -241,6 +255,9 @@ impl Engine {
         }
         self.means.deletions.close();
         self.means.deletions.wait().await;
+        let disks = self.means.disks.clone();
+        // It does not panic.
+        let _ = tokio::task::spawn_blocking(move || disks.clear()).await;
     }
 
     fn find(&self, name: &str) -> Result<Handle, EngineError> {
@@ -248,6 +265,13 @@ impl Engine {
             .find(name)
             .ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))
     }
+}
+
+/// Volumes are beside the images: for every session of the machine.
+async fn open_volumes(images: &ImageStore) -> Result<Volumes, EngineError> {
+    let root = images.root().join("volumes");
+    let opened = tokio::task::spawn_blocking(move || Volumes::open(&root)).await;
+    opened.unwrap_or(Err(EngineError::ShuttingDown))
 }
 
 /// 64 hex digits, as Docker's ids.

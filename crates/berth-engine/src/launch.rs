@@ -5,24 +5,31 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use berth_jail::{
-    ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds, SandboxSpec,
-    Zygote,
+    Disk, ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds,
+    SandboxSpec, Zygote,
 };
 use berth_net::Network;
 use tokio::sync::watch;
 
 use crate::EngineError;
+use crate::actor::Shared;
 use crate::boost::{settle, startup_limits};
 use crate::ids::IdRange;
 use crate::log::capture::WriteEnds;
+use crate::mounts::Mounted;
+use crate::visit::Parts;
 
 /// Makes the first process of one container, as often as it is started.
 pub(crate) trait Launcher: Send + Sync + 'static {
     /// What a launched container is.
     type Guest: Guest;
+
+    /// What the container's root is made of.
+    fn parts(&self) -> Arc<Parts>;
 
     /// Returns when the process has been exec'ed, or why not; nothing is left of it then.
     /// `ordinal` counts the launches of this container from 1.
@@ -37,6 +44,8 @@ pub(crate) trait Launcher: Send + Sync + 'static {
 pub(crate) trait Guest: Clone + Send + Sync + 'static {
     /// Host pid of the first process.
     fn pid(&self) -> u32;
+    /// The sandbox, where there is a real one.
+    fn sandbox(&self) -> Option<Sandbox>;
     /// The end of the first process.
     fn wait(&self) -> impl Future<Output = ExitStatus> + Send;
     /// Signals the first process; `Ok(false)`: it has ended.
@@ -60,14 +69,40 @@ pub(crate) struct JailLauncher {
     pub(crate) zygote: Zygote,
     pub(crate) network: Arc<Network>,
     pub(crate) sandbox: SandboxSpec,
+    /// The writable layer if it has a limit; the actor keeps it for as long as the container lives.
+    pub(crate) disk: Option<Weak<Disk>>,
     /// See [`crate::EngineConfig::startup_cpu_milli`].
     pub(crate) startup_cpu_milli: Option<u32>,
     /// Kept for as long as anything may run under these ids.
     pub(crate) ids: IdRange,
+    /// Keeps its volumes in use.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) mounted: Mounted,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl JailLauncher {
+    /// A mount of the disk for one sandbox.
+    fn mount_disk(&self) -> std::io::Result<Option<OwnedFd>> {
+        let Some(disk) = &self.disk else {
+            return Ok(None);
+        };
+        let disk = disk.upgrade().ok_or(std::io::ErrorKind::NotFound)?;
+        disk.mount().map(Some)
+    }
 }
 
 impl Launcher for JailLauncher {
     type Guest = Sandbox;
+
+    fn parts(&self) -> Arc<Parts> {
+        Arc::new(Parts {
+            rootfs: self.sandbox.rootfs.clone(),
+            mounts: self.sandbox.mounts.clone(),
+            disk: self.disk.clone(),
+            id_base: self.sandbox.id_base,
+        })
+    }
 
     async fn launch(&self, ordinal: u32, output: WriteEnds) -> Result<Sandbox, EngineError> {
         let netns = self
@@ -83,14 +118,23 @@ impl Launcher for JailLauncher {
         if ordinal > 1 {
             spec.id = format!("{}-{ordinal}", spec.id);
         }
+        if self.shared.trusts_ca.load(Ordering::Relaxed) {
+            crate::trust::add_variable(&mut spec.process.env);
+        }
         let own = spec.limits;
         spec.limits = startup_limits(own, self.startup_cpu_milli);
         let boosted = spec.limits.cpu_milli != own.cpu_milli;
+        let disk = self.mount_disk().map_err(|source| EngineError::Kernel {
+            step: "mount the disk",
+            name: self.name.clone(),
+            source,
+        })?;
         let fds = SandboxFds {
             netns,
             stdin: None,
             stdout: output.stdout,
             stderr: output.stderr,
+            disk,
         };
         let spawned = self.zygote.spawn(spec, fds).await;
         let sandbox = spawned.map_err(|source| EngineError::Start {
@@ -107,6 +151,10 @@ impl Launcher for JailLauncher {
 impl Guest for Sandbox {
     fn pid(&self) -> u32 {
         Sandbox::pid(self)
+    }
+
+    fn sandbox(&self) -> Option<Sandbox> {
+        Some(self.clone())
     }
 
     async fn wait(&self) -> ExitStatus {

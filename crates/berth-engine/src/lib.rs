@@ -6,6 +6,7 @@
 //!   │                          ▼                ├─ launch     the jail, or a test's stand-in
 //!   └── connect ── hold ── liveness, ports      ├─ log        pipes → lines → ring on disk, events
 //!                                               └─ exec       other processes
+//! disks: writable layers of limited size
 //! prepare: image + request → process (pure), files (pure), ids, directories
 //! session: the directory, lock and record of a living session; sweeping dead ones
 //! ```
@@ -15,7 +16,10 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod archive;
 mod boost;
+mod commit;
+mod disks;
 mod engine;
 mod error;
 mod exec;
@@ -25,18 +29,25 @@ mod ids;
 mod launch;
 mod log;
 mod model;
+mod mounts;
 mod prepare;
 mod process;
 mod session;
 mod state;
 mod table;
 mod terminal;
+mod trust;
+mod visit;
+mod volumes;
 
+pub use archive::{PathStat, Pieces, WriteOptions};
 pub use engine::Engine;
 pub use error::EngineError;
 pub use model::{
-    ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig, Event, Exec,
-    ExecIo, ExecSpec, LogLine, Status, Timings,
+    CommitSpec, ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig,
+    Event, Exec, ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, RestartPolicy, STOP_GRACE,
+    Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use terminal::resize;
+pub use volumes::{VolumeInfo, VolumeLease, Volumes};

@@ -14,10 +14,10 @@ use berth_image::Root;
 use rustix::fs::{Mode, OFlags};
 
 /// Where workerd puts it.
-pub(crate) const CA_PATH: &str = "/etc/cloudflare/certs/cloudflare-containers-ca.crt";
+const CA_PATH: &str = "/etc/cloudflare/certs/cloudflare-containers-ca.crt";
 
 /// What makes Node.js trust it, beside its own list.
-pub(crate) const NODE_VARIABLE: &str = "NODE_EXTRA_CA_CERTS";
+const NODE_VARIABLE: &str = "NODE_EXTRA_CA_CERTS";
 
 /// Bundles of the distributions: Debian, Alpine and Arch; Alpine's OpenSSL; Fedora and its kin;
 /// SUSE.
@@ -38,6 +38,18 @@ const END: &[u8] = b"\n# End of the certificate authority of intercepted HTTPS\n
 /// Largest certificate and largest bundle that are read.
 const MAX_CA: u64 = 64 << 10;
 const MAX_BUNDLE: u64 = 16 << 20;
+
+/// Tells Node.js of the authority, unless the container's author told it something else.
+pub(crate) fn add_variable(env: &mut Vec<String>) {
+    let set = |entry: &String| {
+        entry
+            .split_once('=')
+            .is_some_and(|(name, _)| name == NODE_VARIABLE)
+    };
+    if !env.iter().any(set) {
+        env.push(format!("{NODE_VARIABLE}={CA_PATH}"));
+    }
+}
 
 /// Whether an archive unpacked at a path can have brought the authority.
 pub(crate) fn may_hold_ca(path: &str) -> bool {
@@ -218,7 +230,13 @@ mod tests {
 
     #[test]
     fn only_archives_that_can_hold_it_are_looked_at() {
-        for path in ["/", "/etc", "/etc/", "/etc/cloudflare/.", "etc/cloudflare/certs"] {
+        for path in [
+            "/",
+            "/etc",
+            "/etc/",
+            "/etc/cloudflare/.",
+            "etc/cloudflare/certs",
+        ] {
             assert!(may_hold_ca(path), "{path}");
         }
         for path in ["/mnt", "/etc/ssl", "/etc/cloudflare/certs/x"] {

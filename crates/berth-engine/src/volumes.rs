@@ -147,7 +147,9 @@ impl Volumes {
             options,
             created_ms: now_ms(),
         };
-        let unfinished = self.root.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
+        let unfinished = self
+            .root
+            .join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
         let target = self.root.join(name);
         let made = make(&unfinished, &info).and_then(|()| {
             match rustix::fs::renameat_with(CWD, &unfinished, CWD, &target, RenameFlags::NOREPLACE)
@@ -203,7 +205,9 @@ impl Volumes {
                 missing()
             });
         };
-        let dead = self.root.join(format!("{DEAD}{:016x}", rand::random::<u64>()));
+        let dead = self
+            .root
+            .join(format!("{DEAD}{:016x}", rand::random::<u64>()));
         fs_err::rename(&directory, &dead).map_err(file_error("move away", &directory))?;
         drop(lock);
         fs_err::remove_dir_all(&dead).map_err(file_error("delete", &dead))

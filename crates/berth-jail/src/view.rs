@@ -16,6 +16,7 @@ use crate::child::mounts::{depth, kind_of};
 use crate::child::root::Root;
 use crate::child::{identity, overlay};
 use crate::client::Sandbox;
+use crate::disk::Disk;
 use crate::error::{Failure, JailError, Step as _};
 use crate::spec::{Mount, MountSource, Rootfs};
 use crate::sys;
@@ -33,6 +34,8 @@ pub enum ContainerRoot<'a> {
         rootfs: &'a Rootfs,
         /// The volumes.
         mounts: &'a [Mount],
+        /// The writable layer if it is a file system of its own.
+        disk: Option<&'a Disk>,
     },
     /// A living one.
     Running {
@@ -55,7 +58,11 @@ pub fn with_root<T: Send>(
     std::thread::scope(|scope| {
         let visit = || -> Result<T, Failure> {
             let (root, id_base) = match container {
-                ContainerRoot::Stopped { rootfs, mounts } => (mount(rootfs, mounts)?, 0),
+                ContainerRoot::Stopped {
+                    rootfs,
+                    mounts,
+                    disk,
+                } => (mount(rootfs, mounts, *disk)?, 0),
                 ContainerRoot::Running { sandbox, id_base } => {
                     (enter(sandbox, *id_base)?, *id_base)
                 }
@@ -75,14 +82,16 @@ pub fn with_root<T: Send>(
 }
 
 /// Mounts a stopped container's root in a mount namespace of this thread's own.
-fn mount(rootfs: &Rootfs, mounts: &[Mount]) -> Result<OwnedFd, Failure> {
+fn mount(rootfs: &Rootfs, mounts: &[Mount], disk: Option<&Disk>) -> Result<OwnedFd, Failure> {
     // Unsharing mounts also unshares what `umask` and `fchdir` change.
     sys::namespace::unshare(UnshareFlags::NEWNS).step(|| "create a mount namespace".to_owned())?;
     // What the host unmounts goes here, too; nothing of ours goes there.
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).step(|| "keep mounts from the host".to_owned())?;
     rustix::process::umask(Mode::empty());
-    let mount = overlay::mount(rootfs, None)?;
+    let disk = disk.map(Disk::mount).transpose();
+    let disk = disk.step(|| "mount the disk".to_owned())?;
+    let mount = overlay::mount(rootfs, disk, None)?;
     let root = Root::of(mount.try_clone().step(|| "copy a descriptor".to_owned())?);
     let mut ordered: Vec<&Mount> = mounts.iter().collect();
     ordered.sort_by_key(|mount| depth(&mount.target));

@@ -1,5 +1,6 @@
 //! The way to an actor: requests with replies, and what it publishes.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use berth_jail::ExitStatus;
 use berth_net::Network;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::commit::Origin;
 use crate::hold::Liveness;
 use crate::log::LogStore;
 use crate::state::Ask;
+use crate::visit::{Gate, Visit};
 use crate::{ContainerInfo, EngineError, Exec, ExecSpec};
 
 /// Where an answer goes.
@@ -35,6 +38,7 @@ pub(crate) enum Request {
         spec: ExecSpec,
         reply: Reply<Exec>,
     },
+    Visit(Reply<Visit>),
     Remove {
         force: bool,
         reply: Reply<()>,
@@ -50,6 +54,7 @@ impl Request {
             Self::Kill { .. } => Ask::Kill,
             Self::Stop { .. } => Ask::Stop,
             Self::Exec { .. } => Ask::Exec,
+            Self::Visit(_) => Ask::Visit,
             Self::Remove { force, .. } => Ask::Remove { force: *force },
         }
     }
@@ -64,6 +69,9 @@ impl Request {
                 let _ = reply.send(Err(error));
             }
             Self::Exec { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+            Self::Visit(reply) => {
                 let _ = reply.send(Err(error));
             }
         }
@@ -82,6 +90,11 @@ pub(crate) struct Shared {
     pub(crate) log: OnceLock<Arc<LogStore>>,
     /// Set at create.
     pub(crate) network: OnceLock<Arc<Network>>,
+    /// Set when it is prepared.
+    pub(crate) origin: OnceLock<Arc<Origin>>,
+    /// Its trust stores have the authority of its sidecar.
+    pub(crate) trusts_ca: AtomicBool,
+    pub(crate) gate: Gate,
 }
 
 /// A caller's way to one container. Cheap to clone.
@@ -102,6 +115,9 @@ impl Handle {
             liveness: watch::Sender::new(Liveness::Down),
             log: OnceLock::new(),
             network: OnceLock::new(),
+            origin: OnceLock::new(),
+            trusts_ca: AtomicBool::new(false),
+            gate: Gate::default(),
         });
         (Self { shared, requests }, mailbox)
     }
@@ -142,6 +158,15 @@ impl Handle {
 
     pub(crate) async fn exec(&self, spec: ExecSpec) -> Result<Exec, EngineError> {
         self.ask(|reply| Request::Exec { spec, reply }).await
+    }
+
+    /// The right to work in its root.
+    pub(crate) async fn visit(&self) -> Result<Visit, EngineError> {
+        self.ask(Request::Visit).await
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.shared.gate
     }
 
     /// A container that has vanished meanwhile is what the caller wanted.

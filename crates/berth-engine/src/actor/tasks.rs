@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_jail::{ExitStatus, JailError, Limits};
+use berth_jail::{Disk, ExitStatus, JailError, Limits};
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use super::Shared;
 use crate::EngineError;
 use crate::launch::{Guest, Launcher};
 use crate::log::{Capture, Sink};
+use crate::visit::Gate;
 
 /// What a task of the actor reports.
 pub(super) enum Fact<G> {
@@ -41,7 +42,10 @@ pub(super) async fn launch<L: Launcher>(
     launcher: Arc<L>,
     ordinal: u32,
     sink: Sink,
+    gate: Gate,
 ) -> Fact<L::Guest> {
+    // Nobody works in the root while it becomes a living one's.
+    let _closed = gate.close().await;
     Fact::Launched(try_launch(launcher.as_ref(), ordinal, sink).await)
 }
 
@@ -150,11 +154,14 @@ pub(crate) struct Home {
     pub(crate) trash: PathBuf,
     /// Who waits for deletions at shutdown.
     pub(crate) deletions: TaskTracker,
+    /// The writable layer if it has a limit. Nobody else keeps it alive.
+    pub(crate) disk: Option<Arc<Disk>>,
 }
 
 /// Moves the container's directory out of the way at once, and deletes it in the background: a
 /// container may have written gigabytes, and its successor waits for the name.
-pub(super) async fn clean<G>(home: Home) -> Fact<G> {
+pub(super) async fn clean<G>(home: Home, gate: Gate) -> Fact<G> {
+    let _closed = gate.close().await;
     let Some(name) = home.dir.file_name() else {
         return Fact::Cleaned;
     };
@@ -163,13 +170,15 @@ pub(super) async fn clean<G>(home: Home) -> Fact<G> {
         Ok(()) => target,
         Err(error) => {
             tracing::warn!(%error, "cannot move a container's directory away");
-            home.dir
+            home.dir.clone()
         }
     };
     home.deletions.spawn_blocking(move || {
         if let Err(error) = fs_err::remove_dir_all(&doomed) {
             tracing::warn!(%error, "cannot delete a container's directory");
         }
+        // Here and not on a runtime's thread: unmounting may take a while.
+        drop(home.disk);
     });
     Fact::Cleaned
 }

@@ -53,6 +53,10 @@ impl Process {
 struct FakeGuest(Arc<Process>);
 
 impl Guest for FakeGuest {
+    fn sandbox(&self) -> Option<berth_jail::Sandbox> {
+        None
+    }
+
     fn pid(&self) -> u32 {
         4242
     }
@@ -117,6 +121,20 @@ impl FakeJail {
 
 impl Launcher for FakeJail {
     type Guest = FakeGuest;
+
+    fn parts(&self) -> Arc<crate::visit::Parts> {
+        Arc::new(crate::visit::Parts {
+            rootfs: berth_jail::Rootfs {
+                lower: Vec::new(),
+                upper: "/upper".into(),
+                work: "/work".into(),
+                read_only: false,
+            },
+            mounts: Vec::new(),
+            disk: None,
+            id_base: 1 << 20,
+        })
+    }
 
     async fn launch(&self, _ordinal: u32, output: WriteEnds) -> Result<FakeGuest, EngineError> {
         assert_eq!(self.at_once.fetch_add(1, Ordering::Relaxed), 0);
@@ -217,12 +235,15 @@ impl World {
                 env: Vec::new(),
                 argv: Vec::new(),
                 limits: Limits::default(),
+                policy: crate::Policy::default(),
+                restart_count: 0,
                 timings: Timings::default(),
             },
             home: Home {
                 dir: dir.clone(),
                 trash: self.temp.path().join("trash"),
                 deletions: self.deletions.clone(),
+                disk: None,
             },
             sink: Sink {
                 store: Arc::new(LogStore::new(dir, 1 << 20)),

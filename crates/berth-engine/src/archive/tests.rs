@@ -85,7 +85,10 @@ fn what_is_not_there_and_what_is_no_directory_differ() {
     }
     for path in ["/srv/data/a/.", "/srv/data/a/"] {
         let error = place.find(path).err();
-        assert!(matches!(error, Some(EngineError::NotADirectory(_))), "{path}");
+        assert!(
+            matches!(error, Some(EngineError::NotADirectory(_))),
+            "{path}"
+        );
     }
     let none = io::empty();
     let error = place.write("/nope", none, WriteOptions::default());
@@ -99,7 +102,10 @@ fn stat_describes_links_themselves() {
     let directory = tree();
     let place = place(directory.path());
     let link = place.find("/link").unwrap().stat;
-    assert_eq!((link.name.as_str(), link.link_target.as_str()), ("link", "/srv/data"));
+    assert_eq!(
+        (link.name.as_str(), link.link_target.as_str()),
+        ("link", "/srv/data")
+    );
     let file = place.find("/srv/data/a").unwrap().stat;
     assert_eq!((file.size, file.mode & 0o170_000), (1, 0o100_000));
     assert_eq!(place.find("/").unwrap().stat.name, "/");
@@ -147,7 +153,9 @@ fn pieces_come_out_as_they_went_in() {
         writer.flush().unwrap();
     });
     let mut received = Vec::new();
-    PieceReader::new(receiver).read_to_end(&mut received).unwrap();
+    PieceReader::new(receiver)
+        .read_to_end(&mut received)
+        .unwrap();
     writer.join().unwrap();
     assert_eq!(received, sent);
 }
@@ -158,11 +166,16 @@ fn a_body_that_breaks_off_is_an_error() {
     sender.blocking_send(Ok(Bytes::from_static(b"x"))).unwrap();
     let broken = io::Error::from(io::ErrorKind::ConnectionReset);
     sender.blocking_send(Err(broken)).unwrap();
-    let error = PieceReader::new(receiver).read_to_end(&mut Vec::new()).unwrap_err();
+    let error = PieceReader::new(receiver)
+        .read_to_end(&mut Vec::new())
+        .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     let mut writer = PieceWriter::new(sender);
-    let error = writer.write_all(b"x").and_then(|()| writer.flush()).unwrap_err();
+    let error = writer
+        .write_all(b"x")
+        .and_then(|()| writer.flush())
+        .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }

@@ -16,7 +16,9 @@ fn create(volumes: &Volumes, name: &str) -> VolumeInfo {
 fn a_volume_is_there_for_every_session_until_it_is_removed() {
     let (directory, volumes) = volumes();
     let labels = BTreeMap::from([("made-at".to_owned(), "7".to_owned())]);
-    let made = volumes.create("a", labels.clone(), BTreeMap::new()).unwrap();
+    let made = volumes
+        .create("a", labels.clone(), BTreeMap::new())
+        .unwrap();
     assert_eq!(made.labels, labels);
     fs_err::write(volumes.lease("a").unwrap().data().join("x"), "1").unwrap();
     // Made again, it stays as it is.
@@ -28,7 +30,10 @@ fn a_volume_is_there_for_every_session_until_it_is_removed() {
     assert_eq!(fs_err::read_to_string(data.join("x")).unwrap(), "1");
     other.remove("a").unwrap();
     assert_eq!(volumes.get("a"), None);
-    assert!(matches!(volumes.remove("a"), Err(EngineError::NoSuchVolume(_))));
+    assert!(matches!(
+        volumes.remove("a"),
+        Err(EngineError::NoSuchVolume(_))
+    ));
     assert_eq!(fs_err::read_dir(&volumes.root).unwrap().count(), 0);
 }
 
@@ -38,7 +43,10 @@ fn a_volume_in_use_stays() {
     let leases = [volumes.lease("a").unwrap(), volumes.lease("a").unwrap()];
     let other = Volumes::open(&directory.path().join("volumes")).unwrap();
     for lease in leases {
-        assert!(matches!(other.remove("a"), Err(EngineError::VolumeInUse(_))));
+        assert!(matches!(
+            other.remove("a"),
+            Err(EngineError::VolumeInUse(_))
+        ));
         drop(lease);
     }
     other.remove("a").unwrap();
@@ -47,11 +55,24 @@ fn a_volume_in_use_stays() {
 #[test]
 fn names_cannot_lead_elsewhere() {
     let (_directory, volumes) = volumes();
-    for name in ["", ".", "..", "../x", "a/b", ".new-1", "-a", "a b", &"a".repeat(201)] {
+    for name in [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        ".new-1",
+        "-a",
+        "a b",
+        &"a".repeat(201),
+    ] {
         let made = volumes.create(name, BTreeMap::new(), BTreeMap::new());
         assert!(matches!(made, Err(EngineError::InvalidVolume(_))), "{name}");
         assert!(volumes.get(name).is_none());
-        assert!(matches!(volumes.remove(name), Err(EngineError::NoSuchVolume(_))));
+        assert!(matches!(
+            volumes.remove(name),
+            Err(EngineError::NoSuchVolume(_))
+        ));
     }
 }
 
@@ -70,7 +91,10 @@ fn one_of_many_makers_wins() {
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
     assert!(made.iter().all(|info| *info == made[0]), "{made:?}");
     assert_eq!(fs_err::read_dir(&root).unwrap().count(), 1);
