@@ -183,12 +183,13 @@ fn ready(url: &str, elapsed_ms: u64, bindings: &[Binding]) -> String {
         }
         lines.push(String::new());
     }
+    // Nothing follows the address on its line: tools that run `wrangler dev` read it to the end.
     let seconds = std::time::Duration::from_millis(elapsed_ms).as_secs_f64();
     lines.push(format!(
-        "{} on {}  {}",
+        "{} started in {seconds:.1} s\n{} on {}",
+        "·".dimmed(),
         "Ready".green().bold(),
         url.bold(),
-        format_args!("(in {seconds:.1} s)").dimmed()
     ));
     lines.join("\n")
 }
@@ -248,7 +249,7 @@ mod tests {
         assert_eq!(
             bare(&event),
             "The Worker has:\n  env.A     KV namespace  a\n  env.LONG  Queue         q\n\n\
-             Ready on http://localhost:8787  (in 0.8 s)"
+             · started in 0.8 s\nReady on http://localhost:8787"
         );
     }
 
