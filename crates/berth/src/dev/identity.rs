@@ -20,6 +20,7 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
                 cpu_milli: Some(cpu_milli(app.resources.vcpu)),
                 memory_bytes: Some(app.resources.memory_mib << 20),
                 pids: Some(PIDS),
+                disk_bytes: Some(app.resources.disk_mb * 1_000_000),
             },
             max_instances: app.max_instances,
             application_id: stable_id(&[
