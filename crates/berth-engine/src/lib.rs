@@ -36,7 +36,7 @@ pub use engine::Engine;
 pub use error::EngineError;
 pub use model::{
     ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig, Event, Exec,
-    ExecIo, ExecSpec, LogLine, Status, Timings,
+    ExecIo, ExecSpec, LogLine, Rest, SleepPolicy, Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use terminal::resize;

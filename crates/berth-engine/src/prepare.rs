@@ -181,6 +181,8 @@ fn snapshot(
         env: process.env.clone(),
         argv: process.argv.clone(),
         limits: spec.limits.unwrap_or(means.config.default_limits),
+        rest: None,
+        sleepless: None,
         timings: Timings::default(),
     }
 }

@@ -171,6 +171,7 @@ pub(crate) async fn open(dir: &Path, cgroup: &str, program: &Path) -> (Engine, Z
             memory_bytes: Some(256 << 20),
             pids: Some(64),
         },
+        criu: None,
         log_bytes: 1 << 20,
     };
     let engine = Engine::open(config, images, zygote.clone()).await.unwrap();
@@ -192,6 +193,7 @@ pub(crate) async fn spec(name: &str, arguments: &[&str]) -> ContainerSpec {
         extra_hosts: Vec::new(),
         mounts: Vec::new(),
         network: network().await,
+        sleep: None,
         limits: None,
         display_name: name.to_owned(),
     }

@@ -106,6 +106,8 @@ impl Pump {
             Event::Exited(container) => ("exited", container),
             Event::StartFailed(container) => ("failed", container),
             Event::Removed(container) => ("removed", container),
+            Event::Asleep(container) => ("asleep", container),
+            Event::Awake(container) => ("awake", container),
             Event::Created(_) => return,
             Event::CreateFailed {
                 display_name,
