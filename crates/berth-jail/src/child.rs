@@ -132,7 +132,7 @@ fn start(
     order: Order,
     fds: Vec<OwnedFd>,
 ) -> Result<(), Failure> {
-    let Order { stdin, spec } = order;
+    let Order { stdin, disk, spec } = order;
     let mut fds = fds.into_iter();
     let mut next = || {
         fds.next()
@@ -145,6 +145,7 @@ fn start(
         stdout: Some(next()?),
         stderr: Some(next()?),
     };
+    let disk = if disk { Some(next()?) } else { None };
     group
         .apply(&spec.limits)
         .step(|| "apply the resource limits".to_owned())?;
@@ -159,7 +160,7 @@ fn start(
         .step(|| format!("set the host name `{}`", spec.hostname))?;
     identity::create_files_as(spec.id_base)?;
     rustix::process::umask(Mode::empty());
-    let root = mounts::build(&spec, user_namespace.as_fd(), group)?;
+    let root = mounts::build(&spec, disk, user_namespace.as_fd(), group)?;
     enter::run(Entry {
         filter,
         report,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_engine::{ContainerSpec, Status};
+use berth_engine::{ContainerSpec, Policy, Status};
 use berth_jail::Limits;
 use berth_net::{DnsPolicy, Egress, Network, Upstream};
 use http::StatusCode;
@@ -203,6 +203,7 @@ fn container_spec(
         sleep: parsed.application.and_then(|app| app.sleep),
         limits: limits(&body.host_config, parsed.application.map(|app| app.limits)),
         display_name: parsed.display_name(name),
+        policy: Policy::default(),
     }
 }
 
@@ -247,6 +248,7 @@ fn limits(host: &HostConfig, application: Option<Limits>) -> Option<Limits> {
             .and_then(|nano| u32::try_from((nano / 1_000_000).max(1)).ok()),
         memory_bytes: positive(host.memory),
         pids: positive(host.pids_limit).and_then(|pids| u32::try_from(pids).ok()),
+        disk_bytes: None,
     };
     if asked.cpu_milli.is_none() && asked.memory_bytes.is_none() && asked.pids.is_none() {
         return application;
@@ -256,6 +258,7 @@ fn limits(host: &HostConfig, application: Option<Limits>) -> Option<Limits> {
         cpu_milli: asked.cpu_milli.or(application.cpu_milli),
         memory_bytes: asked.memory_bytes.or(application.memory_bytes),
         pids: asked.pids.or(application.pids),
+        disk_bytes: application.disk_bytes,
     })
 }
 
@@ -295,7 +298,7 @@ mod tests {
         let application = Limits {
             cpu_milli: Some(62),
             memory_bytes: Some(256 << 20),
-            pids: None,
+            ..Limits::default()
         };
         let host = |json: &str| {
             let body: CreateContainer =

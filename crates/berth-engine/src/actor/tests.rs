@@ -219,12 +219,15 @@ impl World {
                 limits: Limits::default(),
                 rest: None,
                 sleepless: None,
+                policy: crate::Policy::default(),
+                restart_count: 0,
                 timings: Timings::default(),
             },
             home: Home {
                 dir: dir.clone(),
                 trash: self.temp.path().join("trash"),
                 deletions: self.deletions.clone(),
+                disk: None,
             },
             sink: Sink {
                 store: Arc::new(LogStore::new(dir, 1 << 20)),

@@ -21,6 +21,7 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
                 cpu_milli: Some(cpu_milli(app.resources.vcpu)),
                 memory_bytes: Some(app.resources.memory_mib << 20),
                 pids: Some(PIDS),
+                disk_bytes: Some(app.resources.disk_mb * 1_000_000),
             },
             sleep: app.sleep.map(|sleep| SleepPolicy {
                 freeze_after: sleep.freeze_after,
