@@ -171,8 +171,12 @@ fn container_spec(
     let parsed = ParsedName::parse(name, &applications);
     let identity = &applications.identity;
     let placement_id = uuid::Uuid::new_v4().to_string();
+    let unknown_id = ParsedName::unknown_application(name).map(unknown_application_id);
     let values = RealValues {
-        application_id: parsed.application.map(|app| app.application_id.as_str()),
+        application_id: parsed
+            .application
+            .map(|app| app.application_id.as_str())
+            .or(unknown_id.as_deref()),
         deployment_id: &identity.deployment_id,
         object_id: parsed.object_id,
         location: &identity.location,
@@ -205,6 +209,11 @@ fn container_spec(
         display_name: parsed.display_name(name),
         policy: Policy::default(),
     }
+}
+
+/// The id of an application that nobody told: the same whenever its unique key is the same.
+fn unknown_application_id(unique_key: &str) -> String {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, unique_key.as_bytes()).to_string()
 }
 
 fn some(text: String) -> Option<String> {

@@ -41,6 +41,14 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
     }
 }
 
+/// For clients that tell nothing of their applications: what they get is the defaults.
+pub(crate) fn unknown_applications(deployment_id: &str) -> Applications {
+    Applications {
+        applications: Vec::new(),
+        identity: identity(deployment_id),
+    }
+}
+
 /// Where this machine is. The defaults say «unknown»: a laptop does not know its region.
 fn identity(deployment_id: &str) -> Identity {
     let setting = |name: &str, default: &str| {
