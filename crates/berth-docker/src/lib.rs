@@ -12,6 +12,8 @@
 //! | `containers` | application containers: create, start, wait, kill, stop, delete, inspect, list, logs |
 //! | `exec` | processes in a running container |
 //! | `sidecar` | the egress sidecar: registry, ingress listener, tunnel |
+//! | `archive`, `volumes`, `commit` | files in and out, directory and whole-container snapshots |
+//! | `helper` | workerd's file-moving containers, which are none |
 //! | `images`, `system` | what else a Docker client asks |
 //! | `client` | our own command line's side of the same socket |
 //!
@@ -21,15 +23,19 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod archive;
 mod body;
 pub mod client;
+mod commit;
 mod containers;
 mod environment;
 mod error;
 mod exec;
 mod filters;
 pub mod frame;
+mod helper;
 mod images;
+mod mounts;
 mod names;
 mod query;
 mod respond;
@@ -38,11 +44,12 @@ mod server;
 mod sidecar;
 mod system;
 mod time;
+mod volumes;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_engine::Engine;
+use berth_engine::{Engine, SleepPolicy};
 use berth_jail::Limits;
 use berth_net::NetworkOptions;
 
@@ -62,6 +69,8 @@ pub struct Application {
     pub class_name: String,
     /// Limits of one instance.
     pub limits: Limits,
+    /// When an idle instance goes to sleep; `None`: never.
+    pub sleep: Option<SleepPolicy>,
     /// Most instances at the same time.
     pub max_instances: u32,
     /// `CLOUDFLARE_APPLICATION_ID`.
@@ -119,7 +128,10 @@ impl DockerApi {
         applications: Applications,
         networks: NetworkOptions,
     ) -> std::io::Result<Arc<Self>> {
+        let abandoned = engine.volumes().clone();
         let api = Arc::new(api::Api::new(engine, applications, networks));
+        api.tasks()
+            .spawn_blocking(move || volumes::remove_abandoned(&abandoned));
         let server = server::Server::bind(socket, api.clone()).await?;
         Ok(Arc::new(Self { api, server }))
     }
@@ -134,6 +146,7 @@ impl DockerApi {
     pub async fn shutdown(&self) {
         self.server.close();
         self.api.sidecars.clear();
+        self.api.helpers.clear();
         self.api.close().await;
     }
 }
@@ -143,5 +156,6 @@ impl Drop for DockerApi {
         self.server.close();
         self.api.cancel();
         self.api.sidecars.clear();
+        self.api.helpers.clear();
     }
 }

@@ -66,6 +66,8 @@ pub(crate) fn info(api: &Api) -> Response<Body> {
         "ContainersPaused": 0,
         "ContainersStopped": containers.len() - running,
         "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", "overlayfs"]],
+        "DockerRootDir": api.engine.images().root().to_string_lossy(),
         "OSType": "linux",
         "OperatingSystem": "Berth",
         "Architecture": rustix::system::uname().machine().to_string_lossy(),
@@ -114,11 +116,6 @@ pub(crate) fn bridge() -> Response<Body> {
 
 pub(crate) fn networks() -> Response<Body> {
     ok(&json!([bridge_json()]))
-}
-
-/// workerd looks for old snapshots once per process; there are no volumes yet.
-pub(crate) fn volumes() -> Response<Body> {
-    ok(&json!({"Volumes": [], "Warnings": Value::Null}))
 }
 
 /// Container events as JSON lines, from now until the client leaves.

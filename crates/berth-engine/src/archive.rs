@@ -128,6 +128,11 @@ impl Place {
         }
     }
 
+    /// A directory of this path.
+    pub(crate) fn directory_at(&self, path: &str) -> Result<OwnedFd, EngineError> {
+        self.directory(trim(path).0, path)
+    }
+
     /// Writes what was found as an archive.
     pub(crate) fn read(&self, found: &Found, writer: impl Write) -> io::Result<()> {
         let device = rustix::fs::fstat(self.root.as_fd())?.st_dev;

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
+use crate::archive::{PieceReader, Pieces, Place, WriteOptions, archive_error};
 use crate::log::now_ms;
 
 const RECORD: &str = "volume.json";
@@ -80,6 +81,36 @@ impl VolumeLease {
     /// The directory with its content.
     pub fn data(&self) -> PathBuf {
         self.directory.join(DATA)
+    }
+
+    /// Unpacks an archive below a directory of the volume, which must exist. Blocks until the
+    /// archive has ended.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchPath`], [`EngineError::NotADirectory`], [`EngineError::Unpack`].
+    pub fn write_archive(
+        &self,
+        path: &str,
+        archive: Pieces,
+        options: WriteOptions,
+    ) -> Result<(), EngineError> {
+        let place = Place::new(open_directory(&self.data())?, 0);
+        place.write(path, PieceReader::new(archive), options)
+    }
+
+    /// Copies what is in a directory of another volume into a directory of this one, which should
+    /// be empty; the directory's own attributes, too. Blocks.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchPath`], [`EngineError::NotADirectory`], [`EngineError::Archive`].
+    pub fn copy_from(&self, path: &str, from: &Self, source: &str) -> Result<(), EngineError> {
+        let directory = |lease: &Self, path: &str| {
+            let place = Place::new(open_directory(&lease.data())?, 0);
+            place.directory_at(path)
+        };
+        let (from, to) = (directory(from, source)?, directory(self, path)?);
+        berth_image::copy_tree(from.as_fd(), to.as_fd(), berth_image::OverlayRecords::Drop)
+            .map_err(archive_error("copy", source))
     }
 
     /// Runs `fill` on the volume's directory if nothing is in it. What a `fill` left unfinished, in

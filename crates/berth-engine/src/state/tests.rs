@@ -153,6 +153,7 @@ fn asks() -> impl Strategy<Value = Ask> {
         1 => Just(Ask::Kill),
         1 => Just(Ask::Stop),
         1 => Just(Ask::Exec),
+        1 => Just(Ask::Visit),
         1 => any::<bool>().prop_map(|force| Ask::Remove { force }),
     ]
 }
