@@ -16,7 +16,9 @@ fuzz_target!(|bytes: &[u8]| {
         for header in request.headers.iter() {
             if header.name.eq_ignore_ascii_case("host") {
                 let theirs = String::from_utf8_lossy(header.value);
-                assert_eq!(ours, theirs.trim(), "the request names another host, too");
+                let theirs = theirs.trim_ascii().replace(".:", ":");
+                let theirs = theirs.strip_suffix('.').unwrap_or(&theirs);
+                assert_eq!(ours, theirs, "the request names another host, too");
             }
         }
     }

@@ -20,8 +20,12 @@ fuzz_target!(|bytes: &[u8]| {
             Ok(None) => {}
             Ok(Some(accepted)) => {
                 let theirs = accepted.client_hello().server_name().map(str::to_owned);
-                if let (FirstBytes::Tls(ours), Some(theirs)) = (&ours, theirs) {
-                    assert!(ours.eq_ignore_ascii_case(&theirs), "{ours} is {theirs} to rustls");
+                match (&ours, theirs) {
+                    (FirstBytes::Tls(ours), Some(theirs)) => {
+                        assert!(ours.eq_ignore_ascii_case(&theirs), "{ours} is {theirs} to rustls");
+                    }
+                    (FirstBytes::Unknown, Some(theirs)) => panic!("missed {theirs}"),
+                    _ => {}
                 }
                 return;
             }

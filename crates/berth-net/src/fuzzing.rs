@@ -23,6 +23,8 @@ pub enum FirstBytes {
     Http(String),
     /// Nobody is named.
     Unknown,
+    /// TLS, but whom it names cannot be read: refused.
+    Unreadable,
 }
 
 /// Looks at the first bytes of a connection to `port`.
@@ -54,6 +56,7 @@ pub fn first_bytes(bytes: &[u8], port: u16) -> FirstBytes {
         Verdict::Tls(name) => FirstBytes::Tls(name),
         Verdict::Http(host) => FirstBytes::Http(host),
         Verdict::Unknown => FirstBytes::Unknown,
+        Verdict::Unreadable => FirstBytes::Unreadable,
     }
 }
 
