@@ -38,6 +38,9 @@ pub(crate) use stdio::Stdio;
 
 /// Descriptors a container may open, if the machine lets us.
 const OPEN_FILES: u64 = 1_048_576;
+/// Too small for a core file, and the one value with which the kernel does not start the host's crash
+/// handler either, which runs as the host's root and looks into the crashed process (CVE-2025-4598).
+const CORE_BYTES: u64 = 1;
 /// Under memory pressure a container goes before the daemon does.
 const OOM_SCORE_ADJUSTMENT: &str = "100";
 
@@ -132,7 +135,7 @@ fn start(
     order: Order,
     fds: Vec<OwnedFd>,
 ) -> Result<(), Failure> {
-    let Order { stdin, spec } = order;
+    let Order { stdin, disk, spec } = order;
     let mut fds = fds.into_iter();
     let mut next = || {
         fds.next()
@@ -145,6 +148,7 @@ fn start(
         stdout: Some(next()?),
         stderr: Some(next()?),
     };
+    let disk = if disk { Some(next()?) } else { None };
     group
         .apply(&spec.limits)
         .step(|| "apply the resource limits".to_owned())?;
@@ -159,7 +163,7 @@ fn start(
         .step(|| format!("set the host name `{}`", spec.hostname))?;
     identity::create_files_as(spec.id_base)?;
     rustix::process::umask(Mode::empty());
-    let root = mounts::build(&spec, user_namespace.as_fd(), group)?;
+    let root = mounts::build(&spec, disk, user_namespace.as_fd(), group)?;
     enter::run(Entry {
         filter,
         report,
@@ -218,5 +222,6 @@ fn limit_process() -> Result<(), Failure> {
         rustix::process::setrlimit(Resource::Nofile, both(value))
             .step(|| "limit open files".to_owned())?;
     }
-    rustix::process::setrlimit(Resource::Core, both(0)).step(|| "forbid core dumps".to_owned())
+    rustix::process::setrlimit(Resource::Core, both(CORE_BYTES))
+        .step(|| "forbid core dumps".to_owned())
 }

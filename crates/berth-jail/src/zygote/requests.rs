@@ -14,7 +14,7 @@ use crate::child::{self, ExecRequest, Policy, Stdio};
 use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Reply, Request, Ticket};
-use crate::spec::{ProcessSpec, SandboxSpec};
+use crate::spec::ProcessSpec;
 use crate::sys::clone::{self, Fork};
 
 /// Processes prepared ahead, so that a spawn need not wait for control groups.
@@ -34,8 +34,12 @@ impl Server {
             Request::Spawn {
                 ticket,
                 stdin,
+                disk,
                 spec,
-            } => (ticket, self.spawn(ticket, stdin, spec, &fds)),
+            } => (
+                ticket,
+                self.spawn(ticket, Order { stdin, disk, spec }, &fds),
+            ),
             Request::Exec {
                 ticket,
                 sandbox,
@@ -49,19 +53,14 @@ impl Server {
         }
     }
 
-    fn spawn(
-        &mut self,
-        ticket: Ticket,
-        stdin: bool,
-        spec: Box<SandboxSpec>,
-        fds: &[OwnedFd],
-    ) -> Result<(), Failure> {
+    fn spawn(&mut self, ticket: Ticket, order: Order, fds: &[OwnedFd]) -> Result<(), Failure> {
+        let spec = &order.spec;
         let user_namespace = self
             .user_namespaces
             .get(spec.id_base)
             .step(|| format!("create a user namespace at id {}", spec.id_base))?;
-        let policy = Policy::of(&spec);
-        let order = packet::encode(&Order { stdin, spec }).step(|| "write an order".to_owned())?;
+        let policy = Policy::of(spec);
+        let order = packet::encode(&order).step(|| "write an order".to_owned())?;
         let mut passed: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();
         passed.insert(1.min(passed.len()), user_namespace.as_fd());
         loop {

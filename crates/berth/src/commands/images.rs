@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use berth_error::Report;
 
 use crate::cli::ImagesCommand;
-use crate::dev::images::open_store;
+use crate::host::open_store;
 use crate::paths::Paths;
 use crate::printer;
 

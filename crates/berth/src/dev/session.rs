@@ -1,7 +1,7 @@
 //! The parts of a dev session and their order of start and end.
 //!
-//! Start: gateway (so that a taken port is said before anything else is done), session directory,
-//! zygote, engine, Docker API, images and bundle side by side, workerd. End: the other way round.
+//! Start: gateway (so that a taken port is said before anything else is done), the container side
+//! ([`Host`]), images and bundle side by side, workerd. End: the other way round.
 //! Whatever fails on the way, what was started is ended by dropping or [`DevSession::end`].
 
 use std::collections::BTreeMap;
@@ -11,23 +11,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_config::{LoadOptions, Project};
-use berth_docker::DockerApi;
-use berth_engine::{Engine, EngineConfig, Session};
-use berth_error::{Report, ResultExt as _};
+use berth_engine::Engine;
+use berth_error::Report;
 use berth_gateway::{Gateway, GatewayOptions, RequestEvent};
-use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
 use berth_workerd::{
     ClassImages, ContainerOptions, Listen, Toolchain, ToolchainEvent, Workerd, WorkerdEvent,
 };
 use tokio::sync::mpsc;
 
 use super::event::DevEvent;
-use super::images::{Images, open_store};
+use super::images::Images;
 use super::screen::Screen;
 use super::state_lock::StateLock;
 use super::worker::{Worker, WorkerOptions, lead};
 use crate::cli::DevArgs;
 use crate::dev::identity;
+use crate::host::{Host, HostOptions};
 use crate::paths::Paths;
 
 /// Requests wait this long for a Worker that starts or reloads: images may be built meanwhile.
@@ -36,23 +35,14 @@ const HOLD_LIMIT: Duration = Duration::from_secs(60);
 /// How long workerd may take to end its containers when the session ends.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// A whole CPU while a container starts up, whatever its instance type.
-const STARTUP_CPU_MILLI: u32 = 1000;
-
-/// Log kept for each container.
-const LOG_BYTES: u64 = 8 << 20;
-
 /// A running session.
 pub(crate) struct DevSession {
     pub(crate) project: Project,
-    pub(crate) engine: Engine,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) workerd: Option<Arc<Workerd>>,
     worker: Worker,
     images: Images,
-    docker: Arc<DockerApi>,
-    zygote: Zygote,
-    session: Session,
+    host: Host,
     load: LoadOptions,
     deployment_id: String,
     screen: Screen,
@@ -118,48 +108,33 @@ impl DevSession {
         gateway: Gateway,
     ) -> Result<Self, Report> {
         let toolchain = toolchain(paths, screen).await?;
-        let store = open_store(&paths.data)?;
-        for dead in berth_engine::sweep(&paths.sessions())? {
-            tracing::info!(session = dead, "cleaned up after a session that was killed");
-        }
-        let session = Session::create(&paths.sessions(), &project.root)?;
-        let zygote = Zygote::launch(ZygoteConfig {
-            executable: PathBuf::from("/proc/self/exe"),
-            cgroup: session.cgroup.clone(),
-            on_disconnect: OnDisconnect::KillAll,
-        })
-        .await?;
-        let config = EngineConfig {
-            state_dir: session.dir.clone(),
-            default_limits: berth_jail::Limits::default(),
-            startup_cpu_milli: Some(STARTUP_CPU_MILLI),
-            log_bytes: LOG_BYTES,
-        };
-        let engine = Engine::open(config, store.clone(), zygote.clone()).await?;
         let deployment_id = uuid::Uuid::new_v4().to_string();
-        let applications = identity::applications(&project, &deployment_id);
-        let docker = DockerApi::serve(&session.socket, engine.clone(), applications)
-            .await
-            .context("could not serve the container API")?;
+        let options = HostOptions {
+            project: project.root.clone(),
+            applications: identity::applications(&project, &deployment_id),
+        };
+        let host = Host::start(paths, options).await?;
         let state_dir = state_dir(args, &project)?;
         let worker = Worker::new(WorkerOptions {
             toolchain,
             generated_dir: project.root.join(".berth/generated"),
             state_dir,
-            listen: Listen::Unix(session.dir.join("workerd.sock")),
+            listen: Listen::Unix(host.session.dir.join("workerd.sock")),
             screen,
         });
-        let images = Images::new(store, zygote.clone(), screen, args.no_cache);
+        let images = Images::new(
+            host.store.clone(),
+            host.zygote.clone(),
+            screen,
+            args.no_cache,
+        );
         Ok(Self {
             project,
-            engine,
             gateway: Arc::new(gateway),
             workerd: None,
             worker,
             images,
-            docker,
-            zygote,
-            session,
+            host,
             load,
             deployment_id,
             screen,
@@ -207,9 +182,9 @@ impl DevSession {
 
     fn container_options(&self, images: BTreeMap<String, ClassImages>) -> Option<ContainerOptions> {
         containers_wanted(&self.project, self.no_containers).then(|| ContainerOptions {
-            docker_socket: self.session.socket.clone(),
+            docker_socket: self.host.session.socket.clone(),
             egress_image: berth_docker::EGRESS_IMAGE.to_owned(),
-            session_id: self.session.id.clone(),
+            session_id: self.host.session.id.clone(),
             images,
         })
     }
@@ -232,7 +207,8 @@ impl DevSession {
     async fn apply(&mut self) -> Result<(Vec<PathBuf>, bool), Report> {
         let prepared = self.prepare_worker().await?;
         let watch = prepared.watch.clone();
-        self.docker
+        self.host
+            .docker
             .set_applications(identity::applications(&self.project, &self.deployment_id));
         let Some(workerd) = &self.workerd else {
             return Ok((watch, false));
@@ -249,6 +225,7 @@ impl DevSession {
     pub(crate) async fn rebuild(&mut self) -> Result<usize, Report> {
         self.prepare_worker().await?;
         let running: Vec<_> = self
+            .host
             .engine
             .list()
             .into_iter()
@@ -256,12 +233,17 @@ impl DevSession {
             .collect();
         let stops = running.iter().map(|container| async {
             let grace = Duration::from_secs(3);
-            if let Err(error) = self.engine.stop(&container.name, grace).await {
+            if let Err(error) = self.host.engine.stop(&container.name, grace).await {
                 tracing::debug!(%error, name = container.name, "it was gone already");
             }
         });
         futures_util::future::join_all(stops).await;
         Ok(running.len())
+    }
+
+    /// The containers.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.host.engine
     }
 
     /// Where the session answers, as a person writes it.
@@ -280,12 +262,12 @@ impl DevSession {
 
     /// Id of the session.
     pub(crate) fn id(&self) -> &str {
-        &self.session.id
+        &self.host.session.id
     }
 
     /// The session's Docker API socket.
     pub(crate) fn socket(&self) -> &Path {
-        &self.session.socket
+        &self.host.session.socket
     }
 
     /// Files of the configuration: their change is a reason to reload as well.
@@ -295,7 +277,7 @@ impl DevSession {
 
     /// The session's cgroup: workerd is put there so that it is found if this process is killed.
     pub(crate) fn cgroup(&self) -> String {
-        self.session.cgroup.clone()
+        self.host.session.cgroup.clone()
     }
 
     /// Ends everything; nothing of the session remains.
@@ -306,12 +288,7 @@ impl DevSession {
         if let Some(workerd) = &self.workerd {
             workerd.stop(STOP_GRACE).await;
         }
-        self.docker.shutdown().await;
-        self.engine.shutdown().await;
-        self.zygote.shutdown().await;
-        if let Err(error) = self.session.remove() {
-            tracing::warn!(%error, "the session's directory stays behind");
-        }
+        self.host.end().await;
     }
 }
 

@@ -1,0 +1,96 @@
+//! The container side of a running Berth: image store, session directory, zygote, engine and Docker
+//! API, with their order of start and end. `berth dev` and `berth engine` share it.
+//!
+//! Invariant: what was started is ended by [`Host::end`]; a host that is dropped leaves its session
+//! to the next sweep.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use berth_docker::{Applications, DockerApi};
+use berth_engine::{Engine, EngineConfig, Session};
+use berth_error::{Report, ResultExt as _};
+use berth_image::ImageStore;
+use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
+
+use crate::paths::Paths;
+
+/// A whole CPU while a container starts up, whatever its instance type.
+const STARTUP_CPU_MILLI: u32 = 1000;
+
+/// Log kept for each container.
+const LOG_BYTES: u64 = 8 << 20;
+
+/// What a host is started for.
+#[derive(Debug)]
+pub(crate) struct HostOptions {
+    /// The directory whose `berth ps` means this session.
+    pub(crate) project: PathBuf,
+    /// What is known of the container applications.
+    pub(crate) applications: Applications,
+}
+
+/// A running container side.
+pub(crate) struct Host {
+    pub(crate) store: ImageStore,
+    pub(crate) engine: Engine,
+    pub(crate) docker: Arc<DockerApi>,
+    pub(crate) zygote: Zygote,
+    pub(crate) session: Session,
+}
+
+impl Host {
+    /// Cleans up after dead sessions and starts a new one. It answers at its socket on return.
+    pub(crate) async fn start(paths: &Paths, options: HostOptions) -> Result<Self, Report> {
+        let store = open_store(&paths.data)?;
+        for dead in berth_engine::sweep(&paths.sessions())? {
+            tracing::info!(session = dead, "cleaned up after a session that was killed");
+        }
+        let session = Session::create(&paths.sessions(), &options.project)?;
+        let zygote = launch_zygote(&session).await?;
+        let config = EngineConfig {
+            state_dir: session.dir.clone(),
+            default_limits: berth_jail::Limits::default(),
+            startup_cpu_milli: Some(STARTUP_CPU_MILLI),
+            criu: None,
+            log_bytes: LOG_BYTES,
+        };
+        let engine = Engine::open(config, store.clone(), zygote.clone()).await?;
+        let docker = DockerApi::serve(&session.socket, engine.clone(), options.applications)
+            .await
+            .context("could not serve the container API")?;
+        Ok(Self {
+            store,
+            engine,
+            docker,
+            zygote,
+            session,
+        })
+    }
+
+    /// Ends everything; nothing of the session remains.
+    pub(crate) async fn end(self) {
+        self.docker.shutdown().await;
+        self.engine.shutdown().await;
+        self.zygote.shutdown().await;
+        if let Err(error) = self.session.remove() {
+            tracing::warn!(%error, "the session's directory stays behind");
+        }
+    }
+}
+
+/// Starts the helper that makes the sandboxes of a session.
+pub(crate) async fn launch_zygote(session: &Session) -> Result<Zygote, Report> {
+    Ok(Zygote::launch(ZygoteConfig {
+        executable: PathBuf::from("/proc/self/exe"),
+        cgroup: session.cgroup.clone(),
+        on_disconnect: OnDisconnect::KillAll,
+    })
+    .await?)
+}
+
+/// Opens the store of images of this machine.
+pub(crate) fn open_store(data: &Path) -> Result<ImageStore, Report> {
+    fs_err::create_dir_all(data).context("could not create the data directory")?;
+    Ok(ImageStore::open(data)?)
+}
