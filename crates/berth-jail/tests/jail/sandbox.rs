@@ -308,6 +308,7 @@ async fn a_short_queue_is_made_long_enough_for_a_crowd() {
         stdin: None,
         stdout: write.try_clone().unwrap(),
         stderr: write,
+        disk: None,
     };
     // It asks for a queue of 16 and never accepts.
     let spec = world.spec(&image, &["listen", "127.0.0.1"]);
