@@ -37,6 +37,6 @@ pub use error::JailError;
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};
 pub use spec::{
     DEFAULT_CAPABILITIES, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rootfs, SandboxSpec,
-    Usage,
+    SpawnTimings, Usage,
 };
 pub use zygote::{ZYGOTE_ARG, is_zygote, zygote_main};

@@ -15,6 +15,7 @@ use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Reply, Request, Ticket};
 use crate::spec::{ProcessSpec, SandboxSpec};
+use crate::sys::clock;
 use crate::sys::clone::{self, Fork};
 
 /// Processes prepared ahead, so that a spawn need not wait for control groups.
@@ -61,7 +62,12 @@ impl Server {
             .get(spec.id_base)
             .step(|| format!("create a user namespace at id {}", spec.id_base))?;
         let policy = Policy::of(&spec);
-        let order = packet::encode(&Order { stdin, spec }).step(|| "write an order".to_owned())?;
+        let order = Order {
+            stdin,
+            sent: clock::now(),
+            spec,
+        };
+        let order = packet::encode(&order).step(|| "write an order".to_owned())?;
         let mut passed: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();
         passed.insert(1.min(passed.len()), user_namespace.as_fd());
         loop {
@@ -219,7 +225,7 @@ impl Server {
                 report: Some(report),
                 listener: None,
                 terminal: None,
-                ready: false,
+                ready: None,
                 failure: None,
                 announced: false,
             },
