@@ -305,7 +305,12 @@ impl<L: Launcher> Actor<L> {
             Order::Clean => {
                 self.settle_waits();
                 self.sink.store.close();
-                let clean = tasks::clean(self.home.clone());
+                // The last of it: `self` keeps only the path.
+                let disk = self.home.disk.take();
+                let clean = tasks::clean(Home {
+                    disk,
+                    ..self.home.clone()
+                });
                 self.spawn(clean, Fact::Cleaned);
             }
             Order::Finish => {}

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use berth_jail::{
-    ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds, SandboxSpec,
-    SpawnTimings, Zygote,
+    Disk, ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds,
+    SandboxSpec, SpawnTimings, Zygote,
 };
 use berth_net::Network;
 use tokio::sync::watch;
@@ -62,10 +62,23 @@ pub(crate) struct JailLauncher {
     pub(crate) zygote: Zygote,
     pub(crate) network: Arc<Network>,
     pub(crate) sandbox: SandboxSpec,
+    /// The writable layer if it has a limit; the actor keeps it for as long as the container lives.
+    pub(crate) disk: Option<Weak<Disk>>,
     /// See [`crate::EngineConfig::startup_cpu_milli`].
     pub(crate) startup_cpu_milli: Option<u32>,
     /// Kept for as long as anything may run under these ids.
     pub(crate) ids: IdRange,
+}
+
+impl JailLauncher {
+    /// A mount of the disk for one sandbox.
+    fn mount_disk(&self) -> std::io::Result<Option<OwnedFd>> {
+        let Some(disk) = &self.disk else {
+            return Ok(None);
+        };
+        let disk = disk.upgrade().ok_or(std::io::ErrorKind::NotFound)?;
+        disk.mount().map(Some)
+    }
 }
 
 impl Launcher for JailLauncher {
@@ -88,11 +101,17 @@ impl Launcher for JailLauncher {
         let own = spec.limits;
         spec.limits = startup_limits(own, self.startup_cpu_milli);
         let boosted = spec.limits.cpu_milli != own.cpu_milli;
+        let disk = self.mount_disk().map_err(|source| EngineError::Kernel {
+            step: "mount the disk",
+            name: self.name.clone(),
+            source,
+        })?;
         let fds = SandboxFds {
             netns,
             stdin: None,
             stdout: output.stdout,
             stderr: output.stderr,
+            disk,
         };
         let spawned = self.zygote.spawn(spec, fds).await;
         let sandbox = spawned.map_err(|source| EngineError::Start {

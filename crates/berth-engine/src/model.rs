@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use berth_jail::{ExitStatus, Limits, SpawnTimings};
+use berth_jail::{ExitStatus, Limits, SandboxExtras, SpawnTimings};
 use berth_net::Network;
+use serde::{Deserialize, Serialize};
 
 /// Settings of an engine.
 #[derive(Clone, Debug)]
@@ -55,6 +56,62 @@ pub struct ContainerSpec {
     pub limits: Option<Limits>,
     /// What a person knows it as: class and instance, for logs and `berth ps`.
     pub display_name: String,
+    /// How it is started again, stopped and limited beyond [`ContainerSpec::limits`].
+    pub policy: Policy,
+}
+
+/// How a container is started again and stopped, how many of its kind may run, and what it gets
+/// beyond what every container gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// When it is started again after its end.
+    pub restart: RestartPolicy,
+    /// The application it is an instance of, and how many of those may run.
+    pub instances: Option<InstanceLimit>,
+    /// How long a program may take to end once it has been asked to; then it is killed.
+    pub stop_grace: Duration,
+    /// Capabilities beyond Docker's fourteen (`CAP_SYS_ADMIN`, …); they hold in its own user
+    /// namespace only.
+    pub capabilities: Vec<String>,
+    /// Devices and limits of processes.
+    pub extras: SandboxExtras,
+}
+
+/// How long a program may take to end by default: Cloudflare's 15 minutes.
+pub const STOP_GRACE: Duration = Duration::from_secs(15 * 60);
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            restart: RestartPolicy::No,
+            instances: None,
+            stop_grace: STOP_GRACE,
+            capabilities: Vec::new(),
+            extras: SandboxExtras::default(),
+        }
+    }
+}
+
+/// When a container is started again after its end, as Docker has it: never after it was asked to
+/// stop or killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    /// Never.
+    #[default]
+    No,
+    /// After an exit code that is not 0, at most this often; `None`: without end.
+    OnFailure(Option<u32>),
+    /// Always.
+    Always,
+}
+
+/// Most running containers of one application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceLimit {
+    /// Whose instances are counted.
+    pub application: String,
+    /// Containers that start or run at the same time.
+    pub max: u32,
 }
 
 /// Something mounted in a container.
@@ -132,6 +189,10 @@ pub struct ContainerInfo {
     pub argv: Vec<String>,
     /// Its limits.
     pub limits: Limits,
+    /// See [`ContainerSpec::policy`].
+    pub policy: Policy,
+    /// How often its restart policy has started it again.
+    pub restart_count: u32,
     /// How long each phase of its life's beginning took.
     pub timings: Timings,
 }

@@ -136,7 +136,12 @@ fn start(
     order: Order,
     fds: Vec<OwnedFd>,
 ) -> Result<(), Failure> {
-    let Order { stdin, sent, spec } = order;
+    let Order {
+        stdin,
+        disk,
+        sent,
+        spec,
+    } = order;
     let mut watch = Stopwatch::start();
     let mut timings = SpawnTimings {
         // Only as long as somebody waited for it.
@@ -155,6 +160,7 @@ fn start(
         stdout: Some(next()?),
         stderr: Some(next()?),
     };
+    let disk = if disk { Some(next()?) } else { None };
     group
         .apply(&spec.limits)
         .step(|| "apply the resource limits".to_owned())?;
@@ -171,7 +177,7 @@ fn start(
     identity::create_files_as(spec.id_base)?;
     rustix::process::umask(Mode::empty());
     timings.namespaces = watch.lap();
-    let root = mounts::build(&spec, user_namespace.as_fd(), group)?;
+    let root = mounts::build(&spec, disk, user_namespace.as_fd(), group)?;
     timings.rootfs = watch.lap();
     enter::run(Entry {
         timings,

@@ -92,11 +92,13 @@ impl Zygote {
         let request = Request::Spawn {
             ticket,
             stdin: fds.stdin.is_some(),
+            disk: fds.disk.is_some(),
             spec: Box::new(spec),
         };
         let mut passed = vec![fds.netns.as_fd()];
         passed.extend(fds.stdin.iter().map(std::os::fd::AsFd::as_fd));
         passed.extend([fds.stdout.as_fd(), fds.stderr.as_fd()]);
+        passed.extend(fds.disk.iter().map(std::os::fd::AsFd::as_fd));
         let started = self.connection.start(ticket, &request, &passed).await?;
         Ok(Sandbox::new(
             id,

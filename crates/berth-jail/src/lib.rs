@@ -22,6 +22,7 @@
 mod cgroup;
 mod child;
 mod client;
+mod disk;
 mod error;
 mod packet;
 mod parent;
@@ -33,10 +34,11 @@ mod zygote;
 
 pub use cgroup::Capabilities;
 pub use client::{ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Zygote, ZygoteConfig};
+pub use disk::{Disk, DiskTemplate};
 pub use error::JailError;
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};
 pub use spec::{
-    DEFAULT_CAPABILITIES, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rootfs, SandboxSpec,
-    SpawnTimings, Usage,
+    DEFAULT_CAPABILITIES, Device, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rlimit,
+    RlimitKind, Rootfs, SandboxExtras, SandboxSpec, SpawnTimings, Usage,
 };
 pub use zygote::{ZYGOTE_ARG, is_zygote, zygote_main};

@@ -15,10 +15,12 @@ pub(crate) type Ticket = u64;
 /// From the daemon to the zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Descriptors: network namespace, standard input if `stdin`, output, error.
+    /// Descriptors: network namespace, standard input if `stdin`, output, error, the writable
+    /// layer's mount if `disk`.
     Spawn {
         ticket: Ticket,
         stdin: bool,
+        disk: bool,
         spec: Box<SandboxSpec>,
     },
     /// Descriptors: the ones of `streams` that are set.
@@ -59,10 +61,11 @@ pub(crate) enum Reply {
 }
 
 /// From the zygote to a blank: what it becomes. Descriptors: network namespace, user namespace,
-/// standard input if `stdin`, output, error.
+/// standard input if `stdin`, output, error, the writable layer's mount if `disk`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) stdin: bool,
+    pub(crate) disk: bool,
     /// When the zygote sent it: nanoseconds of the monotonic clock.
     pub(crate) sent: u64,
     pub(crate) spec: Box<SandboxSpec>,

@@ -9,6 +9,7 @@ pub(crate) mod clock;
 pub(crate) mod clone;
 pub(crate) mod exec;
 pub(crate) mod identity;
+pub(crate) mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod namespace;
 pub(crate) mod seccomp;

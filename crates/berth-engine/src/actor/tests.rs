@@ -221,12 +221,15 @@ impl World {
                 env: Vec::new(),
                 argv: Vec::new(),
                 limits: Limits::default(),
+                policy: crate::Policy::default(),
+                restart_count: 0,
                 timings: Timings::default(),
             },
             home: Home {
                 dir: dir.clone(),
                 trash: self.temp.path().join("trash"),
                 deletions: self.deletions.clone(),
+                disk: None,
             },
             sink: Sink {
                 store: Arc::new(LogStore::new(dir, 1 << 20)),

@@ -170,6 +170,7 @@ pub(crate) async fn open(dir: &Path, cgroup: &str, program: &Path) -> (Engine, Z
             cpu_milli: None,
             memory_bytes: Some(256 << 20),
             pids: Some(64),
+            disk_bytes: None,
         },
         log_bytes: 1 << 20,
     };
@@ -194,6 +195,7 @@ pub(crate) async fn spec(name: &str, arguments: &[&str]) -> ContainerSpec {
         network: network().await,
         limits: None,
         display_name: name.to_owned(),
+        policy: berth_engine::Policy::default(),
     }
 }
 

@@ -25,6 +25,8 @@ pub struct SandboxFds {
     pub stdout: OwnedFd,
     /// Standard error; as `stdout`.
     pub stderr: OwnedFd,
+    /// A detached, never attached mount that has the writable layer; see [`crate::Disk::mount`].
+    pub disk: Option<OwnedFd>,
 }
 
 /// Descriptors of an exec'ed process.

@@ -14,7 +14,7 @@ use crate::child::{self, ExecRequest, Policy, Stdio};
 use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Reply, Request, Ticket};
-use crate::spec::{ProcessSpec, SandboxSpec};
+use crate::spec::ProcessSpec;
 use crate::sys::clock;
 use crate::sys::clone::{self, Fork};
 
@@ -35,8 +35,17 @@ impl Server {
             Request::Spawn {
                 ticket,
                 stdin,
+                disk,
                 spec,
-            } => (ticket, self.spawn(ticket, stdin, spec, &fds)),
+            } => {
+                let order = Order {
+                    stdin,
+                    disk,
+                    sent: clock::now(),
+                    spec,
+                };
+                (ticket, self.spawn(ticket, order, &fds))
+            }
             Request::Exec {
                 ticket,
                 sandbox,
@@ -50,23 +59,13 @@ impl Server {
         }
     }
 
-    fn spawn(
-        &mut self,
-        ticket: Ticket,
-        stdin: bool,
-        spec: Box<SandboxSpec>,
-        fds: &[OwnedFd],
-    ) -> Result<(), Failure> {
+    fn spawn(&mut self, ticket: Ticket, order: Order, fds: &[OwnedFd]) -> Result<(), Failure> {
+        let spec = &order.spec;
         let user_namespace = self
             .user_namespaces
             .get(spec.id_base)
             .step(|| format!("create a user namespace at id {}", spec.id_base))?;
-        let policy = Policy::of(&spec);
-        let order = Order {
-            stdin,
-            sent: clock::now(),
-            spec,
-        };
+        let policy = Policy::of(spec);
         let order = packet::encode(&order).step(|| "write an order".to_owned())?;
         let mut passed: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();
         passed.insert(1.min(passed.len()), user_namespace.as_fd());

@@ -298,6 +298,7 @@ async fn a_listening_port_is_announced_when_it_listens() {
             stdin: None,
             stdout: write.try_clone().unwrap(),
             stderr: write,
+            disk: None,
         };
         let spec = world.spec(&image, &[command, "127.0.0.1"]);
         let sandbox = world.zygote.spawn(spec, fds).await.unwrap();
@@ -474,6 +475,7 @@ async fn spawn_latency() {
             stdin: None,
             stdout: write.try_clone().unwrap(),
             stderr: write,
+            disk: None,
         };
         let start = Instant::now();
         let sandbox = world.zygote.spawn(spec, fds).await.unwrap();

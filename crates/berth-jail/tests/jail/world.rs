@@ -141,6 +141,7 @@ impl World {
             capabilities: DEFAULT_CAPABILITIES.map(str::to_owned).to_vec(),
             no_new_privs: true,
             shm_bytes: 64 << 20,
+            extras: berth_jail::SandboxExtras::default(),
         }
     }
 
@@ -156,6 +157,7 @@ impl World {
             stdin: None,
             stdout: stdout_write,
             stderr: stderr_write,
+            disk: None,
         };
         let sandbox = self.zygote.spawn(spec, fds).await?;
         Ok((sandbox, Reader::new(stdout), Reader::new(stderr)))

@@ -20,6 +20,7 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
                 cpu_milli: Some(cpu_milli(app.resources.vcpu)),
                 memory_bytes: Some(app.resources.memory_mib << 20),
                 pids: Some(PIDS),
+                disk_bytes: Some(app.resources.disk_mb * 1_000_000),
             },
             max_instances: app.max_instances,
             application_id: stable_id(&[
@@ -30,6 +31,14 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
         .collect();
     Applications {
         applications,
+        identity: identity(deployment_id),
+    }
+}
+
+/// For clients that tell nothing of their applications: what they get is the defaults.
+pub(crate) fn unknown_applications(deployment_id: &str) -> Applications {
+    Applications {
+        applications: Vec::new(),
         identity: identity(deployment_id),
     }
 }
