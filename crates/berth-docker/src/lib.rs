@@ -42,7 +42,7 @@ mod time;
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_engine::Engine;
+use berth_engine::{Engine, SleepPolicy};
 use berth_jail::Limits;
 use berth_net::NetworkOptions;
 
@@ -62,6 +62,8 @@ pub struct Application {
     pub class_name: String,
     /// Limits of one instance.
     pub limits: Limits,
+    /// When an idle instance goes to sleep; `None`: never.
+    pub sleep: Option<SleepPolicy>,
     /// Most instances at the same time.
     pub max_instances: u32,
     /// `CLOUDFLARE_APPLICATION_ID`.

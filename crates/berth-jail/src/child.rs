@@ -40,6 +40,9 @@ pub(crate) use stdio::Stdio;
 
 /// Descriptors a container may open, if the machine lets us.
 const OPEN_FILES: u64 = 1_048_576;
+/// Too small for a core file, and the one value with which the kernel does not start the host's crash
+/// handler either, which runs as the host's root and looks into the crashed process (CVE-2025-4598).
+const CORE_BYTES: u64 = 1;
 /// Under memory pressure a container goes before the daemon does.
 const OOM_SCORE_ADJUSTMENT: &str = "100";
 
@@ -241,5 +244,6 @@ fn limit_process() -> Result<(), Failure> {
         rustix::process::setrlimit(Resource::Nofile, both(value))
             .step(|| "limit open files".to_owned())?;
     }
-    rustix::process::setrlimit(Resource::Core, both(0)).step(|| "forbid core dumps".to_owned())
+    rustix::process::setrlimit(Resource::Core, both(CORE_BYTES))
+        .step(|| "forbid core dumps".to_owned())
 }

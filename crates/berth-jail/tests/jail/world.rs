@@ -166,11 +166,11 @@ impl World {
     /// Starts it and waits for its end.
     pub(crate) async fn run(&self, spec: SandboxSpec) -> Result<Output, JailError> {
         let (sandbox, stdout, stderr) = self.start(spec).await?;
-        let status = sandbox.wait().await;
+        let (status, stdout, stderr) = tokio::join!(sandbox.wait(), stdout.rest(), stderr.rest());
         Ok(Output {
             status,
-            stdout: stdout.rest().await,
-            stderr: stderr.rest().await,
+            stdout,
+            stderr,
         })
     }
 
@@ -219,11 +219,21 @@ pub(crate) async fn exec(sandbox: &Sandbox, process: ProcessSpec) -> Result<Outp
     };
     let (process, terminal) = sandbox.exec(process, fds).await?;
     assert!(terminal.is_none());
+    let (stdout, stderr) = (Reader::new(stdout).rest(), Reader::new(stderr).rest());
+    let (status, stdout, stderr) = tokio::join!(process.wait(), stdout, stderr);
     Ok(Output {
-        status: process.wait().await,
-        stdout: Reader::new(stdout).rest().await,
-        stderr: Reader::new(stderr).rest().await,
+        status,
+        stdout,
+        stderr,
     })
+}
+
+/// A sandbox whose first process has begun to sleep.
+pub(crate) async fn started(world: &World, image: &Image) -> Sandbox {
+    let (sandbox, stdout, _) = world.start(world.spec(image, &["sleep"])).await.unwrap();
+    let (line, _) = stdout.line().await;
+    assert_eq!(line, "up");
+    sandbox
 }
 
 /// The reading end of a pipe.
@@ -285,25 +295,39 @@ pub(crate) fn netns() -> OwnedFd {
     made.try_clone().unwrap().into()
 }
 
-/// The statically linked program of `probe.c`, compiled once per test binary.
+/// The statically linked program of `probe.c` and `attack.c`, compiled once per test binary.
 pub(crate) fn probe() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let output = directory.join(format!("probe-{}", std::process::id()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/jail/probe.c");
-        let status = Command::new("gcc")
-            .args(["-O1", "-static", "-pthread", "-o"])
-            .arg(&output)
-            .arg(source)
-            .status()
-            .expect("the jail's tests need gcc");
-        assert!(status.success(), "gcc failed");
-        // One name for all runs; whoever still executes an older one keeps its inode.
-        let probe = directory.join("probe");
-        fs::rename(output, &probe).unwrap();
-        probe
+        compile(
+            "probe",
+            &["-O1", "-static", "-pthread"],
+            &["probe", "attack"],
+        )
     })
+}
+
+/// Compiles these files beside the tests into `name`.
+pub(crate) fn compile(name: &str, options: &[&str], sources: &[&str]) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let output = directory.join(format!("{name}-{}", std::process::id()));
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jail");
+    let status = Command::new("gcc")
+        .args(options)
+        .arg("-o")
+        .arg(&output)
+        .args(
+            sources
+                .iter()
+                .map(|source| here.join(format!("{source}.c"))),
+        )
+        .status()
+        .expect("the jail's tests need gcc");
+    assert!(status.success(), "gcc failed");
+    // One name for all runs; whoever still executes an older one keeps its inode.
+    let program = directory.join(name);
+    fs::rename(output, &program).unwrap();
+    program
 }
 
 /// The session's control groups that still exist.
