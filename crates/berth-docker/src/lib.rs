@@ -33,6 +33,8 @@ mod error;
 mod exec;
 mod filters;
 pub mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod helper;
 mod images;
 mod mounts;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use berth_jail::{
     Disk, ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds,
-    SandboxSpec, Zygote,
+    SandboxSpec, SpawnTimings, Zygote,
 };
 use berth_net::Network;
 use tokio::sync::watch;
@@ -46,6 +46,8 @@ pub(crate) trait Guest: Clone + Send + Sync + 'static {
     fn pid(&self) -> u32;
     /// The sandbox, where there is a real one.
     fn sandbox(&self) -> Option<Sandbox>;
+    /// Where the time of its start went, if that is known.
+    fn timings(&self) -> Option<SpawnTimings>;
     /// The end of the first process.
     fn wait(&self) -> impl Future<Output = ExitStatus> + Send;
     /// Signals the first process; `Ok(false)`: it has ended.
@@ -155,6 +157,10 @@ impl Guest for Sandbox {
 
     fn sandbox(&self) -> Option<Sandbox> {
         Some(self.clone())
+    }
+
+    fn timings(&self) -> Option<SpawnTimings> {
+        Some(Sandbox::timings(self))
     }
 
     async fn wait(&self) -> ExitStatus {

@@ -15,6 +15,8 @@ mod copy;
 mod digest;
 mod entries;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod image;
 mod json;
 mod pack;
