@@ -21,6 +21,8 @@ use crate::{packet, sys};
 pub(super) struct Running {
     pub(super) pid: u32,
     pub(super) pidfd: OwnedFd,
+    /// CPU time of a sandbox that has ended, in nanoseconds.
+    pub(super) cpu_ns: AtomicU64,
     pub(super) exit: watch::Sender<Option<ExitStatus>>,
     /// Of a sandbox's first process only.
     pub(super) listening: watch::Sender<BTreeSet<u16>>,
@@ -224,9 +226,14 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
                 let _ = sender.send(Err(failure.into()));
             }
         }
-        Reply::Exited { ticket, status } => {
+        Reply::Exited {
+            ticket,
+            status,
+            cpu_ns,
+        } => {
             let process = shared.state().running.remove(&ticket);
             if let Some(process) = process {
+                process.cpu_ns.store(cpu_ns, Ordering::Relaxed);
                 process.exit.send_replace(Some(status));
             }
         }
@@ -253,6 +260,7 @@ fn started(shared: &Shared, ticket: Ticket, pid: u32, cgroup: String, fds: Vec<O
     let running = Arc::new(Running {
         pid,
         pidfd,
+        cpu_ns: AtomicU64::new(0),
         exit: watch::Sender::new(None),
         listening: watch::Sender::new(BTreeSet::new()),
     });
