@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use berth_jail::{ExitStatus, Limits, SandboxExtras};
+use berth_jail::{ExitStatus, Limits, SandboxExtras, SpawnTimings};
 use berth_net::Network;
 use serde::{Deserialize, Serialize};
 
@@ -231,12 +231,16 @@ pub struct ContainerInfo {
 /// How long the phases of a container's (latest) start took; `None`: not reached yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
+    /// When the start call arrived.
+    pub start: Option<Instant>,
     /// From the create call until everything that can be made ahead existed.
     pub prepare: Option<Duration>,
     /// From the start call until pipes and namespace descriptors were at hand.
     pub open: Option<Duration>,
     /// From there until the jail said that the first process has been exec'ed.
     pub spawn: Option<Duration>,
+    /// What the jail did of that.
+    pub jail: Option<SpawnTimings>,
     /// From the exec until something inside first called `listen`.
     pub first_listen: Option<Duration>,
 }

@@ -58,6 +58,10 @@ impl Guest for FakeGuest {
         4242
     }
 
+    fn timings(&self) -> Option<berth_jail::SpawnTimings> {
+        None
+    }
+
     async fn wait(&self) -> ExitStatus {
         let mut exit = self.0.exit.subscribe();
         let status = *exit.wait_for(Option::is_some).await.unwrap();

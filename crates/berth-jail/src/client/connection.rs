@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::cgroup::{Capabilities, Session};
 use crate::error::JailError;
 use crate::protocol::{Reply, Request, Ticket};
-use crate::spec::ExitStatus;
+use crate::spec::{ExitStatus, SpawnTimings};
 use crate::{packet, sys};
 
 /// What is known of a process that the zygote started.
@@ -23,6 +23,8 @@ pub(super) struct Running {
     pub(super) pidfd: OwnedFd,
     /// CPU time of a sandbox that has ended, in nanoseconds.
     pub(super) cpu_ns: AtomicU64,
+    /// Of a sandbox's first process only.
+    pub(super) timings: SpawnTimings,
     pub(super) exit: watch::Sender<Option<ExitStatus>>,
     /// Of a sandbox's first process only.
     pub(super) listening: watch::Sender<BTreeSet<u16>>,
@@ -218,8 +220,12 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
             ticket,
             pid,
             cgroup,
-        } => started(shared, ticket, pid, cgroup, fds),
-        Reply::Executed { ticket, pid } => started(shared, ticket, pid, String::new(), fds),
+            timings,
+        } => started(shared, ticket, pid, cgroup, timings, fds),
+        Reply::Executed { ticket, pid } => {
+            let timings = SpawnTimings::default();
+            started(shared, ticket, pid, String::new(), timings, fds);
+        }
         Reply::Failed { ticket, failure } => {
             let waiting = shared.state().pending.remove(&ticket);
             if let Some(sender) = waiting {
@@ -249,7 +255,14 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
     }
 }
 
-fn started(shared: &Shared, ticket: Ticket, pid: u32, cgroup: String, fds: Vec<OwnedFd>) {
+fn started(
+    shared: &Shared,
+    ticket: Ticket,
+    pid: u32,
+    cgroup: String,
+    timings: SpawnTimings,
+    fds: Vec<OwnedFd>,
+) {
     let mut fds = fds.into_iter();
     let (pidfd, terminal) = (fds.next(), fds.next());
     let mut state = shared.state();
@@ -261,6 +274,7 @@ fn started(shared: &Shared, ticket: Ticket, pid: u32, cgroup: String, fds: Vec<O
         pid,
         pidfd,
         cpu_ns: AtomicU64::new(0),
+        timings,
         exit: watch::Sender::new(None),
         listening: watch::Sender::new(BTreeSet::new()),
     });
