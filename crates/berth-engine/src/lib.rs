@@ -15,6 +15,7 @@
 //! jail's pidfd), never from a record; whatever happens to a caller, what it asked for is finished.
 #![forbid(unsafe_code)]
 
+mod activity;
 mod actor;
 mod archive;
 mod boost;
@@ -28,11 +29,13 @@ mod hold;
 mod ids;
 mod launch;
 mod log;
+mod meter;
 mod model;
 mod mounts;
 mod prepare;
 mod process;
 mod session;
+mod sleep;
 mod state;
 mod table;
 mod terminal;
@@ -40,9 +43,11 @@ mod trust;
 mod visit;
 mod volumes;
 
+pub use activity::Connected;
 pub use archive::{PathStat, Pieces, WriteOptions};
-pub use engine::Engine;
+pub use engine::{Engine, Tunnel};
 pub use error::EngineError;
+pub use meter::Metered;
 pub use model::{
     CommitSpec, ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig,
     Event, Exec, ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE,

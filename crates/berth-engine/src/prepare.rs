@@ -105,6 +105,7 @@ pub(crate) fn prepare(
         display_name: spec.display_name.as_str().into(),
         untold: Arc::default(),
     };
+    let sleep = spec.sleep;
     let mut info = snapshot(limits, shared, &spec, &image, &process);
     let mut sandbox = sandbox(means, &info, &spec, &image, &process, &home, ids.base());
     if let Err(error) = mounted.fill(&sandbox.rootfs, home.disk.as_deref()) {
@@ -134,6 +135,7 @@ pub(crate) fn prepare(
         info,
         home,
         sink,
+        sleep,
     })
 }
 

@@ -27,6 +27,7 @@
 //! | stop | 409 | later | terminate | stored exit | stored exit, or park |
 //! | exec | 409 | later | exec | 409 | 409 |
 //! | visit its files | visit | later | visit | visit | 409 |
+//! | wake, pause, unpause | 409 | later | see `sleep.rs` | 409 | 409 |
 //! | remove | clean | force: after the start | force: kill | clean | join |
 //!
 //! "Later" means: decided again when the start has succeeded or failed, as Docker's lock per
@@ -48,7 +49,11 @@ pub(crate) enum Ask {
     Stop,
     Exec,
     Visit,
-    Remove { force: bool },
+    /// Wake, pause, unpause: see `sleep.rs`.
+    Rest,
+    Remove {
+        force: bool,
+    },
 }
 
 /// What to do about an [`Ask`].
@@ -70,6 +75,8 @@ pub(crate) enum Decision {
     Exec,
     /// Let somebody work in the root.
     Visit,
+    /// `sleep.rs` decides.
+    Rest,
     /// The removal begins with this order, if any; answer when Gone.
     BeginRemoval(Option<Order>),
     /// A removal is under way; answer when Gone.
@@ -164,6 +171,7 @@ impl Lifecycle {
             Ask::Start => self.decide_start(),
             Ask::Wait => self.exit_or_park(),
             Ask::Kill => self.needs_process(Decision::Signal, Refusal::NotRunning),
+            Ask::Rest => self.needs_process(Decision::Rest, Refusal::BeingRemoved),
             Ask::Exec => self.needs_process(Decision::Exec, Refusal::BeingRemoved),
             Ask::Visit => self.decide_visit(),
             Ask::Stop => match self.phase {

@@ -5,12 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use berth_jail::ExitStatus;
-use berth_net::Network;
+use berth_net::{Network, NetworkUsage};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::activity::Activity;
 use crate::commit::Origin;
 use crate::hold::Liveness;
 use crate::log::LogStore;
+use crate::meter::Meter;
 use crate::state::Ask;
 use crate::visit::{Gate, Visit};
 use crate::{ContainerInfo, EngineError, Exec, ExecSpec};
@@ -39,6 +41,10 @@ pub(crate) enum Request {
         reply: Reply<Exec>,
     },
     Visit(Reply<Visit>),
+    /// Thaw, restore: whatever makes it run.
+    Wake(Reply<()>),
+    Pause(Reply<()>),
+    Unpause(Reply<()>),
     Remove {
         force: bool,
         reply: Reply<()>,
@@ -55,6 +61,7 @@ impl Request {
             Self::Stop { .. } => Ask::Stop,
             Self::Exec { .. } => Ask::Exec,
             Self::Visit(_) => Ask::Visit,
+            Self::Wake(_) | Self::Pause(_) | Self::Unpause(_) => Ask::Rest,
             Self::Remove { force, .. } => Ask::Remove { force: *force },
         }
     }
@@ -62,7 +69,12 @@ impl Request {
     /// Answers with an error. A caller that has gone does not mind.
     pub(crate) fn refuse(self, error: EngineError) {
         match self {
-            Self::Start(reply) | Self::Kill { reply, .. } | Self::Remove { reply, .. } => {
+            Self::Start(reply)
+            | Self::Kill { reply, .. }
+            | Self::Wake(reply)
+            | Self::Pause(reply)
+            | Self::Unpause(reply)
+            | Self::Remove { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
             Self::Wait(reply) | Self::Stop { reply, .. } => {
@@ -88,6 +100,11 @@ pub(crate) struct Shared {
     pub(crate) liveness: watch::Sender<Liveness>,
     /// Set when it is prepared.
     pub(crate) log: OnceLock<Arc<LogStore>>,
+    /// Who uses it, and since when nobody does.
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) meter: Arc<Meter>,
+    /// What its network had carried before it was created.
+    pub(crate) carried_before: OnceLock<NetworkUsage>,
     /// Set at create.
     pub(crate) network: OnceLock<Arc<Network>>,
     /// Set when it is prepared.
@@ -114,6 +131,9 @@ impl Handle {
             info: watch::Sender::new(None),
             liveness: watch::Sender::new(Liveness::Down),
             log: OnceLock::new(),
+            activity: Activity::new(),
+            meter: Arc::default(),
+            carried_before: OnceLock::new(),
             network: OnceLock::new(),
             origin: OnceLock::new(),
             trusts_ca: AtomicBool::new(false),
@@ -167,6 +187,19 @@ impl Handle {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.shared.gate
+    }
+
+    /// Makes sure that it runs, rather than sleeps.
+    pub(crate) async fn wake(&self) -> Result<(), EngineError> {
+        self.ask(Request::Wake).await
+    }
+
+    pub(crate) async fn pause(&self) -> Result<(), EngineError> {
+        self.ask(Request::Pause).await
+    }
+
+    pub(crate) async fn unpause(&self) -> Result<(), EngineError> {
+        self.ask(Request::Unpause).await
     }
 
     /// A container that has vanished meanwhile is what the caller wanted.
