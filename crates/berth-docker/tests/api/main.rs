@@ -9,6 +9,7 @@
 mod exec;
 mod lifecycle;
 mod look;
+mod snapshots;
 mod transport;
 mod workerd;
 mod world;
