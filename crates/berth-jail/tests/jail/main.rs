@@ -6,6 +6,7 @@
 )]
 
 mod isolation;
+mod keep;
 mod sandbox;
 mod session;
 mod world;
