@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use berth_image::{ImageStore, Layer};
 use berth_jail::{
     DEFAULT_CAPABILITIES, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rootfs, Sandbox,
-    SandboxFds, SandboxSpec, Zygote,
+    SandboxExtras, SandboxFds, SandboxSpec, Zygote,
 };
 use berth_net::{DnsPolicy, Egress, Network, RESOLVER_ADDRESS, Upstream};
 
@@ -106,6 +106,7 @@ pub(crate) async fn run(
         stdin: None,
         stdout: write_end.try_clone()?,
         stderr: write_end,
+        disk: None,
     };
     let sandbox = KillOnDrop(zygote.spawn(spec, fds).await?);
     let (status, last_lines) = tokio::join!(
@@ -186,6 +187,7 @@ fn specification(
         // Package managers use set-user-id programs.
         no_new_privs: false,
         shm_bytes: SHM_BYTES,
+        extras: SandboxExtras::default(),
     }
 }
 

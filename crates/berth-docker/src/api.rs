@@ -35,7 +35,7 @@ impl Api {
         applications: Applications,
         networks: NetworkOptions,
     ) -> Self {
-        Self {
+        let api = Self {
             engine,
             networks,
             sidecars: Sidecars::default(),
@@ -43,6 +43,16 @@ impl Api {
             applications: RwLock::new(Arc::new(applications)),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
+        };
+        api.expect(&api.applications());
+        api
+    }
+
+    /// Prepares what the applications' first containers will need.
+    fn expect(&self, applications: &Applications) {
+        let limits = applications.applications.iter().map(|app| app.limits);
+        for bytes in limits.filter_map(|limits| limits.disk_bytes) {
+            self.engine.expect_disks(bytes);
         }
     }
 
@@ -54,6 +64,7 @@ impl Api {
     }
 
     pub(crate) fn set_applications(&self, applications: Applications) {
+        self.expect(&applications);
         *self
             .applications
             .write()

@@ -3,6 +3,7 @@
 //! One connection per request, as workerd does it. The client trusts the server it was given the
 //! socket of, and only that.
 
+mod docker;
 mod exec;
 mod http1;
 

@@ -32,12 +32,16 @@ enum Values {
 impl Filters {
     /// Parses the parameter; unknown keys are refused as Docker refuses them.
     pub(crate) fn parse(text: Option<&str>) -> Result<Self, ApiError> {
+        Self::parse_known(text, &["ancestor", "id", "label", "name", "status"])
+    }
+
+    /// The same for a listing with other keys.
+    pub(crate) fn parse_known(text: Option<&str>, known: &[&str]) -> Result<Self, ApiError> {
         let Some(text) = text else {
             return Ok(Self::default());
         };
         let parsed: BTreeMap<String, Values> = serde_json::from_str(text)
             .map_err(|error| ApiError::bad_request(format!("invalid filters: {error}")))?;
-        let known = ["ancestor", "id", "label", "name", "status"];
         if let Some(key) = parsed.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(ApiError::bad_request(format!("invalid filter '{key}'")));
         }
@@ -58,6 +62,16 @@ impl Filters {
     /// Whether stopped containers were asked for by a status.
     pub(crate) fn has_status(&self) -> bool {
         self.0.contains_key("status")
+    }
+
+    /// Whether an image of this name is wanted.
+    pub(crate) fn matches_reference(&self, name: &str) -> bool {
+        let repository = name
+            .rsplit_once(':')
+            .map_or(name, |(repository, _)| repository);
+        self.0
+            .get("reference")
+            .is_none_or(|wanted| wanted.iter().any(|text| text == name || text == repository))
     }
 
     /// Whether an entry is wanted.

@@ -1,31 +1,38 @@
-//! Images: listing, inspecting, and the answer to a pull.
+//! Images: listing, inspecting, naming, removing, and the answer to a pull.
 
 use std::sync::Arc;
 
-use berth_image::{Image, ImageStore};
+use berth_image::{Image, ImageStore, ImageSummary, Reference};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::error::ApiError;
+use crate::filters::Filters;
 use crate::query::Query;
-use crate::respond::{Reply, ok, typed};
+use crate::respond::{self, Reply, ok, typed};
 use crate::sidecar::is_sidecar_image;
 use crate::{system, time};
 
-/// `GET /images/json`.
-pub(crate) async fn list(api: &Arc<Api>) -> Reply {
-    let images = in_store(api, ImageStore::list).await?;
+/// `GET /images/json`: one entry for each image, with all its names. Of the filters, `reference`
+/// is understood.
+pub(crate) async fn list(api: &Arc<Api>, query: &Query) -> Reply {
+    let filters = Filters::parse_known(query.get("filters"), &["reference", "dangling"])?;
+    let mut images: Vec<ImageSummary> = in_store(api, ImageStore::list).await?;
+    images.retain(|image| filters.matches_reference(&image.name));
+    images.sort_by(|a, b| (b.created, &a.id).cmp(&(a.created, &b.id)));
     let list: Vec<Value> = images
-        .iter()
+        .chunk_by(|a, b| a.id == b.id)
         .map(|image| {
+            let tags: Vec<&str> = image.iter().map(|named| named.name.as_str()).collect();
             json!({
-                "Id": image.id.to_string(),
+                "Id": image[0].id.to_string(),
                 "ParentId": "",
-                "RepoTags": [image.name],
+                "RepoTags": tags,
                 "RepoDigests": [],
-                "Created": image.created,
-                "Size": image.size,
+                "Created": image[0].created,
+                "Size": image[0].size,
+                "VirtualSize": image[0].size,
                 "SharedSize": -1,
                 "Labels": Value::Null,
                 "Containers": -1,
@@ -48,21 +55,7 @@ pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
             "Config": {"ExposedPorts": {crate::sidecar::INGRESS_PORT: {}}},
         })));
     }
-    let reference = name.to_owned();
-    let found = in_store(api, move |store| {
-        let Some(image) = store.resolve(&reference)? else {
-            return Ok(None);
-        };
-        let named: Vec<_> = store
-            .list()?
-            .into_iter()
-            .filter(|summary| summary.id == image.id)
-            .collect();
-        Ok(Some((image, named)))
-    })
-    .await?;
-    let (image, named) =
-        found.ok_or_else(|| ApiError::not_found(format!("No such image: {name}")))?;
+    let (image, named) = find(api, name).await?;
     let tags: Vec<&str> = named.iter().map(|summary| summary.name.as_str()).collect();
     let size = named.first().map_or_else(
         || image.layers.iter().map(|layer| layer.size).sum(),
@@ -70,6 +63,61 @@ pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
     );
     let created = named.first().map(|summary| summary.created);
     Ok(ok(&image_json(&image, &tags, size, created)))
+}
+
+/// An image and its names.
+async fn find(api: &Arc<Api>, name: &str) -> Result<(Image, Vec<ImageSummary>), ApiError> {
+    let reference = name.to_owned();
+    let found = in_store(api, move |store| {
+        let Some(image) = store.resolve(&reference)? else {
+            return Ok(None);
+        };
+        let mut named = store.list()?;
+        named.retain(|summary| summary.id == image.id);
+        Ok(Some((image, named)))
+    })
+    .await?;
+    found.ok_or_else(|| ApiError::not_found(format!("No such image: {name}")))
+}
+
+/// `POST /images/{name}/tag?repo=&tag=`: another name for an image.
+pub(crate) async fn tag(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
+    let repo = query
+        .get("repo")
+        .ok_or_else(|| ApiError::bad_request("no repository name given"))?;
+    let new = match query.get("tag") {
+        Some(tag) => format!("{repo}:{tag}"),
+        None => repo.to_owned(),
+    };
+    new.parse::<Reference>()
+        .map_err(|error| ApiError::bad_request(berth_error::chain(&error)))?;
+    let (image, _) = find(api, name).await?;
+    in_store(api, move |store| store.tag(&image, &new)).await?;
+    Ok(respond::empty(StatusCode::CREATED))
+}
+
+/// `DELETE /images/{reference}`: a name or, by its id, an image with all its names. Containers that
+/// run go on: what they use stays in the store as long as they do.
+pub(crate) async fn remove(api: &Arc<Api>, reference: &str) -> Reply {
+    let (image, named) = find(api, reference).await?;
+    let wanted = reference.to_owned();
+    let (id, left) = in_store(api, move |store| {
+        store.remove(&wanted)?;
+        let mut left = store.list()?;
+        left.retain(|summary| summary.id == image.id);
+        Ok((image.id.to_string(), left))
+    })
+    .await?;
+    let gone = named
+        .iter()
+        .filter(|summary| !left.iter().any(|kept| kept.name == summary.name));
+    let mut lines: Vec<Value> = gone
+        .map(|summary| json!({"Untagged": summary.name}))
+        .collect();
+    if left.is_empty() {
+        lines.push(json!({ "Deleted": id }));
+    }
+    Ok(ok(&lines.into()))
 }
 
 /// An OCI image configuration has the same keys as Docker's.

@@ -29,6 +29,8 @@ mod error;
 mod exec;
 mod filters;
 pub mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod images;
 mod names;
 mod query;
@@ -42,7 +44,7 @@ mod time;
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_engine::Engine;
+use berth_engine::{Engine, SleepPolicy};
 use berth_jail::Limits;
 use berth_net::NetworkOptions;
 
@@ -62,6 +64,8 @@ pub struct Application {
     pub class_name: String,
     /// Limits of one instance.
     pub limits: Limits,
+    /// When an idle instance goes to sleep; `None`: never.
+    pub sleep: Option<SleepPolicy>,
     /// Most instances at the same time.
     pub max_instances: u32,
     /// `CLOUDFLARE_APPLICATION_ID`.

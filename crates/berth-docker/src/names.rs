@@ -47,8 +47,18 @@ impl<'a> ParsedName<'a> {
             (Some(application), Some(object_id)) => {
                 format!("{}/{}", application.class_name, &object_id[..8])
             }
-            _ => name.to_owned(),
+            (None, Some(object_id)) => match split_object_id(name) {
+                Some((middle, _)) => format!("{}/{}", without_session(middle), &object_id[..8]),
+                None => name.to_owned(),
+            },
+            (_, None) => name.to_owned(),
         }
+    }
+
+    /// What stands for the application in a name whose applications nobody told: workerd's unique
+    /// key, which wrangler makes of the Worker's and the class's names.
+    pub(crate) fn unknown_application(name: &'a str) -> Option<&'a str> {
+        split_object_id(name).map(|(middle, _)| without_session(middle))
     }
 }
 
@@ -64,6 +74,18 @@ fn split_object_id(name: &str) -> Option<(&str, &str)> {
     let is_id =
         object_id.len() == OBJECT_ID_LEN && object_id.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_id.then_some((middle, object_id))
+}
+
+/// A name's middle without the session id that miniflare 5 makes: 16 hex digits.
+fn without_session(middle: &str) -> &str {
+    match middle.split_once('-') {
+        Some((session, key))
+            if session.len() == 16 && session.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            key
+        }
+        _ => middle,
+    }
 }
 
 /// `key` is all of `middle`, or what follows a session id and a dash.
@@ -86,6 +108,7 @@ pub(crate) mod tests {
                     unique_key: (*key).to_owned(),
                     class_name: format!("Class{}", key.len()),
                     limits: berth_jail::Limits::default(),
+                    sleep: None,
                     max_instances: 1,
                     application_id: format!("id-of-{key}"),
                 })
@@ -131,6 +154,21 @@ pub(crate) mod tests {
         );
         assert_eq!(key_of(&name("session-Box"), &applications), Some("Box"));
         assert_eq!(key_of(&name("sandBox"), &applications), None);
+    }
+
+    #[test]
+    fn without_applications_the_unique_key_names_the_instance() {
+        let none = applications(&[]);
+        let id = "0123456789abcdef".repeat(4);
+        for name in [
+            format!("workerd-hello-Box-{id}"),
+            format!("workerd-0011223344556677-hello-Box-{id}"),
+        ] {
+            let parsed = ParsedName::parse(&name, &none);
+            assert_eq!(parsed.display_name(&name), "hello-Box/01234567");
+            assert_eq!(ParsedName::unknown_application(&name), Some("hello-Box"));
+        }
+        assert_eq!(ParsedName::unknown_application("redis"), None);
     }
 
     #[test]

@@ -41,6 +41,7 @@ async fn dispatch(api: &Arc<Api>, request: Request<Incoming>) -> Reply {
         Some("containers") => containers_routes(api, &method, &path[1..], query, request).await,
         Some("exec") => exec_routes(api, &method, &path[1..], &query, request).await,
         Some("images") => image_routes(api, &method, &path[1..], &query, request).await,
+        Some("auth") => Err(auth(request).await),
         _ => other_routes(api, &method, &path, &query),
     }
 }
@@ -118,8 +119,16 @@ async fn image_routes(
     request: Request<Incoming>,
 ) -> Reply {
     match (method.as_str(), path) {
-        ("GET", ["json"]) => images::list(api).await,
+        ("GET", ["json"]) => images::list(api, query).await,
         ("GET", [name @ .., "json"]) => images::inspect(api, &name.join("/")).await,
+        ("POST", [name @ .., "tag"]) => {
+            collect(request.into_body()).await?;
+            images::tag(api, &name.join("/"), query).await
+        }
+        ("DELETE", [_, ..]) => {
+            collect(request.into_body()).await?;
+            images::remove(api, &path.join("/")).await
+        }
         ("POST", ["create"]) => {
             collect(request.into_body()).await?;
             images::pull(api, query).await
@@ -146,6 +155,14 @@ fn other_routes(api: &Arc<Api>, method: &Method, path: &[&str], query: &Query) -
         (_, ["volumes", ..]) => Err(ApiError::unsupported("volumes")),
         (_, ["commit"]) => Err(ApiError::unsupported("making an image of a container")),
         _ => Err(page_not_found()),
+    }
+}
+
+/// `POST /auth`: there is no registry that could check a password.
+async fn auth(request: Request<Incoming>) -> ApiError {
+    match collect(request.into_body()).await {
+        Ok(_) => ApiError::unsupported("logging in to registries"),
+        Err(error) => error,
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) fn info(api: &Api) -> Response<Body> {
         "ContainersPaused": 0,
         "ContainersStopped": containers.len() - running,
         "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", "overlayfs"]],
+        "DockerRootDir": api.engine.images().root().to_string_lossy(),
         "OSType": "linux",
         "OperatingSystem": "Berth",
         "Architecture": rustix::system::uname().machine().to_string_lossy(),

@@ -242,6 +242,7 @@ impl<L: Launcher> Actor<L> {
         self.info.exit = None;
         self.info.error = None;
         self.info.finished_ms = None;
+        self.info.timings.start = Some(std::time::Instant::now());
         self.shared.liveness.send_replace(Liveness::Starting);
         self.publish();
         let launcher = Arc::clone(&self.launcher);
@@ -304,7 +305,12 @@ impl<L: Launcher> Actor<L> {
             Order::Clean => {
                 self.settle_waits();
                 self.sink.store.close();
-                let clean = tasks::clean(self.home.clone());
+                // The last of it: `self` keeps only the path.
+                let disk = self.home.disk.take();
+                let clean = tasks::clean(Home {
+                    disk,
+                    ..self.home.clone()
+                });
                 self.spawn(clean, Fact::Cleaned);
             }
             Order::Finish => {}

@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::actor::{self, Handle};
+use crate::disks::Disks;
 use crate::ids::IdAllocator;
 use crate::prepare::{self, Means};
 use crate::table::Table;
@@ -47,21 +48,29 @@ impl Engine {
         images: ImageStore,
         zygote: Zygote,
     ) -> Result<Self, EngineError> {
+        let deletions = TaskTracker::new();
+        let disks = config.state_dir.join("disks");
         let means = Means {
             config: Arc::new(config),
             images,
             zygote,
             ids: IdAllocator::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
-            deletions: TaskTracker::new(),
+            disks: Disks::new(disks.clone(), deletions.clone()),
+            deletions,
         };
-        for dir in [means.containers_dir(), means.trash_dir()] {
+        for dir in [means.containers_dir(), means.trash_dir(), disks] {
             make_empty(&dir).await?;
         }
         Ok(Self {
             means: Arc::new(means),
             table: Arc::default(),
         })
+    }
+
+    /// Makes writable layers of this size ahead, so that the first container finds one.
+    pub fn expect_disks(&self, bytes: u64) {
+        self.means.disks.make_ahead(bytes);
     }
 
     /// The images that containers are made from.
@@ -241,6 +250,9 @@ impl Engine {
         }
         self.means.deletions.close();
         self.means.deletions.wait().await;
+        let disks = self.means.disks.clone();
+        // It does not panic.
+        let _ = tokio::task::spawn_blocking(move || disks.clear()).await;
     }
 
     fn find(&self, name: &str) -> Result<Handle, EngineError> {

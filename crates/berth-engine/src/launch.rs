@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use berth_jail::{
-    ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds, SandboxSpec,
-    Zygote,
+    Disk, ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds,
+    SandboxSpec, SpawnTimings, Zygote,
 };
 use berth_net::Network;
 use tokio::sync::watch;
@@ -37,6 +37,8 @@ pub(crate) trait Launcher: Send + Sync + 'static {
 pub(crate) trait Guest: Clone + Send + Sync + 'static {
     /// Host pid of the first process.
     fn pid(&self) -> u32;
+    /// Where the time of its start went, if that is known.
+    fn timings(&self) -> Option<SpawnTimings>;
     /// The end of the first process.
     fn wait(&self) -> impl Future<Output = ExitStatus> + Send;
     /// Signals the first process; `Ok(false)`: it has ended.
@@ -60,10 +62,23 @@ pub(crate) struct JailLauncher {
     pub(crate) zygote: Zygote,
     pub(crate) network: Arc<Network>,
     pub(crate) sandbox: SandboxSpec,
+    /// The writable layer if it has a limit; the actor keeps it for as long as the container lives.
+    pub(crate) disk: Option<Weak<Disk>>,
     /// See [`crate::EngineConfig::startup_cpu_milli`].
     pub(crate) startup_cpu_milli: Option<u32>,
     /// Kept for as long as anything may run under these ids.
     pub(crate) ids: IdRange,
+}
+
+impl JailLauncher {
+    /// A mount of the disk for one sandbox.
+    fn mount_disk(&self) -> std::io::Result<Option<OwnedFd>> {
+        let Some(disk) = &self.disk else {
+            return Ok(None);
+        };
+        let disk = disk.upgrade().ok_or(std::io::ErrorKind::NotFound)?;
+        disk.mount().map(Some)
+    }
 }
 
 impl Launcher for JailLauncher {
@@ -86,11 +101,17 @@ impl Launcher for JailLauncher {
         let own = spec.limits;
         spec.limits = startup_limits(own, self.startup_cpu_milli);
         let boosted = spec.limits.cpu_milli != own.cpu_milli;
+        let disk = self.mount_disk().map_err(|source| EngineError::Kernel {
+            step: "mount the disk",
+            name: self.name.clone(),
+            source,
+        })?;
         let fds = SandboxFds {
             netns,
             stdin: None,
             stdout: output.stdout,
             stderr: output.stderr,
+            disk,
         };
         let spawned = self.zygote.spawn(spec, fds).await;
         let sandbox = spawned.map_err(|source| EngineError::Start {
@@ -107,6 +128,10 @@ impl Launcher for JailLauncher {
 impl Guest for Sandbox {
     fn pid(&self) -> u32 {
         Sandbox::pid(self)
+    }
+
+    fn timings(&self) -> Option<SpawnTimings> {
+        Some(Sandbox::timings(self))
     }
 
     async fn wait(&self) -> ExitStatus {

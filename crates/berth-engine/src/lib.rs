@@ -6,6 +6,7 @@
 //!   │                          ▼                ├─ launch     the jail, or a test's stand-in
 //!   └── connect ── hold ── liveness, ports      ├─ log        pipes → lines → ring on disk, events
 //!                                               └─ exec       other processes
+//! disks: writable layers of limited size
 //! prepare: image + request → process (pure), files (pure), ids, directories
 //! session: the directory, lock and record of a living session; sweeping dead ones
 //! ```
@@ -16,6 +17,7 @@
 
 mod actor;
 mod boost;
+mod disks;
 mod engine;
 mod error;
 mod exec;
@@ -36,7 +38,8 @@ pub use engine::Engine;
 pub use error::EngineError;
 pub use model::{
     ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig, Event, Exec,
-    ExecIo, ExecSpec, LogLine, Status, Timings,
+    ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE, SleepPolicy,
+    Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use terminal::resize;

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use berth_jail::{ExitStatus, Limits};
+use berth_jail::{ExitStatus, Limits, SandboxExtras, SpawnTimings};
 use berth_net::Network;
+use serde::{Deserialize, Serialize};
 
 /// Settings of an engine.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct EngineConfig {
     /// Thousandths of a CPU that a container with a lower limit may use while it starts up; `None`:
     /// its own limit holds from the beginning. See `boost.rs`.
     pub startup_cpu_milli: Option<u32>,
+    /// The `criu` program, if this machine has it: without, containers are never written to disk.
+    pub criu: Option<PathBuf>,
     /// Bytes of log kept per container.
     pub log_bytes: u64,
 }
@@ -51,10 +54,68 @@ pub struct ContainerSpec {
     pub mounts: Vec<ContainerMount>,
     /// The network it joins.
     pub network: Arc<Network>,
+    /// When it goes to sleep; `None`: never.
+    pub sleep: Option<SleepPolicy>,
     /// Its limits; `None`: the engine's default.
     pub limits: Option<Limits>,
     /// What a person knows it as: class and instance, for logs and `berth ps`.
     pub display_name: String,
+    /// How it is started again, stopped and limited beyond [`ContainerSpec::limits`].
+    pub policy: Policy,
+}
+
+/// How a container is started again and stopped, how many of its kind may run, and what it gets
+/// beyond what every container gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// When it is started again after its end.
+    pub restart: RestartPolicy,
+    /// The application it is an instance of, and how many of those may run.
+    pub instances: Option<InstanceLimit>,
+    /// How long a program may take to end once it has been asked to; then it is killed.
+    pub stop_grace: Duration,
+    /// Capabilities beyond Docker's fourteen (`CAP_SYS_ADMIN`, …); they hold in its own user
+    /// namespace only.
+    pub capabilities: Vec<String>,
+    /// Devices and limits of processes.
+    pub extras: SandboxExtras,
+}
+
+/// How long a program may take to end by default: Cloudflare's 15 minutes.
+pub const STOP_GRACE: Duration = Duration::from_secs(15 * 60);
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            restart: RestartPolicy::No,
+            instances: None,
+            stop_grace: STOP_GRACE,
+            capabilities: Vec::new(),
+            extras: SandboxExtras::default(),
+        }
+    }
+}
+
+/// When a container is started again after its end, as Docker has it: never after it was asked to
+/// stop or killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    /// Never.
+    #[default]
+    No,
+    /// After an exit code that is not 0, at most this often; `None`: without end.
+    OnFailure(Option<u32>),
+    /// Always.
+    Always,
+}
+
+/// Most running containers of one application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceLimit {
+    /// Whose instances are counted.
+    pub application: String,
+    /// Containers that start or run at the same time.
+    pub max: u32,
 }
 
 /// Something mounted in a container.
@@ -97,6 +158,29 @@ pub enum Status {
     Removing,
 }
 
+/// When an idle container goes to sleep. What counts as idle: see `sleep.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SleepPolicy {
+    /// Idle for this long it is frozen: memory kept, no CPU.
+    pub freeze_after: Duration,
+    /// An open connection on which nothing has moved for this long, the last of it an answer, does
+    /// not keep the container awake. `None`: every open connection does.
+    pub quiet_connection_after: Option<Duration>,
+    /// Frozen for this long it is written to disk and its memory is freed. `None`: never.
+    pub checkpoint_after: Option<Duration>,
+}
+
+/// Why a container that runs makes no progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Frozen because it was idle; the next connection or exec thaws it.
+    Frozen,
+    /// Written to disk because it was idle; the next connection or exec restores it.
+    Checkpointed,
+    /// Frozen by [`Engine::pause`](crate::Engine::pause); only `unpause` thaws it.
+    Paused,
+}
+
 /// A snapshot of one container.
 #[derive(Clone, Debug)]
 pub struct ContainerInfo {
@@ -132,6 +216,14 @@ pub struct ContainerInfo {
     pub argv: Vec<String>,
     /// Its limits.
     pub limits: Limits,
+    /// Asleep or paused, and since when (Unix milliseconds); its status is `Running` all the same.
+    pub rest: Option<(Rest, u64)>,
+    /// Why it does not sleep (as deeply as it should).
+    pub sleepless: Option<String>,
+    /// See [`ContainerSpec::policy`].
+    pub policy: Policy,
+    /// How often its restart policy has started it again.
+    pub restart_count: u32,
     /// How long each phase of its life's beginning took.
     pub timings: Timings,
 }
@@ -139,12 +231,16 @@ pub struct ContainerInfo {
 /// How long the phases of a container's (latest) start took; `None`: not reached yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
+    /// When the start call arrived.
+    pub start: Option<Instant>,
     /// From the create call until everything that can be made ahead existed.
     pub prepare: Option<Duration>,
     /// From the start call until pipes and namespace descriptors were at hand.
     pub open: Option<Duration>,
     /// From there until the jail said that the first process has been exec'ed.
     pub spawn: Option<Duration>,
+    /// What the jail did of that.
+    pub jail: Option<SpawnTimings>,
     /// From the exec until something inside first called `listen`.
     pub first_listen: Option<Duration>,
 }
@@ -178,6 +274,10 @@ pub enum Event {
     },
     /// It could not start.
     StartFailed(ContainerInfo),
+    /// It fell asleep or was paused, deeper and deeper: see [`ContainerInfo::rest`].
+    Asleep(ContainerInfo),
+    /// It woke up and runs.
+    Awake(ContainerInfo),
     /// It is gone.
     Removed(ContainerInfo),
     /// It wrote a line.

@@ -4,9 +4,11 @@
 //! of the container is left.
 //!
 //! ```text
-//! <state_dir>/containers/<id>/upper    writable layer, ids as inside
-//!                            /work     overlayfs' own
+//! <state_dir>/containers/<id>/disk     writable layer with a limit: see berth_jail::Disk
+//!                            /upper    writable layer without one, ids as inside
+//!                            /work     overlayfs' own of that
 //!                            /log.<n>  see log/store.rs
+//! <state_dir>/disks/                   disks made ahead
 //! <state_dir>/trash/<id>               removed, being deleted
 //! ```
 
@@ -16,17 +18,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use berth_image::{Image, ImageStore};
-use berth_jail::{DEFAULT_CAPABILITIES, ProcessSpec, Rootfs, SandboxSpec, Zygote};
+use berth_jail::{DEFAULT_CAPABILITIES, Limits, ProcessSpec, Rootfs, SandboxSpec, Zygote};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::actor::{Home, Prepared, Shared};
+use crate::disks::Disks;
 use crate::files::{engine_files, is_plain_word};
 use crate::ids::IdAllocator;
 use crate::launch::JailLauncher;
 use crate::log::{LogStore, Sink, now_ms};
 use crate::process::{Effective, effective};
-use crate::{ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Status, Timings};
+use crate::{
+    ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Policy, Status, Timings,
+};
 
 /// Docker's `/dev/shm`.
 const SHM_BYTES: u64 = 64 << 20;
@@ -43,6 +48,7 @@ pub(crate) struct Means {
     pub(crate) ids: IdAllocator,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) deletions: TaskTracker,
+    pub(crate) disks: Disks,
 }
 
 impl Means {
@@ -80,12 +86,10 @@ pub(crate) fn prepare(
     let image = resolve(&means.images, &spec.image)?;
     let process = effective(&spec, &image.config)?;
     let ids = means.ids.take()?;
-    let home = Home {
-        dir: means.containers_dir().join(&shared.id),
-        trash: means.trash_dir(),
-        deletions: means.deletions.clone(),
-    };
-    make_dirs(&home.dir)?;
+    let limits = spec.limits.unwrap_or(means.config.default_limits);
+    // An image without layers is its writable layer; nothing in it can be executed anyway.
+    let disk_bytes = limits.disk_bytes.filter(|_| !image.layers.is_empty());
+    let home = make_home(means, shared, disk_bytes)?;
     let log = Arc::new(LogStore::new(home.dir.clone(), means.config.log_bytes));
     // The only place that sets it, once per container.
     let _ = shared.log.set(Arc::clone(&log));
@@ -96,14 +100,15 @@ pub(crate) fn prepare(
         display_name: spec.display_name.as_str().into(),
         untold: Arc::default(),
     };
-    let mut info = snapshot(means, shared, &spec, &image, &process);
-    let sandbox = sandbox(means, &info, &spec, &image, &process, &home.dir, ids.base());
+    let mut info = snapshot(limits, shared, &spec, &image, &process);
+    let sandbox = sandbox(means, &info, &spec, &image, &process, &home, ids.base());
     info.timings.prepare = Some(begin.elapsed());
     let launcher = JailLauncher {
         name: spec.name,
         zygote: means.zygote.clone(),
         network: spec.network,
         sandbox,
+        disk: home.disk.as_ref().map(Arc::downgrade),
         startup_cpu_milli: means.config.startup_cpu_milli,
         ids,
     };
@@ -127,28 +132,46 @@ fn resolve(images: &ImageStore, reference: &str) -> Result<Image, EngineError> {
     }
 }
 
-fn make_dirs(home: &Path) -> Result<(), EngineError> {
-    // The upper directory's mode is that of `/` inside.
-    for (dir, mode) in [
-        (home.to_owned(), 0o700),
-        (home.join("upper"), 0o755),
-        (home.join("work"), 0o700),
-    ] {
-        let made = std::fs::DirBuilder::new()
-            .mode(mode)
-            .create(&dir)
-            .and_then(|()| set_mode(&dir, mode));
-        if let Err(source) = made {
+/// Makes the container's directory and its writable layer. Nothing is left after an error.
+fn make_home(means: &Means, shared: &Shared, disk_bytes: Option<u64>) -> Result<Home, EngineError> {
+    let dir = means.containers_dir().join(&shared.id);
+    let made = make_dir(&dir, 0o700).and_then(|()| {
+        let disk = match disk_bytes {
+            Some(bytes) => means.disks.take(bytes, &dir.join("disk"))?,
+            None => None,
+        };
+        if disk.is_none() {
+            // The upper directory's mode is that of `/` inside.
+            make_dir(&dir.join("upper"), 0o755)?;
+            make_dir(&dir.join("work"), 0o700)?;
+        }
+        Ok(disk)
+    });
+    match made {
+        Ok(disk) => Ok(Home {
+            dir,
+            trash: means.trash_dir(),
+            deletions: means.deletions.clone(),
+            disk: disk.map(Arc::new),
+        }),
+        Err(error) => {
             // Best effort: what was made before the failing step.
-            let _ = fs_err::remove_dir_all(home);
-            return Err(EngineError::File {
-                step: "create",
-                path: dir,
-                source,
-            });
+            let _ = fs_err::remove_dir_all(&dir);
+            Err(error)
         }
     }
-    Ok(())
+}
+
+fn make_dir(dir: &Path, mode: u32) -> Result<(), EngineError> {
+    std::fs::DirBuilder::new()
+        .mode(mode)
+        .create(dir)
+        .and_then(|()| set_mode(dir, mode))
+        .map_err(|source| EngineError::File {
+            step: "create",
+            path: dir.to_owned(),
+            source,
+        })
 }
 
 /// Whatever the umask says.
@@ -158,7 +181,7 @@ fn set_mode(dir: &Path, mode: u32) -> std::io::Result<()> {
 }
 
 fn snapshot(
-    means: &Means,
+    limits: Limits,
     shared: &Shared,
     spec: &ContainerSpec,
     image: &Image,
@@ -180,7 +203,11 @@ fn snapshot(
         labels: spec.labels.clone(),
         env: process.env.clone(),
         argv: process.argv.clone(),
-        limits: spec.limits.unwrap_or(means.config.default_limits),
+        rest: None,
+        sleepless: None,
+        limits,
+        policy: spec.policy.clone(),
+        restart_count: 0,
         timings: Timings::default(),
     }
 }
@@ -191,17 +218,22 @@ fn sandbox(
     spec: &ContainerSpec,
     image: &Image,
     process: &Effective,
-    home: &Path,
+    home: &Home,
     id_base: u32,
 ) -> SandboxSpec {
     let lower = image.layers.iter().rev();
+    // A disk has its own root.
+    let writable = match home.disk {
+        Some(_) => Path::new(""),
+        None => &home.dir,
+    };
     SandboxSpec {
         id: info.id.chars().take(SANDBOX_ID_DIGITS).collect(),
         hostname: spec.hostname.clone(),
         rootfs: Rootfs {
             lower: lower.map(|layer| means.images.layer_path(layer)).collect(),
-            upper: home.join("upper"),
-            work: home.join("work"),
+            upper: writable.join("upper"),
+            work: writable.join("work"),
             read_only: false,
         },
         mounts: Vec::new(),
@@ -219,8 +251,17 @@ fn sandbox(
         },
         limits: info.limits,
         id_base,
-        capabilities: DEFAULT_CAPABILITIES.map(str::to_owned).to_vec(),
+        capabilities: capabilities(&spec.policy),
         no_new_privs: true,
         shm_bytes: SHM_BYTES,
+        extras: spec.policy.extras.clone(),
     }
+}
+
+fn capabilities(policy: &Policy) -> Vec<String> {
+    let mut all = DEFAULT_CAPABILITIES.map(str::to_owned).to_vec();
+    all.extend(policy.capabilities.iter().cloned());
+    all.sort();
+    all.dedup();
+    all
 }

@@ -169,6 +169,7 @@ impl Zygote {
         let mut passed = vec![fds.netns.as_fd()];
         passed.extend(fds.stdin.iter().map(std::os::fd::AsFd::as_fd));
         passed.extend([fds.stdout.as_fd(), fds.stderr.as_fd()]);
+        passed.extend(fds.disk.iter().map(std::os::fd::AsFd::as_fd));
         let mut again = true;
         loop {
             let connection = self.living().await?;
@@ -176,6 +177,7 @@ impl Zygote {
             let request = Request::Spawn {
                 ticket,
                 stdin: fds.stdin.is_some(),
+                disk: fds.disk.is_some(),
                 spec: Box::new(spec.clone()),
             };
             match connection.start(ticket, &request, &passed).await {

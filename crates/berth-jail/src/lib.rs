@@ -23,6 +23,7 @@ mod cgroup;
 mod child;
 mod client;
 mod crash;
+mod disk;
 mod error;
 mod packet;
 mod parent;
@@ -37,10 +38,11 @@ pub use client::{
     ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Survivors, Zygote, ZygoteConfig,
 };
 pub use crash::{CRASH_POINTS, CRASH_VARIABLE, crash_point};
+pub use disk::{Disk, DiskTemplate};
 pub use error::JailError;
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};
 pub use spec::{
-    DEFAULT_CAPABILITIES, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rootfs, SandboxSpec,
-    Usage,
+    DEFAULT_CAPABILITIES, Device, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rlimit,
+    RlimitKind, Rootfs, SandboxExtras, SandboxSpec, SpawnTimings, Usage,
 };
 pub use zygote::{ZYGOTE_ARG, is_zygote, zygote_main};

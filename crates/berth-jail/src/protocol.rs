@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Capabilities;
 use crate::error::Failure;
-use crate::spec::{ExitStatus, ProcessSpec, SandboxSpec};
+use crate::spec::{ExitStatus, ProcessSpec, SandboxSpec, SpawnTimings};
 
 /// Version of this protocol: raised with every change that an older peer would not understand.
 pub(crate) const PROTOCOL: u32 = 2;
@@ -46,10 +46,12 @@ pub(crate) type Ticket = u64;
 /// From the daemon to the zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Descriptors: network namespace, standard input if `stdin`, output, error.
+    /// Descriptors: network namespace, standard input if `stdin`, output, error, the writable
+    /// layer's mount if `disk`.
     Spawn {
         ticket: Ticket,
         stdin: bool,
+        disk: bool,
         spec: Box<SandboxSpec>,
     },
     /// Descriptors: the ones of `streams` that are set.
@@ -102,6 +104,8 @@ pub(crate) enum Reply {
         pid: u32,
         /// Name of the sandbox's cgroup below the session's.
         cgroup: String,
+        /// Where the time went.
+        timings: SpawnTimings,
     },
     /// Descriptors: the process's pidfd, and the terminal's master if there is one.
     Executed { ticket: Ticket, pid: u32 },
@@ -116,10 +120,13 @@ pub(crate) enum Reply {
 }
 
 /// From the zygote to a blank: what it becomes. Descriptors: network namespace, user namespace,
-/// standard input if `stdin`, output, error.
+/// standard input if `stdin`, output, error, the writable layer's mount if `disk`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) stdin: bool,
+    pub(crate) disk: bool,
+    /// When the zygote sent it: nanoseconds of the monotonic clock.
+    pub(crate) sent: u64,
     pub(crate) spec: Box<SandboxSpec>,
 }
 
@@ -131,8 +138,9 @@ pub(crate) enum Report {
     Listener,
     /// Descriptor: the master of the new terminal.
     Terminal,
-    /// `execve` is next.
-    Ready,
+    /// `execve` is next, at this time (nanoseconds of the monotonic clock); what the steps before it
+    /// took.
+    Ready { at: u64, timings: SpawnTimings },
     /// It failed; the child leaves.
     Failed(Failure),
 }

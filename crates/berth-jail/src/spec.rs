@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,56 @@ pub struct SandboxSpec {
     pub no_new_privs: bool,
     /// Size of `/dev/shm` in bytes.
     pub shm_bytes: u64,
+    /// What few sandboxes ask for.
+    #[serde(default)]
+    pub extras: SandboxExtras,
+}
+
+/// What goes beyond, or changes, what every sandbox gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxExtras {
+    /// Devices of the host besides the usual ones.
+    pub devices: Vec<Device>,
+    /// Limits that each process carries itself. A value above what the daemon may have is lowered
+    /// to that.
+    pub rlimits: Vec<Rlimit>,
+}
+
+/// A device of the host that a sandbox may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Device {
+    /// `/dev/fuse`: file systems in user space.
+    Fuse,
+    /// `/dev/net/tun`: tunnels of the container's own.
+    Tun,
+}
+
+/// A limit that a process carries itself (`setrlimit`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// Which.
+    pub kind: RlimitKind,
+    /// Soft limit; `None` is unlimited.
+    pub soft: Option<u64>,
+    /// Hard limit; `None` is unlimited.
+    pub hard: Option<u64>,
+}
+
+/// The limits of [`Rlimit`] that make sense in a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RlimitKind {
+    /// Open files.
+    Nofile,
+    /// Processes of one user.
+    Nproc,
+    /// Bytes of a core dump.
+    Core,
+    /// Bytes of locked memory.
+    Memlock,
+    /// Bytes of stack.
+    Stack,
+    /// Bytes of a file.
+    Fsize,
 }
 
 /// An overlay root: read-only layers and one writable directory.
@@ -37,9 +88,9 @@ pub struct SandboxSpec {
 pub struct Rootfs {
     /// Unpacked layers, **topmost first**, ids as in the image (idmapped at mount time).
     pub lower: Vec<PathBuf>,
-    /// Writable layer.
+    /// Writable layer. Relative to the root of [`crate::SandboxFds::disk`] if there is one.
     pub upper: PathBuf,
-    /// overlayfs work directory on the same file system as `upper`.
+    /// overlayfs work directory on the same file system as `upper`; relative as `upper` is.
     pub work: PathBuf,
     /// Mount the root read-only.
     pub read_only: bool,
@@ -89,6 +140,8 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u32>,
+    /// Bytes of the writable layer. Held by whoever makes it: see [`crate::Disk`].
+    pub disk_bytes: Option<u64>,
 }
 
 /// How a process ended.
@@ -100,6 +153,21 @@ pub struct ExitStatus {
     pub signal: Option<i32>,
     /// The kernel killed it for memory.
     pub oom_killed: bool,
+}
+
+/// How long the steps of a sandbox's start took, in their order. Between them lie only messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpawnTimings {
+    /// Control groups: joining them, if no process had done so ahead, and the limits.
+    pub cgroup: Duration,
+    /// Entering the network namespace and making the others.
+    pub namespaces: Duration,
+    /// Mounting the root file system and everything in it, and moving there.
+    pub rootfs: Duration,
+    /// Streams, user namespace, seccomp filters, capabilities, user.
+    pub identity: Duration,
+    /// `execve`.
+    pub exec: Duration,
 }
 
 /// Capabilities a container gets by default: Docker's fourteen.

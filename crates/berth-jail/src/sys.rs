@@ -5,9 +5,11 @@
 //! function says that the process must be single-threaded, which the zygote is by construction.
 
 pub(crate) mod async_fd;
+pub(crate) mod clock;
 pub(crate) mod clone;
 pub(crate) mod exec;
 pub(crate) mod identity;
+pub(crate) mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod namespace;
 pub(crate) mod seccomp;

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -38,6 +39,10 @@ pub(crate) struct GlobalArgs {
 pub(crate) enum Command {
     /// Run a project on this machine and reload it while you work on it
     Dev(Box<DevArgs>),
+    /// Serve the Docker API, so that `wrangler dev` runs its containers on Berth
+    Engine(EngineArgs),
+    /// The part of the `docker` command that wrangler uses, over `berth engine`
+    Docker(DockerArgs),
     /// List the containers of a running session
     Ps(PsArgs),
     /// Print what a container wrote
@@ -85,6 +90,30 @@ pub(crate) struct DevArgs {
     /// Print workerd's configuration and leave
     #[arg(long)]
     pub(crate) print_config: bool,
+}
+
+/// `berth engine`.
+#[derive(Debug, Args)]
+pub(crate) struct EngineArgs {
+    /// Where to serve the Docker API [default: engine.sock in the data directory]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Print one JSON object per line instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `berth docker`: what follows is the `docker` command line.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+pub(crate) struct DockerArgs {
+    /// As of `docker`; `--help` lists what is understood
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGS"
+    )]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 /// Which session a command looks into.

@@ -1,6 +1,8 @@
 //! What each command does; `commands/<noun>/<verb>.rs` mirrors the command line.
 
 pub(crate) mod dev;
+pub(crate) mod docker;
+pub(crate) mod engine;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod logs;

@@ -1,13 +1,18 @@
 //! The `berth` program: thin commands over the crates. It re-executes itself as the jail's helper.
 #![forbid(unsafe_code)]
 
+mod arguments;
+mod base;
 mod cli;
 mod commands;
+mod daemon;
 mod dev;
 mod host;
+mod lock;
 mod paths;
 mod printer;
 mod running;
+mod signals;
 mod table;
 mod terminal;
 
@@ -27,7 +32,7 @@ fn main() -> ExitCode {
     {
         return berth_jail::zygote_main();
     }
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(arguments::of_process());
     start_tracing(cli.global.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -56,6 +61,8 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
     let paths = Paths::resolve(&cli.global)?;
     match cli.command {
         Command::Dev(args) => Box::pin(commands::dev::run(*args, paths)).await,
+        Command::Engine(args) => Box::pin(commands::engine::run(args, paths)).await,
+        Command::Docker(args) => Box::pin(commands::docker::run(args.arguments, paths)).await,
         Command::Ps(args) => commands::ps::run(&args, &paths).await,
         Command::Logs(args) => commands::logs::run(&args, &paths).await,
         Command::Exec(args) => commands::exec::run(args, &paths).await,

@@ -12,7 +12,9 @@ use crate::paths::{Paths, absolute};
 /// A client of the session that is meant: the one whose project the current directory (or
 /// `--project`) lies in, or else the only one on this machine.
 pub(crate) fn client(args: &SessionArgs, paths: &Paths) -> Result<Client, Report> {
-    let sessions = berth_engine::sessions(&paths.sessions())?;
+    let mut sessions = berth_engine::sessions(&paths.sessions())?;
+    // A build of `berth docker` has a session too, but serves nothing.
+    sessions.retain(|session| session.socket.exists());
     let directory = absolute(args.project.as_deref().unwrap_or(Path::new(".")))?;
     let session = choose(&sessions, &directory, args.project.is_some())?;
     Ok(Client::new(&session.socket))
@@ -34,8 +36,8 @@ fn choose<'a>(
         (Some(session), _) => Ok(session),
         (None, [only]) if !named => Ok(only),
         (None, []) => Err(Report::new(
-            "no `berth dev` session runs on this machine",
-            Some("start one with `berth dev`".to_owned()),
+            "no session of Berth runs on this machine",
+            Some("start one with `berth dev` or `berth engine`".to_owned()),
         )),
         (None, several) => {
             let projects: Vec<_> = several

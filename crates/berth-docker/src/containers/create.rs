@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_engine::{ContainerSpec, Status};
+use berth_engine::{ContainerSpec, Policy, Status};
 use berth_jail::Limits;
 use berth_net::{DnsPolicy, Egress, Network, Upstream};
 use http::StatusCode;
@@ -171,8 +171,12 @@ fn container_spec(
     let parsed = ParsedName::parse(name, &applications);
     let identity = &applications.identity;
     let placement_id = uuid::Uuid::new_v4().to_string();
+    let unknown_id = ParsedName::unknown_application(name).map(unknown_application_id);
     let values = RealValues {
-        application_id: parsed.application.map(|app| app.application_id.as_str()),
+        application_id: parsed
+            .application
+            .map(|app| app.application_id.as_str())
+            .or(unknown_id.as_deref()),
         deployment_id: &identity.deployment_id,
         object_id: parsed.object_id,
         location: &identity.location,
@@ -200,9 +204,16 @@ fn container_spec(
         extra_hosts: extra_hosts(&body.host_config.extra_hosts),
         mounts: Vec::new(),
         network,
+        sleep: parsed.application.and_then(|app| app.sleep),
         limits: limits(&body.host_config, parsed.application.map(|app| app.limits)),
         display_name: parsed.display_name(name),
+        policy: Policy::default(),
     }
+}
+
+/// The id of an application that nobody told: the same whenever its unique key is the same.
+fn unknown_application_id(unique_key: &str) -> String {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, unique_key.as_bytes()).to_string()
 }
 
 fn some(text: String) -> Option<String> {
@@ -246,6 +257,7 @@ fn limits(host: &HostConfig, application: Option<Limits>) -> Option<Limits> {
             .and_then(|nano| u32::try_from((nano / 1_000_000).max(1)).ok()),
         memory_bytes: positive(host.memory),
         pids: positive(host.pids_limit).and_then(|pids| u32::try_from(pids).ok()),
+        disk_bytes: None,
     };
     if asked.cpu_milli.is_none() && asked.memory_bytes.is_none() && asked.pids.is_none() {
         return application;
@@ -255,6 +267,7 @@ fn limits(host: &HostConfig, application: Option<Limits>) -> Option<Limits> {
         cpu_milli: asked.cpu_milli.or(application.cpu_milli),
         memory_bytes: asked.memory_bytes.or(application.memory_bytes),
         pids: asked.pids.or(application.pids),
+        disk_bytes: application.disk_bytes,
     })
 }
 
@@ -294,7 +307,7 @@ mod tests {
         let application = Limits {
             cpu_milli: Some(62),
             memory_bytes: Some(256 << 20),
-            pids: None,
+            ..Limits::default()
         };
         let host = |json: &str| {
             let body: CreateContainer =

@@ -138,7 +138,55 @@ async fn images_and_the_engine_itself() {
     let info = docker.get("/info").await.json();
     assert_eq!(info["OSType"], "linux");
     assert!(!info["SecurityOptions"].to_string().contains("rootless"));
+    assert!(std::path::Path::new(info["DockerRootDir"].as_str().unwrap()).is_dir());
     assert_eq!(docker.get("/version").await.json()["Os"], "linux");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_get_and_lose_names() {
+    let world = World::new().await;
+    let docker = &world.docker;
+    let id = docker.get(&format!("/images/{IMAGE}/json")).await.json()["Id"].clone();
+    let tag = |name: &str, query: &str| format!("/images/{name}/tag?{query}");
+    let second = "repo=registry.test%2Fa%2Fb&tag=two";
+    assert_eq!(docker.post(&tag(IMAGE, second)).await.status, 201);
+    assert_eq!(docker.post(&tag("no/where", second)).await.status, 404);
+    assert_eq!(
+        docker.post(&tag(IMAGE, "repo=UPPER%20case")).await.status,
+        400
+    );
+    assert_eq!(docker.post(&tag(IMAGE, "tag=x")).await.status, 400);
+
+    let images = docker.get("/images/json").await.json();
+    let [image] = images.as_array().unwrap().as_slice() else {
+        panic!("one image with two names: {images}");
+    };
+    assert_eq!(image["RepoTags"].as_array().unwrap().len(), 2);
+    let filtered =
+        "/images/json?filters=%7B%22reference%22%3A%7B%22registry.test%2Fa%2Fb%22%3Atrue%7D%7D";
+    let images = docker.get(filtered).await.json();
+    assert_eq!(
+        images[0]["RepoTags"],
+        serde_json::json!(["registry.test/a/b:two"])
+    );
+    assert_eq!(
+        docker
+            .get("/images/registry.test%2Fa%2Fb:two/json")
+            .await
+            .json()["Id"],
+        id
+    );
+
+    let removed = docker.delete("/images/registry.test/a/b:two").await;
+    assert_eq!(removed.status, 200);
+    assert_eq!(
+        removed.json(),
+        serde_json::json!([{"Untagged": "registry.test/a/b:two"}])
+    );
+    let removed = docker.delete(&format!("/images/{IMAGE}?force=1")).await;
+    assert_eq!(removed.json()[1]["Deleted"], id);
+    assert_eq!(docker.delete(&format!("/images/{IMAGE}")).await.status, 404);
     world.close().await;
 }
 

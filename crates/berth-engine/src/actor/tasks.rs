@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_jail::{ExitStatus, JailError, Limits};
+use berth_jail::{Disk, ExitStatus, JailError, Limits};
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -150,6 +150,8 @@ pub(crate) struct Home {
     pub(crate) trash: PathBuf,
     /// Who waits for deletions at shutdown.
     pub(crate) deletions: TaskTracker,
+    /// The writable layer if it has a limit. Nobody else keeps it alive.
+    pub(crate) disk: Option<Arc<Disk>>,
 }
 
 /// Moves the container's directory out of the way at once, and deletes it in the background: a
@@ -163,13 +165,15 @@ pub(super) async fn clean<G>(home: Home) -> Fact<G> {
         Ok(()) => target,
         Err(error) => {
             tracing::warn!(%error, "cannot move a container's directory away");
-            home.dir
+            home.dir.clone()
         }
     };
     home.deletions.spawn_blocking(move || {
         if let Err(error) = fs_err::remove_dir_all(&doomed) {
             tracing::warn!(%error, "cannot delete a container's directory");
         }
+        // Here and not on a runtime's thread: unmounting may take a while.
+        drop(home.disk);
     });
     Fact::Cleaned
 }

@@ -121,6 +121,7 @@ mod tests {
         cpu_milli: Some(250),
         memory_bytes: Some(1 << 30),
         pids: Some(77),
+        disk_bytes: None,
     };
 
     #[test]

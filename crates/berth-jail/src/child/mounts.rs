@@ -25,13 +25,14 @@ struct Ready {
 /// Builds everything; the calling process's root is the container's afterwards.
 pub(super) fn build(
     spec: &SandboxSpec,
+    disk: Option<OwnedFd>,
     user_namespace: BorrowedFd<'_>,
     group: &SandboxGroup,
 ) -> Result<Root, Failure> {
     overlay::make_private()?;
     let mut ready = prepare(spec, user_namespace)?;
     let groups = pseudo::open_groups(group)?;
-    let root_mount = overlay::enter(&spec.rootfs, user_namespace)?;
+    let root_mount = overlay::enter(&spec.rootfs, disk, user_namespace)?;
     let root = Root::current()?;
     let device = dev::mount(&root, spec.id_base, spec.shm_bytes)?;
     pseudo::mount_proc(&root, &device)?;

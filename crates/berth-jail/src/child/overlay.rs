@@ -38,24 +38,28 @@ pub(super) fn make_private() -> Result<(), Failure> {
 
 /// Makes the container's root file system the process's root and lets go of the host's.
 ///
-/// Returns the root's mount.
-pub(super) fn enter(rootfs: &Rootfs, user_namespace: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
-    let root = if rootfs.lower.is_empty() {
+/// `disk`: a detached mount that has the writable layer. Returns the root's mount.
+pub(super) fn enter(
+    rootfs: &Rootfs,
+    disk: Option<OwnedFd>,
+    user_namespace: BorrowedFd<'_>,
+) -> Result<OwnedFd, Failure> {
+    let root = if let Some(somewhere) = rootfs.lower.first() {
+        let layers = Layers::open(rootfs, disk, user_namespace)?;
+        match layers.by_descriptor()? {
+            Some(root) => {
+                attach_somewhere(&root, somewhere)?;
+                root
+            }
+            None => layers.by_name(somewhere)?,
+        }
+    } else {
         // An image without layers: overlayfs insists on one, and the writable directory is all.
         let root = idmapped(&rootfs.upper, user_namespace)?;
         sys::mount::add_attributes(&root, libc::MOUNT_ATTR_NODEV)
             .step(|| "restrict the root".to_owned())?;
         attach_somewhere(&root, &rootfs.upper)?;
         root
-    } else {
-        let layers = Layers::open(rootfs, user_namespace)?;
-        match layers.by_descriptor()? {
-            Some(root) => {
-                attach_somewhere(&root, &rootfs.upper)?;
-                root
-            }
-            None => layers.by_name(&rootfs.upper)?,
-        }
     };
     pivot(&root)?;
     Ok(root)
@@ -84,21 +88,36 @@ const OPTIONS: [(&str, &str); 3] = [
 ];
 
 impl Layers {
-    fn open(rootfs: &Rootfs, user_namespace: BorrowedFd<'_>) -> Result<Self, Failure> {
-        let parent = common_parent(&rootfs.upper, &rootfs.work).ok_or_else(|| {
-            Failure::Invalid("root file system: upper and work have no common parent".to_owned())
-        })?;
-        // Left by an earlier volatile mount of the same directories; overlayfs refuses it otherwise.
-        let _ = std::fs::remove_dir_all(rootfs.work.join("work/incompat"));
-        let below = |path: &Path| path.strip_prefix(parent).unwrap_or(path).to_owned();
+    fn open(
+        rootfs: &Rootfs,
+        disk: Option<OwnedFd>,
+        user_namespace: BorrowedFd<'_>,
+    ) -> Result<Self, Failure> {
+        let host_directory = match &disk {
+            Some(_) => Path::new(""),
+            None => common_parent(&rootfs.upper, &rootfs.work).ok_or_else(|| {
+                Failure::Invalid(
+                    "root file system: upper and work have no common parent".to_owned(),
+                )
+            })?,
+        };
+        let parent = match disk {
+            Some(disk) => disk,
+            None => clone_tree(host_directory)?,
+        };
+        let below = |path: &Path| path.strip_prefix(host_directory).unwrap_or(path).to_owned();
+        let (upper, work) = (below(&rootfs.upper), below(&rootfs.work));
+        forget_volatile(&parent, &work);
+        sys::mount::idmap(&parent, user_namespace)
+            .step(|| "map the ids of the writable layer".to_owned())?;
         let lower = rootfs.lower.iter();
         Ok(Self {
             lower: lower
                 .map(|layer| idmapped(layer, user_namespace))
                 .collect::<Result<_, _>>()?,
-            upper: below(&rootfs.upper),
-            work: below(&rootfs.work),
-            parent: idmapped(parent, user_namespace)?,
+            upper,
+            work,
+            parent,
         })
     }
 
@@ -180,6 +199,14 @@ fn kernel_log(context: &OwnedFd) -> String {
         text.push_str(&format!(" ({})", message.trim_end()));
     }
     text
+}
+
+/// Removes what an earlier volatile mount of the same directories left; overlayfs refuses them
+/// otherwise.
+fn forget_volatile(parent: &OwnedFd, work: &Path) {
+    use std::os::fd::AsRawFd as _;
+    let parent = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd()));
+    let _ = std::fs::remove_dir_all(parent.join(work).join("work/incompat"));
 }
 
 fn common_parent<'a>(left: &'a Path, right: &Path) -> Option<&'a Path> {
@@ -264,7 +291,7 @@ mod tests {
         sys::namespace::unshare(UnshareFlags::NEWNS).unwrap();
         make_private().unwrap();
         create_files_as(ID_BASE).unwrap();
-        let layers = Layers::open(&rootfs, user_namespace.as_fd()).unwrap();
+        let layers = Layers::open(&rootfs, None, user_namespace.as_fd()).unwrap();
         let root = if by_name {
             layers.by_name(&rootfs.upper).unwrap()
         } else {

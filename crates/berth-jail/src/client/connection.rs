@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::cgroup::{Capabilities, Session};
 use crate::error::JailError;
 use crate::protocol::{PROTOCOL, Reply, Request, Ticket};
-use crate::spec::ExitStatus;
+use crate::spec::{ExitStatus, SpawnTimings};
 use crate::{packet, sys};
 
 /// What is known of a process that the zygote started.
@@ -23,6 +23,8 @@ pub(super) struct Running {
     pub(super) pid: u32,
     /// `None`: it had ended before we heard of it.
     pub(super) pidfd: Option<OwnedFd>,
+    /// Of a sandbox's first process only.
+    pub(super) timings: SpawnTimings,
     pub(super) exit: watch::Sender<Option<ExitStatus>>,
     /// Of a sandbox's first process only.
     pub(super) listening: watch::Sender<BTreeSet<u16>>,
@@ -306,6 +308,7 @@ async fn greeting(shared: &Shared) -> Result<Greeting, JailError> {
                 let running = Arc::new(Running {
                     pid,
                     pidfd,
+                    timings: SpawnTimings::default(),
                     exit: watch::Sender::new(ended),
                     listening: watch::Sender::new(ports.into_iter().collect()),
                     lost: AtomicBool::new(false),
@@ -384,8 +387,12 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
             ticket,
             pid,
             cgroup,
-        } => started(shared, ticket, pid, cgroup, fds),
-        Reply::Executed { ticket, pid } => started(shared, ticket, pid, String::new(), fds),
+            timings,
+        } => started(shared, ticket, pid, cgroup, timings, fds),
+        Reply::Executed { ticket, pid } => {
+            let timings = SpawnTimings::default();
+            started(shared, ticket, pid, String::new(), timings, fds);
+        }
         Reply::Failed { ticket, failure } => {
             let waiting = shared.state().pending.remove(&ticket);
             if let Some(sender) = waiting {
@@ -410,7 +417,14 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
     }
 }
 
-fn started(shared: &Shared, ticket: Ticket, pid: u32, cgroup: String, fds: Vec<OwnedFd>) {
+fn started(
+    shared: &Shared,
+    ticket: Ticket,
+    pid: u32,
+    cgroup: String,
+    timings: SpawnTimings,
+    fds: Vec<OwnedFd>,
+) {
     let mut fds = fds.into_iter();
     let (pidfd, terminal) = (fds.next(), fds.next());
     let mut state = shared.state();
@@ -421,6 +435,7 @@ fn started(shared: &Shared, ticket: Ticket, pid: u32, cgroup: String, fds: Vec<O
     let running = Arc::new(Running {
         pid,
         pidfd: Some(pidfd),
+        timings,
         exit: watch::Sender::new(None),
         listening: watch::Sender::new(BTreeSet::new()),
         lost: AtomicBool::new(false),

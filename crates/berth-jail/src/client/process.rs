@@ -11,7 +11,7 @@ use super::connection::{Connection, Running, Started};
 use crate::cgroup::SandboxGroup;
 use crate::error::JailError;
 use crate::protocol::{Request, Ticket};
-use crate::spec::{ExitStatus, ProcessSpec, Usage};
+use crate::spec::{ExitStatus, ProcessSpec, SpawnTimings, Usage};
 use crate::sys;
 
 /// File descriptors handed to a new sandbox.
@@ -26,6 +26,8 @@ pub struct SandboxFds {
     pub stdout: OwnedFd,
     /// Standard error; as `stdout`.
     pub stderr: OwnedFd,
+    /// A detached, never attached mount that has the writable layer; see [`crate::Disk::mount`].
+    pub disk: Option<OwnedFd>,
 }
 
 /// Descriptors of an exec'ed process.
@@ -88,6 +90,11 @@ impl Sandbox {
     /// Host pid of the first process.
     pub fn pid(&self) -> u32 {
         self.inner.running.pid
+    }
+
+    /// Where the time of its start went.
+    pub fn timings(&self) -> SpawnTimings {
+        self.inner.running.timings
     }
 
     /// The exit status, at once if it has ended. Every process of the sandbox has ended then, and

@@ -1,5 +1,7 @@
 //! Learning that something listens: the sandbox's `listen` call waits while the zygote makes it in
 //! its place, so that the daemon hears of the port when, and only when, it accepts connections.
+//!
+//! Invariant: the zygote acts on TCP sockets only; every other `listen` is the container's own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +10,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
 use crate::sys::seccomp::{self, Answer, Notification};
+
+/// Least queue of accepted connections. Programs ask for as few as 5 (Python's `http.server`), and
+/// clients of a full queue do not wait in line: their connections back off for seconds, a minute in
+/// the end, or break. Behind a gateway that sends a crowd at once that is one answer in ten lost.
+const LEAST_BACKLOG: i32 = 1024;
 
 /// `pidfd_open` takes a thread id with it, since Linux 6.9.
 const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
@@ -24,16 +31,31 @@ pub(super) fn handle(listener: BorrowedFd<'_>) -> Option<u16> {
         let _ = seccomp::answer(listener, notification.id, Answer::Continue);
         return None;
     };
+    if !is_tcp(&socket) {
+        // The kernel remembers who made a Unix socket listen and tells its clients.
+        let _ = seccomp::answer(listener, notification.id, Answer::Continue);
+        return None;
+    }
     // The kernel takes an int from the low half.
     let backlog = i32::from_ne_bytes(low_half(notification.arguments[1]).to_ne_bytes());
-    let result = rustix::net::listen(&socket, backlog);
+    let result = rustix::net::listen(&socket, roomy(backlog));
     let answer = match result {
         Ok(()) => Answer::Success,
         Err(error) => Answer::Failure(error.raw_os_error()),
     };
     let _ = seccomp::answer(listener, notification.id, answer);
     result.ok()?;
-    tcp_port(&socket)
+    let address = rustix::net::getsockname(&socket).ok()?;
+    Some(SocketAddr::try_from(address).ok()?.port())
+}
+
+/// At least [`LEAST_BACKLOG`]. A negative one means as many as the kernel allows.
+fn roomy(backlog: i32) -> i32 {
+    if backlog < 0 {
+        backlog
+    } else {
+        backlog.max(LEAST_BACKLOG)
+    }
 }
 
 fn low_half(argument: u64) -> u32 {
@@ -76,9 +98,7 @@ fn open_process(thread: u32) -> io::Result<OwnedFd> {
     )?)
 }
 
-fn tcp_port(socket: &OwnedFd) -> Option<u16> {
-    let address = rustix::net::getsockname(socket).ok()?;
-    let port = SocketAddr::try_from(address).ok()?.port();
-    let protocol = rustix::net::sockopt::socket_protocol(socket).ok()??;
-    (protocol == rustix::net::ipproto::TCP).then_some(port)
+fn is_tcp(socket: &OwnedFd) -> bool {
+    let protocol = rustix::net::sockopt::socket_protocol(socket);
+    protocol.is_ok_and(|protocol| protocol == Some(rustix::net::ipproto::TCP))
 }

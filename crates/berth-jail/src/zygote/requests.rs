@@ -15,7 +15,8 @@ use crate::crash_point;
 use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Reply, Request, Ticket};
-use crate::spec::{ProcessSpec, SandboxSpec};
+use crate::spec::ProcessSpec;
+use crate::sys::clock;
 use crate::sys::clone::{self, Fork};
 
 /// Processes prepared ahead, so that a spawn need not wait for control groups.
@@ -35,8 +36,17 @@ impl Server {
             Request::Spawn {
                 ticket,
                 stdin,
+                disk,
                 spec,
-            } => (ticket, self.spawn(ticket, stdin, spec, &fds)),
+            } => {
+                let order = Order {
+                    stdin,
+                    disk,
+                    sent: clock::now(),
+                    spec,
+                };
+                (ticket, self.spawn(ticket, order, &fds))
+            }
             Request::Exec {
                 ticket,
                 sandbox,
@@ -64,22 +74,17 @@ impl Server {
         }
     }
 
-    fn spawn(
-        &mut self,
-        ticket: Ticket,
-        stdin: bool,
-        spec: Box<SandboxSpec>,
-        fds: &[OwnedFd],
-    ) -> Result<(), Failure> {
+    fn spawn(&mut self, ticket: Ticket, order: Order, fds: &[OwnedFd]) -> Result<(), Failure> {
         crash_point("zygote.spawn");
         self.last_ticket = self.last_ticket.max(ticket);
+        let spec = &order.spec;
         let id = spec.id.clone();
         let user_namespace = self
             .user_namespaces
             .get(spec.id_base)
             .step(|| format!("create a user namespace at id {}", spec.id_base))?;
-        let policy = Policy::of(&spec);
-        let order = packet::encode(&Order { stdin, spec }).step(|| "write an order".to_owned())?;
+        let policy = Policy::of(spec);
+        let order = packet::encode(&order).step(|| "write an order".to_owned())?;
         let mut passed: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();
         passed.insert(1.min(passed.len()), user_namespace.as_fd());
         loop {
@@ -241,7 +246,7 @@ impl Server {
                 report: Some(report),
                 listener: None,
                 terminal: None,
-                ready: false,
+                ready: None,
                 failure: None,
                 announced: false,
             },

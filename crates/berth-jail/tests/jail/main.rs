@@ -7,6 +7,9 @@
 
 mod isolation;
 mod keep;
+mod process;
+mod resources;
+mod rootfs_prep;
 mod sandbox;
 mod session;
 mod world;

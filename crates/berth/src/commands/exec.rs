@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use berth_docker::client::{ExecControl, ExecOptions};
+use berth_docker::client::{ExecControl, ExecOptions, ExecSession};
 use berth_docker::frame::StreamKind;
 use berth_error::{Report, ResultExt as _};
 use futures_util::StreamExt as _;
@@ -29,9 +29,17 @@ pub(crate) async fn run(args: ExecArgs, paths: &Paths) -> Result<ExitCode, Repor
         terminal: if interactive { size() } else { None },
     };
     let session = client.exec(&container.name, &options).await?;
+    attend(session, &options).await
+}
+
+/// Connects a command to this process's streams and terminal until it ends; its exit code.
+pub(crate) async fn attend(
+    session: ExecSession,
+    options: &ExecOptions,
+) -> Result<ExitCode, Report> {
     let (input, mut output, control) = session.into_parts();
     let _raw = options.terminal.map(|_| RawTerminal::enter());
-    let feed = tokio::spawn(feed(input));
+    let feed = options.stdin.then(|| tokio::spawn(feed(input)));
     let resize = options
         .terminal
         .map(|_| tokio::spawn(follow_size(control.clone())));
@@ -43,9 +51,8 @@ pub(crate) async fn run(args: ExecArgs, paths: &Paths) -> Result<ExitCode, Repor
         };
         printed.context("could not print the command's output")?;
     }
-    feed.abort();
-    if let Some(resize) = resize {
-        resize.abort();
+    for task in [feed, resize].into_iter().flatten() {
+        task.abort();
     }
     let code = control.exit_code().await?.unwrap_or(0);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))

@@ -33,6 +33,17 @@ pub(crate) enum DevEvent {
         /// What the Worker has in `env`.
         bindings: Vec<Binding>,
     },
+    /// `berth engine` serves the Docker API.
+    EngineReady {
+        /// What `DOCKER_HOST` must be.
+        docker_host: String,
+        /// What `WRANGLER_DOCKER_BIN` must be.
+        docker_bin: String,
+        /// Id of the session.
+        session: String,
+        /// Milliseconds since the command began.
+        elapsed_ms: u64,
+    },
     /// The Worker runs with its new source or configuration.
     Reloaded {
         /// Milliseconds it took.
@@ -54,7 +65,7 @@ pub(crate) enum DevEvent {
     },
     /// Something happened to a container.
     Container {
-        /// `started`, `exited`, `failed` or `removed`.
+        /// `started`, `exited`, `failed`, `asleep`, `awake` or `removed`.
         action: &'static str,
         /// Display name.
         name: String,

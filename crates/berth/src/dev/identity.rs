@@ -2,6 +2,7 @@
 
 use berth_config::Project;
 use berth_docker::{Application, Applications, Identity};
+use berth_engine::SleepPolicy;
 use berth_jail::Limits;
 
 /// Processes and threads of one instance.
@@ -20,7 +21,13 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
                 cpu_milli: Some(cpu_milli(app.resources.vcpu)),
                 memory_bytes: Some(app.resources.memory_mib << 20),
                 pids: Some(PIDS),
+                disk_bytes: Some(app.resources.disk_mb * 1_000_000),
             },
+            sleep: app.sleep.map(|sleep| SleepPolicy {
+                freeze_after: sleep.freeze_after,
+                quiet_connection_after: sleep.quiet_connection_after,
+                checkpoint_after: sleep.checkpoint_after,
+            }),
             max_instances: app.max_instances,
             application_id: stable_id(&[
                 project.root.as_os_str().as_encoded_bytes(),
@@ -30,6 +37,14 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
         .collect();
     Applications {
         applications,
+        identity: identity(deployment_id),
+    }
+}
+
+/// For clients that tell nothing of their applications: what they get is the defaults.
+pub(crate) fn unknown_applications(deployment_id: &str) -> Applications {
+    Applications {
+        applications: Vec::new(),
         identity: identity(deployment_id),
     }
 }

@@ -1,7 +1,7 @@
 //! The container images of a project: built from Dockerfiles, or found in the store.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use berth_build::{BuildEvent, BuildRequest};
 use berth_config::{ContainerApp, ImageSource, Project};
@@ -14,6 +14,7 @@ use indexmap::IndexMap;
 
 use super::event::DevEvent;
 use super::screen::Screen;
+use crate::base;
 
 /// Builds the images of one project. A later build takes what has not changed from the cache.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Images {
                     target: None,
                     tags: vec![name.clone()],
                     no_cache: self.no_cache,
-                    ca_bundle: host_ca_bundle(),
+                    ca_bundle: base::host_ca_bundle(),
                 };
                 let show = |event| self.show(&app.name, event);
                 berth_build::build(&self.store, &self.zygote, &request, &show).await?;
@@ -100,9 +101,6 @@ impl Images {
 
     /// Makes sure that an image from elsewhere is in the store.
     async fn base(&self, container: &str, reference: &str) -> Result<(), Report> {
-        if self.store.resolve(reference)?.is_some() {
-            return Ok(());
-        }
         let progress = |message: String| {
             let container = container.to_owned();
             self.screen.show(&DevEvent::Build {
@@ -111,15 +109,8 @@ impl Images {
                 output: true,
             });
         };
-        match berth_base::ensure(&self.store, reference, &progress).await? {
-            Some(_) => Ok(()),
-            None => Err(Report::new(
-                format!("image `{reference}` of container `{container}` is not on this machine"),
-                Some(format!(
-                    "bring it in with `berth images import <tar> {reference}`; `berth images list` shows what is there"
-                )),
-            )),
-        }
+        let wanted_by = format!(" of container `{container}`");
+        base::provide(&self.store, reference, &wanted_by, &progress).await
     }
 
     fn show(&self, container: &str, event: BuildEvent) {
@@ -155,16 +146,6 @@ fn dev_image_name(root: &Path, container: &str, tag: &str) -> String {
         .collect();
     let short = &project.simple().to_string()[..8];
     format!("berth-dev/{}-{short}:{tag}", repository.trim_matches('-'))
-}
-
-/// A bundle of certificate authorities that this machine uses instead of the usual one: what a
-/// package client in a `RUN` step needs behind a proxy that signs for itself.
-fn host_ca_bundle() -> Option<PathBuf> {
-    ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE"]
-        .iter()
-        .filter_map(std::env::var_os)
-        .map(PathBuf::from)
-        .find(|path| path.is_file())
 }
 
 #[cfg(test)]

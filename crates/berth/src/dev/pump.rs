@@ -41,10 +41,10 @@ impl Pump {
                 Some(event) = streams.workerd.recv() => self.workerd(event),
                 Some(event) = streams.requests.recv() => self.request(event),
                 event = containers.recv() => match event {
-                    Ok(event) => self.container(&event),
-                    Err(RecvError::Lagged(lost)) => self.screen.show(&DevEvent::Warning {
-                        message: format!("{lost} lines of containers are not shown: too many at once"),
-                    }),
+                    Ok(event) => if let Some(event) = container(&event) {
+                        self.screen.show(&event);
+                    },
+                    Err(RecvError::Lagged(lost)) => self.screen.show(&self::lost(lost)),
                     Err(RecvError::Closed) => return,
                 },
             }
@@ -99,46 +99,56 @@ impl Pump {
             duration_ms: event.duration.as_secs_f64() * 1000.0,
         });
     }
+}
 
-    fn container(&self, event: &Event) {
-        let (action, container) = match event {
-            Event::Started(container) => ("started", container),
-            Event::Exited(container) => ("exited", container),
-            Event::StartFailed(container) => ("failed", container),
-            Event::Removed(container) => ("removed", container),
-            Event::Created(_) => return,
-            Event::CreateFailed {
-                display_name,
-                reason,
-            } => {
-                return self.screen.show(&DevEvent::Container {
-                    action: "failed",
-                    name: display_name.clone(),
-                    exit_code: None,
-                    reason: Some(reason.clone()),
-                });
-            }
-            Event::Log {
-                display_name, line, ..
-            } => {
-                return self.screen.show(&DevEvent::Log {
-                    source: display_name.to_string(),
-                    stream: if line.stderr { "stderr" } else { "stdout" },
-                    message: String::from_utf8_lossy(&line.bytes).into_owned(),
-                });
-            }
-        };
-        let out_of_memory = container.exit.is_some_and(|exit| exit.oom_killed);
-        let reason = if out_of_memory {
-            Some("out of memory".to_owned())
-        } else {
-            container.error.clone()
-        };
-        self.screen.show(&DevEvent::Container {
-            action,
-            name: container.display_name.clone(),
-            exit_code: container.exit.map(|exit| exit.code),
-            reason,
-        });
+/// That events were dropped because the screen was too slow.
+pub(crate) fn lost(count: u64) -> DevEvent {
+    DevEvent::Warning {
+        message: format!("{count} lines of containers are not shown: too many at once"),
     }
+}
+
+/// What a person is told of something that happened to a container.
+pub(crate) fn container(event: &Event) -> Option<DevEvent> {
+    let (action, container) = match event {
+        Event::Started(container) => ("started", container),
+        Event::Exited(container) => ("exited", container),
+        Event::StartFailed(container) => ("failed", container),
+        Event::Removed(container) => ("removed", container),
+        Event::Asleep(container) => ("asleep", container),
+        Event::Awake(container) => ("awake", container),
+        Event::Created(_) => return None,
+        Event::CreateFailed {
+            display_name,
+            reason,
+        } => {
+            return Some(DevEvent::Container {
+                action: "failed",
+                name: display_name.clone(),
+                exit_code: None,
+                reason: Some(reason.clone()),
+            });
+        }
+        Event::Log {
+            display_name, line, ..
+        } => {
+            return Some(DevEvent::Log {
+                source: display_name.to_string(),
+                stream: if line.stderr { "stderr" } else { "stdout" },
+                message: String::from_utf8_lossy(&line.bytes).into_owned(),
+            });
+        }
+    };
+    let out_of_memory = container.exit.is_some_and(|exit| exit.oom_killed);
+    let reason = if out_of_memory {
+        Some("out of memory".to_owned())
+    } else {
+        container.error.clone()
+    };
+    Some(DevEvent::Container {
+        action,
+        name: container.display_name.clone(),
+        exit_code: container.exit.map(|exit| exit.code),
+        reason,
+    })
 }

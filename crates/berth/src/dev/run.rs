@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use berth_error::{Report, ResultExt as _};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use berth_error::Report;
 
 use super::event::DevEvent;
 use super::keys::{Key, Keys};
@@ -16,6 +15,7 @@ use super::{bindings, pump};
 use crate::cli::DevArgs;
 use crate::paths::Paths;
 use crate::printer;
+use crate::signals::Signals;
 
 /// Runs a session until it is told to end. When this returns nothing of the session remains.
 pub(crate) async fn run(args: &DevArgs, paths: &Paths, screen: Screen) -> Result<ExitCode, Report> {
@@ -155,37 +155,4 @@ fn open_browser(url: &str, screen: Screen) {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The signals that end a session.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Report> {
-        let listen = |kind| signal(kind).context("could not listen to signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next signal.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
-
-    /// The second signal from now on.
-    async fn second(&mut self) {
-        self.next().await;
-        self.next().await;
-    }
 }

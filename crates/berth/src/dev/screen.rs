@@ -75,6 +75,12 @@ fn text(event: &DevEvent) -> Option<String> {
             bindings,
             ..
         } => ready(url, *elapsed_ms, bindings),
+        DevEvent::EngineReady {
+            docker_host,
+            docker_bin,
+            elapsed_ms,
+            ..
+        } => engine_ready(docker_host, docker_bin, *elapsed_ms),
         DevEvent::Reloaded { elapsed_ms } => {
             format!("{} Worker reloaded in {elapsed_ms} ms", "·".dimmed())
         }
@@ -149,7 +155,7 @@ fn container(
     reason: Option<&str>,
 ) -> Option<String> {
     let what = match (action, exit_code, reason) {
-        ("started", ..) => "started".to_owned(),
+        ("started" | "asleep" | "awake", ..) => action.to_owned(),
         ("exited", Some(code), Some(reason)) => format!("exited with code {code} ({reason})"),
         ("exited", Some(code), None) => format!("exited with code {code}"),
         ("failed", _, reason) => {
@@ -183,14 +189,27 @@ fn ready(url: &str, elapsed_ms: u64, bindings: &[Binding]) -> String {
         }
         lines.push(String::new());
     }
+    // Nothing follows the address on its line: tools that run `wrangler dev` read it to the end.
     let seconds = std::time::Duration::from_millis(elapsed_ms).as_secs_f64();
     lines.push(format!(
-        "{} on {}  {}",
+        "{} started in {seconds:.1} s\n{} on {}",
+        "·".dimmed(),
         "Ready".green().bold(),
         url.bold(),
-        format_args!("(in {seconds:.1} s)").dimmed()
     ));
     lines.join("\n")
+}
+
+/// The lines to copy into the terminal where wrangler runs.
+fn engine_ready(docker_host: &str, docker_bin: &str, elapsed_ms: u64) -> String {
+    let seconds = std::time::Duration::from_millis(elapsed_ms).as_secs_f64();
+    format!(
+        "{} started in {seconds:.1} s\n{} for `wrangler dev` in another terminal, with\n  export {}\n  export {}",
+        "·".dimmed(),
+        "Ready".green().bold(),
+        format_args!("DOCKER_HOST={docker_host}").bold(),
+        format_args!("WRANGLER_DOCKER_BIN={docker_bin}").bold(),
+    )
 }
 
 /// `[name]` in a colour of its own that stays the same from run to run.
@@ -248,7 +267,7 @@ mod tests {
         assert_eq!(
             bare(&event),
             "The Worker has:\n  env.A     KV namespace  a\n  env.LONG  Queue         q\n\n\
-             Ready on http://localhost:8787  (in 0.8 s)"
+             · started in 0.8 s\nReady on http://localhost:8787"
         );
     }
 

@@ -1,34 +1,23 @@
 //! One session at a time for one state: two workerds would both own its Durable Objects.
 
-use std::fs::File;
 use std::path::Path;
 
-use berth_error::{Report, ResultExt as _};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use berth_error::Report;
 
-/// Proof that a state directory is this process's: an flock, which ends with the process.
+use crate::lock::Lock;
+
+/// Proof that a state directory is this process's.
 #[derive(Debug)]
 pub(crate) struct StateLock {
-    _file: File,
+    _lock: Lock,
 }
 
 impl StateLock {
     /// Takes the state directory, which is made if it is missing.
     pub(crate) fn take(state_dir: &Path) -> Result<Self, Report> {
-        let path = state_dir.join("lock");
-        let failed = || format!("could not lock the state in `{}`", state_dir.display());
-        fs_err::create_dir_all(state_dir).context(failed())?;
-        let file = fs_err::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .context(failed())?
-            .into_file();
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(Errno::WOULDBLOCK) => Err(Report::new(
+        match Lock::take(&state_dir.join("lock"))? {
+            Some(lock) => Ok(Self { _lock: lock }),
+            None => Err(Report::new(
                 format!(
                     "another `berth dev` uses the state in `{}`",
                     state_dir.display()
@@ -38,7 +27,6 @@ impl StateLock {
                         .to_owned(),
                 ),
             )),
-            Err(error) => Err(Report::from_error(&error).context(failed())),
         }
     }
 }
