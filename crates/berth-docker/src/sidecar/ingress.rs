@@ -31,12 +31,17 @@ use crate::respond::{Body, empty, typed};
 
 /// What an ingress leads to.
 pub(crate) trait Service: Send + Sync + 'static {
+    /// What is kept with an open tunnel and dropped with it.
+    type Traffic: Send + Sync + 'static;
     /// Connects to a port inside; dropped when the client hangs up.
-    fn connect(&self, port: u16) -> impl Future<Output = Result<TcpStream, String>> + Send;
+    fn connect(
+        &self,
+        port: u16,
+    ) -> impl Future<Output = Result<(TcpStream, Self::Traffic), String>> + Send;
     /// Applies an update before it returns.
     fn configure(&self, update: UpdateEgress);
     /// Hears of every piece that a tunnel carried.
-    fn carried(&self, bytes: Carried);
+    fn carried(&self, traffic: &Self::Traffic, piece: Carried<'_>);
     /// The certificate authority of intercepted TLS.
     fn ca_pem(&self) -> String;
 }
@@ -147,8 +152,8 @@ async fn connect<S: Service>(
     };
     let upgrade = hyper::upgrade::on(&mut request);
     match service.connect(target.port()).await {
-        Ok(app) => {
-            let tunnel = tunnel(upgrade, app, service);
+        Ok((app, traffic)) => {
+            let tunnel = tunnel(upgrade, app, traffic, service);
             tasks.spawn(async move {
                 tokio::select! {
                     () = cancel.cancelled() => (),
@@ -187,7 +192,12 @@ fn destination(headers: &HeaderMap) -> Option<SocketAddr> {
         .ok()
 }
 
-async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, service: Arc<S>) {
+async fn tunnel<S: Service>(
+    upgrade: OnUpgrade,
+    app: TcpStream,
+    traffic: S::Traffic,
+    service: Arc<S>,
+) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -199,7 +209,7 @@ async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, service: Arc<S>)
         tracing::error!("an ingress connection is not a TCP stream");
         return;
     };
-    let meter = |bytes| service.carried(bytes);
+    let meter = |piece: Carried<'_>| service.carried(&traffic, piece);
     relay(&io.into_inner(), &app, &read_buf, meter).await;
 }
 

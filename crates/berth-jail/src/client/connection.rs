@@ -23,6 +23,8 @@ pub(super) struct Running {
     pub(super) pid: u32,
     /// `None`: it had ended before we heard of it.
     pub(super) pidfd: Option<OwnedFd>,
+    /// CPU time of a sandbox that has ended, in nanoseconds.
+    pub(super) cpu_ns: AtomicU64,
     /// Of a sandbox's first process only.
     pub(super) timings: SpawnTimings,
     pub(super) exit: watch::Sender<Option<ExitStatus>>,
@@ -308,6 +310,7 @@ async fn greeting(shared: &Shared) -> Result<Greeting, JailError> {
                 let running = Arc::new(Running {
                     pid,
                     pidfd,
+                    cpu_ns: AtomicU64::new(0),
                     timings: SpawnTimings::default(),
                     exit: watch::Sender::new(ended),
                     listening: watch::Sender::new(ports.into_iter().collect()),
@@ -399,9 +402,14 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
                 let _ = sender.send(Err(failure.into()));
             }
         }
-        Reply::Exited { ticket, status } => {
+        Reply::Exited {
+            ticket,
+            status,
+            cpu_ns,
+        } => {
             let process = shared.state().running.remove(&ticket);
             if let Some(process) = process {
+                process.cpu_ns.store(cpu_ns, Ordering::Relaxed);
                 process.exit.send_replace(Some(status));
             }
         }
@@ -435,6 +443,7 @@ fn started(
     let running = Arc::new(Running {
         pid,
         pidfd: Some(pidfd),
+        cpu_ns: AtomicU64::new(0),
         timings,
         exit: watch::Sender::new(None),
         listening: watch::Sender::new(BTreeSet::new()),

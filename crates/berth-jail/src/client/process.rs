@@ -217,6 +217,12 @@ impl Sandbox {
         limited.map_err(|error| JailError::setup("limit the container's CPU", error))
     }
 
+    /// Nanoseconds of CPU time that it had used when it ended.
+    pub fn cpu_ns_at_end(&self) -> Option<u64> {
+        self.exit_status()?;
+        Some(self.inner.running.cpu_ns.load(Ordering::Relaxed))
+    }
+
     /// Memory in bytes and CPU time in nanoseconds used so far, and processes alive.
     pub fn usage(&self) -> Result<Usage, JailError> {
         if self.exit_status().is_some() || !self.inner.group.exists() {

@@ -272,6 +272,7 @@ impl Server {
             oom_killed: false,
         };
         let pid = process.number();
+        let mut cpu_ns = 0;
         let ticket = match &process.role {
             Role::Blank { group, .. } => {
                 self.blanks.retain(|blank| *blank != key);
@@ -286,6 +287,7 @@ impl Server {
                 ..
             } => {
                 status.oom_killed = code != 0 && group.oom_kills() > 0;
+                cpu_ns = group.usage().cpu_ns;
                 self.discard(group.clone());
                 if self.door.is_some() && process.announced {
                     let ended = Ended {
@@ -311,7 +313,11 @@ impl Server {
         self.tickets.remove(&ticket);
         self.ports.remove(&ticket);
         let reply = if process.announced {
-            Reply::Exited { ticket, status }
+            Reply::Exited {
+                ticket,
+                status,
+                cpu_ns,
+            }
         } else {
             let killed = Failure::SetupKilled(signal.unwrap_or(0));
             Reply::Failed {
