@@ -53,6 +53,8 @@ impl ApiError {
             EngineError::NameInUse(_)
             | EngineError::NotRunning(_)
             | EngineError::StillRunning(_)
+            | EngineError::Paused(_)
+            | EngineError::NotPaused(_)
             | EngineError::BeingRemoved(_) => StatusCode::CONFLICT,
             EngineError::AlreadyRunning(_) => StatusCode::NOT_MODIFIED,
             EngineError::NoCommand(_)

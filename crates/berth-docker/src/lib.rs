@@ -29,6 +29,8 @@ mod error;
 mod exec;
 mod filters;
 pub mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod images;
 mod names;
 mod query;

@@ -10,6 +10,7 @@
 
 mod facts;
 mod handle;
+mod rest;
 mod tasks;
 
 use std::collections::VecDeque;
@@ -31,9 +32,10 @@ use crate::hold::Liveness;
 use crate::launch::{Guest, Launcher};
 use crate::log::Sink;
 use crate::process::Effective;
+use crate::sleep::Sleep;
 use crate::state::{Ask, Decision, Happened, Lifecycle, Order, Refusal};
 use crate::table::Lease;
-use crate::{ContainerInfo, EngineError, Event};
+use crate::{ContainerInfo, EngineError, Event, SleepPolicy};
 
 /// What the waiters of a container learn that was removed before it could end by itself.
 const REMOVED: ExitStatus = ExitStatus {
@@ -50,6 +52,8 @@ pub(crate) struct Prepared<L> {
     pub(crate) info: ContainerInfo,
     pub(crate) home: Home,
     pub(crate) sink: Sink,
+    /// When it goes to sleep.
+    pub(crate) sleep: Option<SleepPolicy>,
 }
 
 /// Prepares a container and lives its life.
@@ -76,6 +80,11 @@ pub(crate) async fn run<L: Launcher>(
         mailbox,
         events,
         sink: prepared.sink,
+        policy: prepared.sleep,
+        sleep: Sleep::new(),
+        nap_at: None,
+        sleepers: VecDeque::new(),
+        pausers: Vec::new(),
         launcher: Arc::new(prepared.launcher),
         process: Arc::new(prepared.process),
         home: prepared.home,
@@ -119,6 +128,15 @@ struct Actor<L: Launcher> {
     /// The caller whose start is in flight.
     starting: Option<Reply<()>>,
     deferred: VecDeque<Request>,
+    /// When it goes to sleep; `None`: never.
+    policy: Option<SleepPolicy>,
+    sleep: Sleep,
+    /// When to look whether it is time to rest.
+    nap_at: Option<Instant>,
+    /// Decided again when the container is awake.
+    sleepers: VecDeque<Request>,
+    /// Callers whose pause is under way.
+    pausers: Vec<Reply<()>>,
     waiters: Vec<Reply<ExitStatus>>,
     removers: Vec<Reply<()>>,
     /// When a `stop` loses its patience.
@@ -131,6 +149,8 @@ impl<L: Launcher> Actor<L> {
     async fn live(mut self) {
         loop {
             let kill_at = self.kill_at.unwrap_or_else(Instant::now);
+            let nap_at = self.nap_at.unwrap_or_else(Instant::now);
+            let activity = Arc::clone(&self.shared.activity);
             tokio::select! {
                 biased;
                 Some(fact) = self.tasks.join_next() => match fact {
@@ -150,6 +170,8 @@ impl<L: Launcher> Actor<L> {
                     self.kill_at = None;
                     self.kill_all();
                 }
+                () = activity.wanted.notified(), if !self.orphaned => self.nudged(),
+                () = tokio::time::sleep_until(nap_at), if self.nap_at.is_some() => self.nap(),
                 else => break,
             }
         }
@@ -157,6 +179,9 @@ impl<L: Launcher> Actor<L> {
     }
 
     fn handle(&mut self, request: Request) {
+        let Some(request) = self.awake_first(request) else {
+            return;
+        };
         let decision = match request.ask() {
             Ask::Remove { force } => {
                 let Request::Remove { reply, .. } = request else {
@@ -191,6 +216,7 @@ impl<L: Launcher> Actor<L> {
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
+            (Decision::Rest, request) => self.rest(request),
             (Decision::Exec, Request::Exec { spec, reply }) => self.exec(spec, reply),
             (decision, request) => {
                 tracing::error!(?decision, "a decision that does not fit its request");
@@ -233,7 +259,8 @@ impl<L: Launcher> Actor<L> {
             return drop(reply.send(Err(EngineError::NotRunning(name))));
         };
         let process = Arc::clone(&self.process);
-        tokio::spawn(crate::exec::run(guest, name, process, spec, reply));
+        let using = self.shared.activity.begin();
+        tokio::spawn(crate::exec::run(guest, name, process, spec, using, reply));
     }
 
     fn begin_start(&mut self, reply: Reply<()>) {

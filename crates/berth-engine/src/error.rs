@@ -27,6 +27,12 @@ pub enum EngineError {
     /// 409: what was asked needs a living process.
     #[error("container `{0}` is not running")]
     NotRunning(String),
+    /// 409: exec in a paused container, or a second pause.
+    #[error("container `{0}` is paused")]
+    Paused(String),
+    /// 409: unpause of a container that is not paused.
+    #[error("container `{0}` is not paused")]
+    NotPaused(String),
     /// 409: remove without force.
     #[error("container `{0}` is running")]
     StillRunning(String),
@@ -136,6 +142,7 @@ impl Hint for EngineError {
                  `berth images import` brings one in"
                     .to_owned(),
             ),
+            Self::Paused(name) => Some(format!("unpause container `{name}` first")),
             Self::NoCommand(_) => Some(
                 "give the Dockerfile a CMD or an ENTRYPOINT, or set `entrypoint` in the class"
                     .to_owned(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use berth_jail::{
     Disk, ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds,
-    SandboxSpec, SpawnTimings, Zygote,
+    SandboxSpec, SpawnTimings, Usage, Zygote,
 };
 use berth_net::Network;
 use tokio::sync::watch;
@@ -45,6 +45,10 @@ pub(crate) trait Guest: Clone + Send + Sync + 'static {
     fn kill(&self, signal: i32) -> Result<bool, JailError>;
     /// Kills everything and waits for the last process; harmless when nothing is left.
     fn kill_all(&self) -> impl Future<Output = Result<(), JailError>> + Send;
+    /// Stops or continues every process with the freezer.
+    fn freeze(&self, frozen: bool) -> impl Future<Output = Result<(), JailError>> + Send;
+    /// What it uses; of an ended one what it had used at its end.
+    fn usage(&self) -> Option<Usage>;
     /// Ports that have been listened on so far.
     fn listening(&self) -> watch::Receiver<BTreeSet<u16>>;
     /// Another process beside the first.
@@ -144,6 +148,20 @@ impl Guest for Sandbox {
 
     async fn kill_all(&self) -> Result<(), JailError> {
         Sandbox::kill_all(self).await
+    }
+
+    async fn freeze(&self, frozen: bool) -> Result<(), JailError> {
+        Sandbox::freeze(self, frozen).await
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        match self.cpu_ns_at_end() {
+            Some(cpu_ns) => Some(Usage {
+                cpu_ns,
+                ..Usage::default()
+            }),
+            None => Sandbox::usage(self).ok(),
+        }
     }
 
     fn listening(&self) -> watch::Receiver<BTreeSet<u16>> {

@@ -15,6 +15,7 @@
 //! jail's pidfd), never from a record; whatever happens to a caller, what it asked for is finished.
 #![forbid(unsafe_code)]
 
+mod activity;
 mod actor;
 mod boost;
 mod disks;
@@ -26,16 +27,20 @@ mod hold;
 mod ids;
 mod launch;
 mod log;
+mod meter;
 mod model;
 mod prepare;
 mod process;
 mod session;
+mod sleep;
 mod state;
 mod table;
 mod terminal;
 
-pub use engine::Engine;
+pub use activity::Connected;
+pub use engine::{Engine, Tunnel};
 pub use error::EngineError;
+pub use meter::Metered;
 pub use model::{
     ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig, Event, Exec,
     ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE, SleepPolicy,

@@ -159,7 +159,7 @@ pub enum Status {
 }
 
 /// When an idle container goes to sleep. What counts as idle: see `sleep.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SleepPolicy {
     /// Idle for this long it is frozen: memory kept, no CPU.
     pub freeze_after: Duration,

@@ -100,6 +100,7 @@ pub(crate) fn prepare(
         display_name: spec.display_name.as_str().into(),
         untold: Arc::default(),
     };
+    let sleep = spec.sleep;
     let mut info = snapshot(limits, shared, &spec, &image, &process);
     let sandbox = sandbox(means, &info, &spec, &image, &process, &home, ids.base());
     info.timings.prepare = Some(begin.elapsed());
@@ -118,6 +119,7 @@ pub(crate) fn prepare(
         info,
         home,
         sink,
+        sleep,
     })
 }
 

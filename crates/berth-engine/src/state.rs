@@ -26,6 +26,7 @@
 //! | kill | 409 | later | signal | 409 | 409 |
 //! | stop | 409 | later | terminate | stored exit | stored exit, or park |
 //! | exec | 409 | later | exec | 409 | 409 |
+//! | wake, pause, unpause | 409 | later | see `sleep.rs` | 409 | 409 |
 //! | remove | clean | force: after the start | force: kill | clean | join |
 //!
 //! "Later" means: decided again when the start has succeeded or failed, as Docker's lock per
@@ -46,7 +47,11 @@ pub(crate) enum Ask {
     Kill,
     Stop,
     Exec,
-    Remove { force: bool },
+    /// Wake, pause, unpause: see `sleep.rs`.
+    Rest,
+    Remove {
+        force: bool,
+    },
 }
 
 /// What to do about an [`Ask`].
@@ -66,6 +71,8 @@ pub(crate) enum Decision {
     Terminate,
     /// Start another process beside the first.
     Exec,
+    /// `sleep.rs` decides.
+    Rest,
     /// The removal begins with this order, if any; answer when Gone.
     BeginRemoval(Option<Order>),
     /// A removal is under way; answer when Gone.
@@ -160,6 +167,7 @@ impl Lifecycle {
             Ask::Start => self.decide_start(),
             Ask::Wait => self.exit_or_park(),
             Ask::Kill => self.needs_process(Decision::Signal, Refusal::NotRunning),
+            Ask::Rest => self.needs_process(Decision::Rest, Refusal::BeingRemoved),
             Ask::Exec => self.needs_process(Decision::Exec, Refusal::BeingRemoved),
             Ask::Stop => match self.phase {
                 Phase::Exited | Phase::Removing => self.exit_or_park(),

@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,12 +31,17 @@ use crate::respond::{Body, empty, typed};
 
 /// What an ingress leads to.
 pub(crate) trait Service: Send + Sync + 'static {
+    /// What is kept with an open tunnel and dropped with it.
+    type Traffic: Send + Sync + 'static;
     /// Connects to a port inside; dropped when the client hangs up.
-    fn connect(&self, port: u16) -> impl Future<Output = Result<TcpStream, String>> + Send;
+    fn connect(
+        &self,
+        port: u16,
+    ) -> impl Future<Output = Result<(TcpStream, Self::Traffic), String>> + Send;
     /// Applies an update before it returns.
     fn configure(&self, update: UpdateEgress);
     /// Hears of every piece that a tunnel carried.
-    fn carried(&self, bytes: Carried);
+    fn carried(&self, traffic: &Self::Traffic, piece: Carried<'_>);
     /// The certificate authority of intercepted TLS.
     fn ca_pem(&self) -> String;
 }
@@ -77,6 +83,18 @@ async fn connection<S: Service>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "ingress connection without TCP_NODELAY");
     }
+    serve_stream(stream, service, tasks, cancel).await;
+}
+
+/// Serves one connection, whatever carries it.
+pub(crate) async fn serve_stream<S: Service, I>(
+    stream: I,
+    service: Arc<S>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let handler = service_fn(move |request| {
         let (service, tasks, cancel) = (service.clone(), tasks.clone(), cancel.clone());
         async move { Ok::<_, Infallible>(handle(request, service, tasks, cancel).await) }
@@ -134,8 +152,8 @@ async fn connect<S: Service>(
     };
     let upgrade = hyper::upgrade::on(&mut request);
     match service.connect(target.port()).await {
-        Ok(app) => {
-            let tunnel = tunnel(upgrade, app, service);
+        Ok((app, traffic)) => {
+            let tunnel = tunnel(upgrade, app, traffic, service);
             tasks.spawn(async move {
                 tokio::select! {
                     () = cancel.cancelled() => (),
@@ -174,7 +192,12 @@ fn destination(headers: &HeaderMap) -> Option<SocketAddr> {
         .ok()
 }
 
-async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, service: Arc<S>) {
+async fn tunnel<S: Service>(
+    upgrade: OnUpgrade,
+    app: TcpStream,
+    traffic: S::Traffic,
+    service: Arc<S>,
+) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -186,7 +209,7 @@ async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, service: Arc<S>)
         tracing::error!("an ingress connection is not a TCP stream");
         return;
     };
-    let meter = |bytes| service.carried(bytes);
+    let meter = |piece: Carried<'_>| service.carried(&traffic, piece);
     relay(&io.into_inner(), &app, &read_buf, meter).await;
 }
 

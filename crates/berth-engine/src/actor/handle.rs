@@ -4,11 +4,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use berth_jail::ExitStatus;
-use berth_net::Network;
+use berth_net::{Network, NetworkUsage};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::activity::Activity;
 use crate::hold::Liveness;
 use crate::log::LogStore;
+use crate::meter::Meter;
 use crate::state::Ask;
 use crate::{ContainerInfo, EngineError, Exec, ExecSpec};
 
@@ -35,6 +37,10 @@ pub(crate) enum Request {
         spec: ExecSpec,
         reply: Reply<Exec>,
     },
+    /// Thaw, restore: whatever makes it run.
+    Wake(Reply<()>),
+    Pause(Reply<()>),
+    Unpause(Reply<()>),
     Remove {
         force: bool,
         reply: Reply<()>,
@@ -50,6 +56,7 @@ impl Request {
             Self::Kill { .. } => Ask::Kill,
             Self::Stop { .. } => Ask::Stop,
             Self::Exec { .. } => Ask::Exec,
+            Self::Wake(_) | Self::Pause(_) | Self::Unpause(_) => Ask::Rest,
             Self::Remove { force, .. } => Ask::Remove { force: *force },
         }
     }
@@ -57,7 +64,12 @@ impl Request {
     /// Answers with an error. A caller that has gone does not mind.
     pub(crate) fn refuse(self, error: EngineError) {
         match self {
-            Self::Start(reply) | Self::Kill { reply, .. } | Self::Remove { reply, .. } => {
+            Self::Start(reply)
+            | Self::Kill { reply, .. }
+            | Self::Wake(reply)
+            | Self::Pause(reply)
+            | Self::Unpause(reply)
+            | Self::Remove { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
             Self::Wait(reply) | Self::Stop { reply, .. } => {
@@ -80,6 +92,11 @@ pub(crate) struct Shared {
     pub(crate) liveness: watch::Sender<Liveness>,
     /// Set when it is prepared.
     pub(crate) log: OnceLock<Arc<LogStore>>,
+    /// Who uses it, and since when nobody does.
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) meter: Arc<Meter>,
+    /// What its network had carried before it was created.
+    pub(crate) carried_before: OnceLock<NetworkUsage>,
     /// Set at create.
     pub(crate) network: OnceLock<Arc<Network>>,
 }
@@ -101,6 +118,9 @@ impl Handle {
             info: watch::Sender::new(None),
             liveness: watch::Sender::new(Liveness::Down),
             log: OnceLock::new(),
+            activity: Activity::new(),
+            meter: Arc::default(),
+            carried_before: OnceLock::new(),
             network: OnceLock::new(),
         });
         (Self { shared, requests }, mailbox)
@@ -142,6 +162,19 @@ impl Handle {
 
     pub(crate) async fn exec(&self, spec: ExecSpec) -> Result<Exec, EngineError> {
         self.ask(|reply| Request::Exec { spec, reply }).await
+    }
+
+    /// Makes sure that it runs, rather than sleeps.
+    pub(crate) async fn wake(&self) -> Result<(), EngineError> {
+        self.ask(Request::Wake).await
+    }
+
+    pub(crate) async fn pause(&self) -> Result<(), EngineError> {
+        self.ask(Request::Pause).await
+    }
+
+    pub(crate) async fn unpause(&self) -> Result<(), EngineError> {
+        self.ask(Request::Unpause).await
     }
 
     /// A container that has vanished meanwhile is what the caller wanted.

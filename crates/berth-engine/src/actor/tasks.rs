@@ -22,6 +22,9 @@ pub(super) enum Fact<G> {
     FirstListen(Duration),
     /// The first process has ended and its output is in the log.
     Exited(ExitStatus),
+    /// The freezing of this launch has been tried.
+    Froze(u32, Result<(), JailError>),
+    Thawed(u32, Result<(), JailError>),
     /// The killing is done; the exit is reported by itself.
     Killed,
     Cleaned,
@@ -128,6 +131,16 @@ pub(super) async fn first_listen<G>(
         std::future::pending::<()>().await;
     }
     Fact::FirstListen(since.elapsed())
+}
+
+/// Freezes or thaws everything.
+pub(super) async fn freeze<G: Guest>(guest: G, frozen: bool, launch: u32) -> Fact<G> {
+    let result = guest.freeze(frozen).await;
+    if frozen {
+        Fact::Froze(launch, result)
+    } else {
+        Fact::Thawed(launch, result)
+    }
 }
 
 /// Kills everything; if the jail cannot, at least the first process.
