@@ -357,6 +357,7 @@ async fn addresses_ranges_and_globs_are_intercepted_by_the_container_s_own_metho
         ("Http", "198.18.0.0/15", "range"),
         ("Http", "[2001:db8::7]", "six"),
         ("Http", "api.*.example", "glob"),
+        ("Http", "169.254.169.254", "metadata"),
     ] {
         call(
             &session,
@@ -381,6 +382,10 @@ async fn addresses_ranges_and_globs_are_intercepted_by_the_container_s_own_metho
         (
             "http://[2001:db8::7]/",
             "200 six GET http://[2001:db8::7]/ ",
+        ),
+        (
+            "http://169.254.169.254/",
+            "200 metadata GET http://169.254.169.254/ ",
         ),
         (
             "http://api.v1.example/",
