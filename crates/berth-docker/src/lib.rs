@@ -12,6 +12,7 @@
 //! | `containers` | application containers: create, start, wait, kill, stop, delete, inspect, list, logs |
 //! | `exec` | processes in a running container |
 //! | `sidecar` | the egress sidecar: registry, ingress listener, tunnel |
+//! | `trace` | where the time of a cold start went |
 //! | `images`, `system` | what else a Docker client asks |
 //! | `client` | our own command line's side of the same socket |
 //!
@@ -38,6 +39,7 @@ mod server;
 mod sidecar;
 mod system;
 mod time;
+mod trace;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ const HOLDING: u16 = 7;
 #[derive(Default)]
 struct Fake {
     app: Option<SocketAddr>,
+    steps: Mutex<Vec<Step>>,
     updates: Mutex<Vec<UpdateEgress>>,
     carried_in: AtomicUsize,
     carried_out: AtomicUsize,
@@ -53,6 +54,10 @@ impl Service for Fake {
             Carried::Out(count) => (&self.carried_out, count),
         };
         counter.0.fetch_add(counter.1, Ordering::Relaxed);
+    }
+
+    fn traced(&self, step: Step) {
+        self.steps.lock().unwrap().push(step);
     }
 
     fn ca_pem(&self) -> String {
