@@ -34,6 +34,11 @@ use crate::trace::{Phase, Step};
 use crate::{EGRESS_IMAGE, time};
 use inside::Inside;
 
+#[cfg(fuzzing)]
+pub(crate) use ingress::{Service as IngressService, serve_stream as serve_ingress_stream};
+#[cfg(fuzzing)]
+pub(crate) use relay::Carried;
+
 /// The port that a sidecar publishes.
 pub(crate) const INGRESS_PORT: &str = "39001/tcp";
 

@@ -211,6 +211,13 @@ int attack(int argc, char **argv) {
         fflush(stdout);
         for (;;) renameat2(AT_FDCWD, "/tmp/here", AT_FDCWD, "/tmp/other", RENAME_EXCHANGE);
     }
-    if (!strcmp(command, "crash")) { raise(SIGSEGV); return 0; }
+    if (!strcmp(command, "fork-bomb-for-ever")) {
+        int told = 0;
+        for (;;) {
+            int pid = fork();
+            if (pid == 0) { for (;;) if (fork() < 0) sched_yield(); }
+            if (pid < 0 && !told) { told = 1; printf("full\n"); fflush(stdout); }
+        }
+    }
     return -1;
 }

@@ -184,3 +184,226 @@ async fn open_files_and_core_dumps_are_limited() {
     assert_eq!(soft, hard);
     world.finish().await;
 }
+
+#[tokio::test]
+async fn calls_that_no_container_may_make_fail_whatever_their_arguments() {
+    let world = World::new().await;
+    let image = world.image();
+    // Also without no_new_privs, and with a capability that Docker's profile has an exception for.
+    for no_new_privs in [true, false] {
+        let mut spec = world.spec(&image, &["forbidden"]);
+        spec.no_new_privs = no_new_privs;
+        spec.capabilities.push("CAP_SYS_ADMIN".to_owned());
+        let output = world.run(spec).await.unwrap();
+        let results = parse(&output.stdout);
+        assert!(results.len() > 48, "{results:?}");
+        for (name, errno) in &results {
+            assert_eq!(*errno, libc::EPERM, "{name}");
+        }
+    }
+    world.finish().await;
+}
+
+/// CVE-2025-52881: writing where the kernel obeys, through every way to the path.
+#[tokio::test]
+async fn cve_2025_52881_no_process_writes_to_proc_sys() {
+    let world = World::new().await;
+    for path in [
+        "/proc/sys/kernel/core_pattern",
+        "/proc/self/root/proc/sys/kernel/core_pattern",
+        "/proc/1/root/proc/sys/kernel/core_pattern",
+        "/proc/sys/kernel/modprobe",
+        "/proc/sys/vm/overcommit_memory",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/sysrq-trigger",
+        "/proc/irq/default_smp_affinity",
+        "/proc/1/../sysrq-trigger",
+    ] {
+        let image = world.image();
+        let output = world.run(world.spec(&image, &["write", path, "x"]));
+        let output = output.await.unwrap().stdout;
+        let refused = [libc::EROFS, libc::ENOENT, libc::EACCES];
+        let refused = refused.map(|errno| format!("{path} open {errno}\n"));
+        assert!(refused.contains(&output), "{path}: {output}");
+    }
+    world.finish().await;
+}
+
+/// Also CVE-2023-25809: the cgroup tree is the container's own, and read-only.
+#[tokio::test]
+async fn cve_2022_0492_the_control_groups_cannot_be_written() {
+    let world = World::new().await;
+    let listed = world.probe(&["list", "/sys/fs/cgroup"]).await;
+    let v2 = listed.lines().any(|name| name == "cgroup.procs");
+    let groups: Vec<String> = if v2 {
+        vec!["/sys/fs/cgroup".to_owned()]
+    } else {
+        let names = listed.lines();
+        names.map(|name| format!("/sys/fs/cgroup/{name}")).collect()
+    };
+    assert!(!groups.is_empty());
+    for group in &groups {
+        for file in ["cgroup.procs", "release_agent", "notify_on_release", "new"] {
+            let image = world.image();
+            let path = format!("{group}/{file}");
+            let command = if file == "new" { "create" } else { "write" };
+            let output = world.run(world.spec(&image, &[command, &path, "0"]));
+            let output = output.await.unwrap().stdout;
+            let refused = [libc::EROFS, libc::EACCES, libc::ENOENT]
+                .iter()
+                .any(|errno| output.ends_with(&format!(" {errno}\n")));
+            assert!(refused, "{path}: {output}");
+        }
+        // Its own processes and no other group.
+        let image = world.image();
+        let path = format!("{group}/cgroup.procs");
+        let output = world
+            .run(world.spec(&image, &["cat", &path]))
+            .await
+            .unwrap();
+        assert_eq!(output.stdout, "1\n", "{path}");
+    }
+    world.finish().await;
+}
+
+/// CVE-2020-15257: an abstract socket is found by name in a network namespace, so no container may
+/// share one with the daemon; and no socket of the host has a path inside.
+#[tokio::test]
+async fn cve_2020_15257_sockets_of_the_host_are_out_of_reach() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    let world = World::new().await;
+    let name = format!("berth-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _abstract = UnixListener::bind_addr(&address).unwrap();
+    let path = world.directory.path().join("engine.sock");
+    let _named = UnixListener::bind(&path).unwrap();
+    let image = world.image();
+    let sandbox = started(&world, &image).await;
+    for (target, expected) in [
+        (format!("@{name}"), libc::ECONNREFUSED),
+        (path.to_str().unwrap().to_owned(), libc::ENOENT),
+        ("/run/docker.sock".to_owned(), libc::ENOENT),
+        ("/var/run/docker.sock".to_owned(), libc::ENOENT),
+    ] {
+        let output = world.probe(&["dial", &target]).await;
+        assert_eq!(output, format!("connect {expected}\n"), "{target}");
+        let output = exec(&sandbox, process(&["dial", &target])).await.unwrap();
+        assert_eq!(output.stdout, format!("connect {expected}\n"), "{target}");
+    }
+    sandbox.kill_all().await.unwrap();
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn containers_cannot_find_each_other_s_processes_ipc_or_sockets() {
+    let world = World::new().await;
+    let image = world.image();
+    let sandbox = started(&world, &image).await;
+    let (stdout, write) = crate::world::pipe();
+    let fds = berth_jail::ExecFds::Pipes {
+        stdin: None,
+        stdout: Some(write),
+        stderr: None,
+    };
+    let serve = process(&["serve-abstract", "@shared"]);
+    let (_server, _) = sandbox.exec(serve, fds).await.unwrap();
+    let (line, _stdout) = crate::world::Reader::new(stdout).line().await;
+    assert_eq!(line, "up");
+    exec(&sandbox, process(&["ipc", "make"])).await.unwrap();
+    let host = sandbox.pid().to_string();
+    let after = (sandbox.pid() + 1).to_string();
+
+    let neighbour_image = world.image();
+    let mut spec = world.spec(&neighbour_image, &["sleep"]);
+    // Even with the ids of the other.
+    spec.id_base = world.id_base();
+    let own = crate::world::fresh_netns();
+    let (neighbour, stdout, _) = world.start_in(spec, own).await.unwrap();
+    let (line, _stdout) = stdout.line().await;
+    assert_eq!(line, "up");
+    for (sandbox, dial, found) in [
+        (&sandbox, 0, 0),
+        (&neighbour, libc::ECONNREFUSED, libc::ENOENT),
+    ] {
+        let output = exec(sandbox, process(&["dial", "@shared"])).await.unwrap();
+        assert_eq!(output.stdout, format!("connect {dial}\n"));
+        let output = exec(sandbox, process(&["ipc"])).await.unwrap();
+        let expected = format!("shm {found}\nmsg {found}\nsem {found}\n");
+        assert_eq!(output.stdout, expected);
+    }
+    for (from, to) in [("2", "300"), (host.as_str(), after.as_str())] {
+        let output = exec(&neighbour, process(&["reach", from, to])).await;
+        assert_eq!(output.unwrap().stdout, "reached 0\n");
+    }
+    // It does reach those that are there.
+    let output = exec(&sandbox, process(&["reach", "2", "300"])).await;
+    assert_ne!(output.unwrap().stdout, "reached 0\n");
+    sandbox.kill_all().await.unwrap();
+    neighbour.kill_all().await.unwrap();
+    world.finish().await;
+}
+
+/// The zygote makes `listen` for containers; the kernel notes who did.
+#[tokio::test]
+async fn a_unix_listener_has_its_own_credentials() {
+    let world = World::new().await;
+    let output = world.probe(&["unix-credentials"]).await;
+    assert_eq!(
+        output,
+        "bind 0\nlisten 0\nconnect 0\npeer pid 1 uid 0 gid 0\n"
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn device_nodes_cannot_be_made() {
+    let world = World::new().await;
+    for (kind, major, minor) in [
+        ("b", "8", "0"),
+        ("b", "254", "0"),
+        ("c", "1", "1"),
+        ("c", "1", "5"),
+    ] {
+        let output = world.probe(&["mknod", kind, major, minor]).await;
+        let expected = format!("mknod {}\nopen {}\n", libc::EPERM, libc::ENOENT);
+        assert_eq!(output, expected, "{kind} {major}:{minor}");
+    }
+    world.finish().await;
+}
+
+/// Every mount of a container, with the options that it must have.
+#[tokio::test]
+async fn no_mount_has_devices_or_what_it_need_not_have() {
+    let world = World::new().await;
+    let mounts = world.probe(&["cat", "/proc/self/mountinfo"]).await;
+    let mut seen = 0;
+    for line in mounts.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (path, options) = (fields[4], fields[5]);
+        let has = |option: &str| options.split(',').any(|have| have == option);
+        if path != "/dev" && path != "/dev/pts" && !path.starts_with("/proc/") {
+            assert!(has("nodev"), "{line}");
+        }
+        if path != "/" {
+            assert!(has("nosuid"), "{line}");
+        }
+        if path == "/proc" || path.starts_with("/sys") || path.starts_with("/dev/") {
+            assert!(has("noexec"), "{line}");
+        }
+        // Files of the jail's own, such as /etc/hosts, come from a file system below /dev/mqueue.
+        let writable = ["/", "/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"];
+        let masks_of_files = path.starts_with("/proc/") && line.contains("/null ");
+        if !writable.contains(&path) && !masks_of_files {
+            assert!(has("ro"), "{line}");
+        }
+        // Nothing propagates from or to the host.
+        assert!(
+            !line.contains(" shared:") && !line.contains(" master:"),
+            "{line}"
+        );
+        seen += 1;
+    }
+    assert!(seen > 10, "{mounts}");
+    world.finish().await;
+}

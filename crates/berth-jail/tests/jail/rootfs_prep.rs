@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::world::{World, replace_with_link};
+use crate::world::{Image, World, process, replace_with_link};
 use berth_jail::{JailError, Mount, MountSource};
 
 /// Also CVE-2023-28642, and the image that ships `/dev` as a link: CVE-2026-41579, CVE-2026-47766.
@@ -173,5 +173,231 @@ async fn injected_files_and_new_directories_belong_to_the_container() {
         let output = world.run(spec).await.unwrap();
         assert_eq!(output.stdout, format!("0 0 {mode}\n"), "{path}");
     }
+    world.finish().await;
+}
+
+/// Where a path of an image may lead. `Inside`: it is used or made below the image's root;
+/// `Refused`: an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leads {
+    Inside,
+    Refused,
+}
+
+/// A place on the host that nothing may touch.
+struct Canary {
+    directory: PathBuf,
+}
+
+impl Canary {
+    fn new(world: &World) -> Self {
+        let directory = world.directory.path().join("canary");
+        std::fs::create_dir_all(directory.join("empty")).unwrap();
+        std::fs::write(directory.join("file"), "untouched").unwrap();
+        Self { directory }
+    }
+
+    /// Links to a file of the host, to a directory, and to what is not there: by an absolute path,
+    /// by a relative one with more `..` than any root is deep, and both over a second link.
+    fn links(&self, to: &str) -> Vec<PathBuf> {
+        let absolute = self.directory.join(to);
+        let mut upwards = PathBuf::from("../".repeat(20));
+        upwards.push(absolute.strip_prefix("/").unwrap());
+        vec![absolute, upwards]
+    }
+
+    fn assert_untouched(&self, context: &str) {
+        let mut names: Vec<_> = std::fs::read_dir(&self.directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["empty", "file"], "{context}");
+        let inner = std::fs::read_dir(self.directory.join("empty")).unwrap();
+        assert_eq!(inner.count(), 0, "{context}");
+        let text = std::fs::read_to_string(self.directory.join("file")).unwrap();
+        assert_eq!(text, "untouched", "{context}");
+    }
+}
+
+/// CVE-2024-45310, CVE-2025-31133: every path of the image that the jail looks up, as a link to a
+/// file of the host, to a directory, and dangling; absolute, upwards, and over a second link.
+#[tokio::test]
+async fn cve_2024_45310_a_link_at_any_place_leaves_the_host_alone() {
+    let world = World::new().await;
+    let canary = Canary::new(&world);
+    for to in ["file", "empty", "missing", "empty/missing"] {
+        for link in canary.links(to) {
+            for over in [false, true] {
+                for place in ["file", "mount", "workdir", "etc"] {
+                    let image = world.image();
+                    if over {
+                        replace_with_link(&image, "place", &PathBuf::from("second/../second"));
+                        replace_with_link(&image, "second", &link);
+                    } else {
+                        replace_with_link(&image, "place", &link);
+                    }
+                    let context = format!("{place} at {} (over {over})", link.display());
+                    let leads = prepare(&world, &image, place, &context).await;
+                    // Inside the image none of the host's directories exists: what is missing is
+                    // made, but for a way through a link that does not lead to a directory.
+                    if place != "workdir" && !over {
+                        assert_eq!(leads, Leads::Inside, "{context}");
+                    }
+                    canary.assert_untouched(&context);
+                }
+            }
+        }
+    }
+    world.finish().await;
+}
+
+/// Runs a container of an image whose `/place` is a link, with the jail looking it up as `place`.
+async fn prepare(world: &World, image: &Image, place: &str, context: &str) -> Leads {
+    let mut spec = world.spec(image, &["cat", "/place"]);
+    match place {
+        "file" => drop(spec.files.insert("/place".to_owned(), "ours\n".to_owned())),
+        "mount" => spec.mounts.push(Mount {
+            target: "/place".to_owned(),
+            source: MountSource::Tmpfs(1 << 20),
+            read_only: false,
+        }),
+        "workdir" => spec.process.cwd = "/place".to_owned(),
+        // The image's own: nobody follows it, nobody replaces it.
+        _ => {
+            let link = std::fs::read_link(image.layer.join("place")).unwrap();
+            for name in ["mtab", "hosts", "resolv.conf", "hostname"] {
+                replace_with_link(image, &format!("etc/{name}"), &link);
+            }
+            let inside = world.run(spec.clone()).await.unwrap();
+            assert!(!inside.stdout.contains("untouched"), "{context}");
+            spec.files.clear();
+            for name in ["hosts", "resolv.conf", "hostname"] {
+                let path = format!("/etc/{name}");
+                // All are one and the same file; the last one mounted is seen.
+                spec.files.insert(path, "ours\n".to_owned());
+            }
+            spec.process = process(&["cat", "/etc/mtab"]);
+        }
+    }
+    match world.run(spec).await {
+        Ok(output) => {
+            assert_eq!(output.status.code, 0, "{context}: {output:?}");
+            assert!(!output.stdout.contains("untouched"), "{context}");
+            if place == "file" {
+                assert_eq!(output.stdout, "ours\n", "{context}");
+            }
+            Leads::Inside
+        }
+        Err(error) => {
+            let refused = matches!(
+                error,
+                JailError::UnsafePath { .. } | JailError::WorkingDirectory { .. }
+            );
+            assert!(refused, "{context}: {error:?}");
+            Leads::Refused
+        }
+    }
+}
+
+/// CVE-2023-27561, CVE-2025-52881: a mount target that an image's link leads into /proc or /sys
+/// would cover what the masks rest on.
+#[tokio::test]
+async fn cve_2023_27561_nothing_is_mounted_on_the_kernel_s_file_systems() {
+    let world = World::new().await;
+    for target in [
+        "/proc",
+        "/proc/sys",
+        "/proc/self/attr",
+        "/proc/1",
+        "/proc/sys/kernel/core_pattern",
+        "/proc/uptime",
+        "/sys",
+        "/sys/kernel",
+        "/proc/self/fd/1",
+        "/proc/self/root/etc",
+        "/proc/self/cwd",
+    ] {
+        for kind in ["directory", "file"] {
+            let image = world.image();
+            replace_with_link(&image, "place", &PathBuf::from(target));
+            let mut spec = world.spec(&image, &["ids"]);
+            if kind == "file" {
+                spec.files.insert("/place".to_owned(), String::new());
+            } else {
+                spec.mounts.push(Mount {
+                    target: "/place".to_owned(),
+                    source: MountSource::Tmpfs(1 << 20),
+                    read_only: false,
+                });
+            }
+            let error = world.run(spec).await.unwrap_err();
+            assert!(
+                matches!(error, JailError::UnsafePath { .. }),
+                "{kind} at {target}: {error:?}"
+            );
+        }
+    }
+    world.finish().await;
+}
+
+/// CVE-2025-31133, CVE-2025-52565: what the image had at /dev is hidden, and ours are devices.
+#[tokio::test]
+async fn cve_2025_52565_the_devices_are_those_of_the_jail() {
+    let world = World::new().await;
+    let image = world.image();
+    std::fs::create_dir_all(image.layer.join("dev/pts")).unwrap();
+    let canary = Canary::new(&world);
+    for name in [
+        "null", "zero", "console", "ptmx", "tty", "shm", "mqueue", "pts/0",
+    ] {
+        replace_with_link(
+            &image,
+            &format!("dev/{name}"),
+            &canary.directory.join("file"),
+        );
+    }
+    for (name, expected) in [
+        ("null", "20000 1:3"),
+        ("zero", "20000 1:5"),
+        ("full", "20000 1:7"),
+        ("random", "20000 1:8"),
+        ("urandom", "20000 1:9"),
+        ("tty", "20000 5:0"),
+        ("ptmx", "20000 5:2"),
+        ("shm", "40000 0:0"),
+    ] {
+        let path = format!("/dev/{name}");
+        let output = world.run(world.spec(&image, &["rdev", &path])).await;
+        assert_eq!(output.unwrap().stdout, format!("{expected}\n"), "{path}");
+    }
+    let output = world
+        .run(world.spec(&image, &["rdev", "/dev/console"]))
+        .await;
+    assert_eq!(output.unwrap().stdout, format!("stat {}\n", libc::ENOENT));
+    canary.assert_untouched("dev");
+    world.finish().await;
+}
+
+/// What is not a file or a directory is no list of users and delays nobody.
+#[tokio::test]
+async fn an_image_s_fifos_and_loops_delay_nobody() {
+    let world = World::new().await;
+    let image = world.image();
+    for name in ["etc/passwd", "etc/group"] {
+        std::fs::remove_file(image.layer.join(name)).unwrap();
+    }
+    let status = std::process::Command::new("mkfifo")
+        .arg(image.layer.join("etc/passwd"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    replace_with_link(&image, "etc/group", &PathBuf::from("group"));
+    let output = world.run(world.spec(&image, &["ids"])).await.unwrap();
+    assert!(output.stdout.starts_with("0 0 0 0\n"), "{output:?}");
+    let mut spec = world.spec(&image, &["ids"]);
+    spec.files.insert("/etc/group/x".to_owned(), String::new());
+    let error = world.run(spec).await.unwrap_err();
+    assert!(matches!(error, JailError::UnsafePath { .. }), "{error:?}");
     world.finish().await;
 }

@@ -150,10 +150,19 @@ impl World {
         &self,
         spec: SandboxSpec,
     ) -> Result<(Sandbox, Reader, Reader), JailError> {
+        self.start_in(spec, netns()).await
+    }
+
+    /// The same in this network namespace.
+    pub(crate) async fn start_in(
+        &self,
+        spec: SandboxSpec,
+        netns: OwnedFd,
+    ) -> Result<(Sandbox, Reader, Reader), JailError> {
         let (stdout, stdout_write) = pipe();
         let (stderr, stderr_write) = pipe();
         let fds = SandboxFds {
-            netns: netns(),
+            netns,
             stdin: None,
             stdout: stdout_write,
             stderr: stderr_write,
@@ -275,8 +284,13 @@ pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
 
 /// One network namespace for all tests of the binary, with nothing in it.
 pub(crate) fn netns() -> OwnedFd {
-    static MADE: OnceLock<fs::File> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
+    static MADE: OnceLock<OwnedFd> = OnceLock::new();
+    MADE.get_or_init(fresh_netns).try_clone().unwrap()
+}
+
+/// A network namespace of its own, with nothing in it.
+pub(crate) fn fresh_netns() -> OwnedFd {
+    {
         let mut holder = Command::new("unshare")
             .args(["--net", "sh", "-c", "echo up; read _"])
             .stdin(Stdio::piped())
@@ -290,9 +304,8 @@ pub(crate) fn netns() -> OwnedFd {
         let made = fs::File::open(format!("/proc/{}/ns/net", holder.id())).unwrap();
         writeln!(holder.stdin.take().unwrap()).unwrap();
         holder.wait().unwrap();
-        made
-    });
-    made.try_clone().unwrap().into()
+        made.into()
+    }
 }
 
 /// The statically linked program of `probe.c` and `attack.c`, compiled once per test binary.
