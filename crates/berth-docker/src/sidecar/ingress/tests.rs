@@ -159,6 +159,15 @@ async fn a_tunnel_carries_bytes_and_half_closes() {
     assert_eq!(ingress.service.carried_in.load(Ordering::Relaxed), 8);
     let carried_out = ingress.service.carried_out.load(Ordering::Relaxed);
     assert_eq!(carried_out, answer.len());
+    let steps: Vec<Phase> = ingress
+        .service
+        .steps
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|step| step.phase)
+        .collect();
+    assert_eq!(steps, [Phase::Hold, Phase::FirstByte]);
 }
 
 #[tokio::test]
