@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Applications;
 use crate::exec::Execs;
+use crate::helper::Helpers;
 use crate::sidecar::Sidecars;
 use crate::trace::Traces;
 
@@ -26,6 +27,7 @@ const NETWORKS_AHEAD: usize = 4;
 pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) sidecars: Sidecars,
+    pub(crate) helpers: Helpers,
     pub(crate) execs: Execs,
     pub(crate) traces: Traces,
     /// Namespaces for the next sidecars.
@@ -47,6 +49,7 @@ impl Api {
             engine,
             networks,
             sidecars: Sidecars::default(),
+            helpers: Helpers::default(),
             execs: Execs::default(),
             traces: Traces::default(),
             pool: NetworkPool::new(NETWORKS_AHEAD),

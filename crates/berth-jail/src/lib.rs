@@ -13,7 +13,7 @@
 //! and [`test_zygote`] finds it.
 //!
 //! Rooms: `spec` and `error` are the vocabulary; `client` is the daemon's side; `zygote` the
-//! helper's event loop; `child` runs between fork and exec; `cgroup` and `seccomp` are mechanism;
+//! helper's event loop; `child` runs between fork and exec; `view` is the daemon's look into a root; `cgroup` and `seccomp` are mechanism;
 //! `packet` and `protocol` the wire; `sys` the only place with `unsafe`.
 //!
 //! Invariants: see `client`, `zygote` and `child`. Whatever kills the daemon or the zygote,
@@ -30,6 +30,7 @@ mod protocol;
 mod seccomp;
 mod spec;
 mod sys;
+mod view;
 mod zygote;
 
 pub use cgroup::Capabilities;
@@ -41,4 +42,5 @@ pub use spec::{
     DEFAULT_CAPABILITIES, Device, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rlimit,
     RlimitKind, Rootfs, SandboxExtras, SandboxSpec, SpawnTimings, Usage,
 };
+pub use view::{ContainerRoot, with_root};
 pub use zygote::{ZYGOTE_ARG, is_zygote, zygote_main};

@@ -53,7 +53,12 @@ pub(crate) enum Reply {
     /// The request failed and left nothing.
     Failed { ticket: Ticket, failure: Failure },
     /// A process that was reported as started has ended. For a sandbox: all its processes have.
-    Exited { ticket: Ticket, status: ExitStatus },
+    Exited {
+        ticket: Ticket,
+        status: ExitStatus,
+        /// CPU time of a sandbox at its end, in nanoseconds.
+        cpu_ns: u64,
+    },
     /// Something in the sandbox listens on a TCP port.
     Listening { sandbox: Ticket, port: u16 },
     /// Something the daemon should log.

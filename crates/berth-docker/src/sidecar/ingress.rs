@@ -34,12 +34,17 @@ use crate::trace::{Phase, Step};
 
 /// What an ingress leads to.
 pub(crate) trait Service: Send + Sync + 'static {
+    /// What is kept with an open tunnel and dropped with it.
+    type Traffic: Send + Sync + 'static;
     /// Connects to a port inside; dropped when the client hangs up.
-    fn connect(&self, port: u16) -> impl Future<Output = Result<TcpStream, String>> + Send;
+    fn connect(
+        &self,
+        port: u16,
+    ) -> impl Future<Output = Result<(TcpStream, Self::Traffic), String>> + Send;
     /// Applies an update before it returns.
     fn configure(&self, update: UpdateEgress);
     /// Hears of every piece that a tunnel carried.
-    fn carried(&self, bytes: Carried);
+    fn carried(&self, traffic: &Self::Traffic, piece: Carried<'_>);
     /// Hears what each step of a start took.
     fn traced(&self, step: Step);
     /// The certificate authority of intercepted TLS.
@@ -167,8 +172,8 @@ async fn connect<S: Service>(
     let what = format!("port {}{outcome}", target.port());
     service.traced(Step::since(begun, Phase::Hold, what));
     match connected {
-        Ok(app) => {
-            let tunnel = tunnel(upgrade, app, target.port(), service);
+        Ok((app, traffic)) => {
+            let tunnel = tunnel(upgrade, app, target.port(), traffic, service);
             tasks.spawn(async move {
                 tokio::select! {
                     () = cancel.cancelled() => (),
@@ -207,7 +212,13 @@ fn destination(headers: &HeaderMap) -> Option<SocketAddr> {
         .ok()
 }
 
-async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, port: u16, service: Arc<S>) {
+async fn tunnel<S: Service>(
+    upgrade: OnUpgrade,
+    app: TcpStream,
+    port: u16,
+    traffic: S::Traffic,
+    service: Arc<S>,
+) {
     let (begun, answered) = (Instant::now(), AtomicBool::new(false));
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
@@ -220,12 +231,12 @@ async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, port: u16, servi
         tracing::error!("an ingress connection is not a TCP stream");
         return;
     };
-    let meter = |bytes| {
-        if matches!(bytes, Carried::Out(_)) && !answered.swap(true, Ordering::Relaxed) {
+    let meter = |piece: Carried<'_>| {
+        if matches!(piece, Carried::Out(_)) && !answered.swap(true, Ordering::Relaxed) {
             let what = format!("port {port}");
             service.traced(Step::since(begun, Phase::FirstByte, what));
         }
-        service.carried(bytes);
+        service.carried(&traffic, piece);
     };
     relay(&io.into_inner(), &app, &read_buf, meter).await;
 }

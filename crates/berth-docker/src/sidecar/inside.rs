@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use berth_engine::Connected;
 use berth_net::NetworkUsage;
 use tokio::net::TcpStream;
 
@@ -30,14 +31,15 @@ impl Inside {
 }
 
 impl Service for Inside {
+    type Traffic = Connected;
+
     /// The engine holds the connection while the container starts up.
-    async fn connect(&self, port: u16) -> Result<TcpStream, String> {
+    async fn connect(&self, port: u16) -> Result<(TcpStream, Connected), String> {
         let container = self.sidecar.joined().ok_or("no container has joined")?;
         let api = self.api.upgrade().ok_or("the session is ending")?;
-        api.engine
-            .connect(&container, port)
-            .await
-            .map_err(|error| berth_error::chain(&error))
+        let tunnel = api.engine.connect(&container, port).await;
+        let tunnel = tunnel.map_err(|error| berth_error::chain(&error))?;
+        Ok((tunnel.stream, tunnel.traffic))
     }
 
     /// Merges into the settings in force: workerd leaves out what it does not know, which after an
@@ -57,11 +59,17 @@ impl Service for Inside {
         self.sidecar.network.set_egress(egress);
     }
 
-    fn carried(&self, bytes: Carried) {
+    fn carried(&self, traffic: &Connected, piece: Carried<'_>) {
         let mut usage = NetworkUsage::default();
-        match bytes {
-            Carried::In(count) => usage.ingress_bytes = count as u64,
-            Carried::Out(count) => usage.egress_bytes = count as u64,
+        match piece {
+            Carried::In(bytes) => {
+                usage.ingress_bytes = bytes.len() as u64;
+                traffic.inbound();
+            }
+            Carried::Out(bytes) => {
+                usage.egress_bytes = bytes.len() as u64;
+                traffic.outbound(bytes);
+            }
         }
         self.sidecar.network.count(usage);
     }

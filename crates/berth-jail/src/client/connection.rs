@@ -21,6 +21,8 @@ use crate::{packet, sys};
 pub(super) struct Running {
     pub(super) pid: u32,
     pub(super) pidfd: OwnedFd,
+    /// CPU time of a sandbox that has ended, in nanoseconds.
+    pub(super) cpu_ns: AtomicU64,
     /// Of a sandbox's first process only.
     pub(super) timings: SpawnTimings,
     pub(super) exit: watch::Sender<Option<ExitStatus>>,
@@ -230,9 +232,14 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
                 let _ = sender.send(Err(failure.into()));
             }
         }
-        Reply::Exited { ticket, status } => {
+        Reply::Exited {
+            ticket,
+            status,
+            cpu_ns,
+        } => {
             let process = shared.state().running.remove(&ticket);
             if let Some(process) = process {
+                process.cpu_ns.store(cpu_ns, Ordering::Relaxed);
                 process.exit.send_replace(Some(status));
             }
         }
@@ -266,6 +273,7 @@ fn started(
     let running = Arc::new(Running {
         pid,
         pidfd,
+        cpu_ns: AtomicU64::new(0),
         timings,
         exit: watch::Sender::new(None),
         listening: watch::Sender::new(BTreeSet::new()),

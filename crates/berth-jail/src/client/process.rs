@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
@@ -197,6 +198,12 @@ impl Sandbox {
         }
         let limited = self.inner.group.limit_cpu(milli);
         limited.map_err(|error| JailError::setup("limit the container's CPU", error))
+    }
+
+    /// Nanoseconds of CPU time that it had used when it ended.
+    pub fn cpu_ns_at_end(&self) -> Option<u64> {
+        self.exit_status()?;
+        Some(self.inner.running.cpu_ns.load(Ordering::Relaxed))
     }
 
     /// Memory in bytes and CPU time in nanoseconds used so far, and processes alive.

@@ -255,6 +255,7 @@ impl Server {
             signal,
             oom_killed: false,
         };
+        let mut cpu_ns = 0;
         let ticket = match &process.role {
             Role::Blank { group, .. } => {
                 self.blanks.retain(|blank| *blank != key);
@@ -263,6 +264,7 @@ impl Server {
             }
             Role::Sandbox { ticket, group, .. } => {
                 status.oom_killed = code != 0 && group.oom_kills() > 0;
+                cpu_ns = group.usage().cpu_ns;
                 self.discard(group.clone());
                 *ticket
             }
@@ -276,7 +278,11 @@ impl Server {
         self.tickets.remove(&ticket);
         self.ports.remove(&ticket);
         let reply = if process.announced {
-            Reply::Exited { ticket, status }
+            Reply::Exited {
+                ticket,
+                status,
+                cpu_ns,
+            }
         } else {
             let killed = Failure::SetupKilled(signal.unwrap_or(0));
             Reply::Failed {

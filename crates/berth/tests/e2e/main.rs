@@ -14,6 +14,7 @@ mod cron_batch_job;
 mod dev_session;
 mod dev_tools;
 mod egress;
+mod engine;
 mod env_vars;
 mod frontend_backend;
 mod hello;

@@ -34,24 +34,27 @@ impl Drop for OnDrop {
 }
 
 impl Service for Fake {
-    async fn connect(&self, port: u16) -> Result<TcpStream, String> {
+    type Traffic = ();
+
+    async fn connect(&self, port: u16) -> Result<(TcpStream, ()), String> {
         if port == HOLDING {
             let _held = OnDrop(self.hold_dropped.clone());
             self.hold_began.notify_one();
             std::future::pending::<()>().await;
         }
         let app = self.app.filter(|app| app.port() == port).ok_or("refused")?;
-        TcpStream::connect(app).await.map_err(|e| e.to_string())
+        let app = TcpStream::connect(app).await.map_err(|e| e.to_string())?;
+        Ok((app, ()))
     }
 
     fn configure(&self, update: UpdateEgress) {
         self.updates.lock().unwrap().push(update);
     }
 
-    fn carried(&self, bytes: Carried) {
+    fn carried(&self, _traffic: &(), bytes: Carried<'_>) {
         let counter = match bytes {
-            Carried::In(count) => (&self.carried_in, count),
-            Carried::Out(count) => (&self.carried_out, count),
+            Carried::In(bytes) => (&self.carried_in, bytes.len()),
+            Carried::Out(bytes) => (&self.carried_out, bytes.len()),
         };
         counter.0.fetch_add(counter.1, Ordering::Relaxed);
     }
