@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Applications;
 use crate::exec::Execs;
+use crate::helper::Helpers;
 use crate::sidecar::Sidecars;
 
 /// State shared by all requests of one server.
@@ -21,6 +22,7 @@ use crate::sidecar::Sidecars;
 pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) sidecars: Sidecars,
+    pub(crate) helpers: Helpers,
     pub(crate) execs: Execs,
     /// Of every network made here.
     pub(crate) networks: NetworkOptions,
@@ -39,6 +41,7 @@ impl Api {
             engine,
             networks,
             sidecars: Sidecars::default(),
+            helpers: Helpers::default(),
             execs: Execs::default(),
             applications: RwLock::new(Arc::new(applications)),
             tasks: TaskTracker::new(),

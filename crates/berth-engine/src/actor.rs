@@ -16,6 +16,7 @@ mod tasks;
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use berth_jail::ExitStatus;
 use futures_util::FutureExt as _;
@@ -218,6 +219,7 @@ impl<L: Launcher> Actor<L> {
             }
             (Decision::Rest, request) => self.rest(request),
             (Decision::Exec, Request::Exec { spec, reply }) => self.exec(spec, reply),
+            (Decision::Visit, Request::Visit(reply)) => drop(reply.send(self.visit())),
             (decision, request) => {
                 tracing::error!(?decision, "a decision that does not fit its request");
                 request.refuse(EngineError::NotRunning(self.info.name.clone()));
@@ -253,12 +255,25 @@ impl<L: Launcher> Actor<L> {
         }
     }
 
+    fn visit(&self) -> Result<crate::visit::Visit, EngineError> {
+        let name = &self.info.name;
+        let parts = self.launcher.parts();
+        let sandbox = self.guest.as_ref().and_then(Guest::sandbox);
+        // Nobody waits to close the gate: no start is in flight and nothing is being cleaned.
+        let visit = self.shared.gate.enter(name, parts, sandbox);
+        visit.ok_or_else(|| EngineError::BeingRemoved(name.clone()))
+    }
+
     fn exec(&self, spec: crate::ExecSpec, reply: Reply<crate::Exec>) {
         let name = self.info.name.clone();
         let Some(guest) = self.guest.clone() else {
             return drop(reply.send(Err(EngineError::NotRunning(name))));
         };
-        let process = Arc::clone(&self.process);
+        let process = if self.shared.trusts_ca.load(Ordering::Relaxed) {
+            Arc::new(self.process.trusting())
+        } else {
+            Arc::clone(&self.process)
+        };
         let using = self.shared.activity.begin();
         tokio::spawn(crate::exec::run(guest, name, process, spec, using, reply));
     }
@@ -273,7 +288,12 @@ impl<L: Launcher> Actor<L> {
         self.shared.liveness.send_replace(Liveness::Starting);
         self.publish();
         let launcher = Arc::clone(&self.launcher);
-        let launch = tasks::launch(launcher, self.launches, self.sink.clone());
+        let launch = tasks::launch(
+            launcher,
+            self.launches,
+            self.sink.clone(),
+            self.shared.gate.clone(),
+        );
         let panicked = Err(EngineError::Kernel {
             step: "make a process",
             name: self.info.name.clone(),
@@ -293,6 +313,7 @@ impl<L: Launcher> Actor<L> {
             }
             Decision::BeginRemoval(first) => {
                 self.shared.liveness.send_replace(Liveness::Down);
+                self.shared.gate.hurry();
                 self.publish();
                 if let Some(order) = first {
                     self.obey(order);
@@ -334,10 +355,11 @@ impl<L: Launcher> Actor<L> {
                 self.sink.store.close();
                 // The last of it: `self` keeps only the path.
                 let disk = self.home.disk.take();
-                let clean = tasks::clean(Home {
+                let home = Home {
                     disk,
                     ..self.home.clone()
-                });
+                };
+                let clean = tasks::clean(home, self.shared.gate.clone());
                 self.spawn(clean, Fact::Cleaned);
             }
             Order::Finish => {}

@@ -2,6 +2,8 @@
 //!
 //! Holds no container state itself; that is the actors'. All it owns is the table of names.
 
+mod files;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use crate::disks::Disks;
 use crate::ids::IdAllocator;
 use crate::prepare::{self, Means};
 use crate::table::Table;
+use crate::volumes::Volumes;
 use crate::{
     ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Exec, ExecSpec, LogLine,
     Metered, hold,
@@ -61,7 +64,9 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let deletions = TaskTracker::new();
         let disks = config.state_dir.join("disks");
+        let volumes = open_volumes(&images).await?;
         let means = Means {
+            volumes,
             config: Arc::new(config),
             images,
             zygote,
@@ -310,6 +315,13 @@ impl Engine {
             .find(name)
             .ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))
     }
+}
+
+/// Volumes are beside the images: for every session of the machine.
+async fn open_volumes(images: &ImageStore) -> Result<Volumes, EngineError> {
+    let root = images.root().join("volumes");
+    let opened = tokio::task::spawn_blocking(move || Volumes::open(&root)).await;
+    opened.unwrap_or(Err(EngineError::ShuttingDown))
 }
 
 /// 64 hex digits, as Docker's ids.

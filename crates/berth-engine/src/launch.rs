@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use berth_jail::{
@@ -15,14 +16,20 @@ use berth_net::Network;
 use tokio::sync::watch;
 
 use crate::EngineError;
+use crate::actor::Shared;
 use crate::boost::{settle, startup_limits};
 use crate::ids::IdRange;
 use crate::log::capture::WriteEnds;
+use crate::mounts::Mounted;
+use crate::visit::Parts;
 
 /// Makes the first process of one container, as often as it is started.
 pub(crate) trait Launcher: Send + Sync + 'static {
     /// What a launched container is.
     type Guest: Guest;
+
+    /// What the container's root is made of.
+    fn parts(&self) -> Arc<Parts>;
 
     /// Returns when the process has been exec'ed, or why not; nothing is left of it then.
     /// `ordinal` counts the launches of this container from 1.
@@ -37,6 +44,8 @@ pub(crate) trait Launcher: Send + Sync + 'static {
 pub(crate) trait Guest: Clone + Send + Sync + 'static {
     /// Host pid of the first process.
     fn pid(&self) -> u32;
+    /// The sandbox, where there is a real one.
+    fn sandbox(&self) -> Option<Sandbox>;
     /// Where the time of its start went, if that is known.
     fn timings(&self) -> Option<SpawnTimings>;
     /// The end of the first process.
@@ -72,6 +81,10 @@ pub(crate) struct JailLauncher {
     pub(crate) startup_cpu_milli: Option<u32>,
     /// Kept for as long as anything may run under these ids.
     pub(crate) ids: IdRange,
+    /// Keeps its volumes in use.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) mounted: Mounted,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl JailLauncher {
@@ -88,6 +101,15 @@ impl JailLauncher {
 impl Launcher for JailLauncher {
     type Guest = Sandbox;
 
+    fn parts(&self) -> Arc<Parts> {
+        Arc::new(Parts {
+            rootfs: self.sandbox.rootfs.clone(),
+            mounts: self.sandbox.mounts.clone(),
+            disk: self.disk.clone(),
+            id_base: self.sandbox.id_base,
+        })
+    }
+
     async fn launch(&self, ordinal: u32, output: WriteEnds) -> Result<Sandbox, EngineError> {
         let netns = self
             .network
@@ -101,6 +123,9 @@ impl Launcher for JailLauncher {
         debug_assert_eq!(spec.id_base, self.ids.base());
         if ordinal > 1 {
             spec.id = format!("{}-{ordinal}", spec.id);
+        }
+        if self.shared.trusts_ca.load(Ordering::Relaxed) {
+            crate::trust::add_variable(&mut spec.process.env);
         }
         let own = spec.limits;
         spec.limits = startup_limits(own, self.startup_cpu_milli);
@@ -132,6 +157,10 @@ impl Launcher for JailLauncher {
 impl Guest for Sandbox {
     fn pid(&self) -> u32 {
         Sandbox::pid(self)
+    }
+
+    fn sandbox(&self) -> Option<Sandbox> {
+        Some(self.clone())
     }
 
     fn timings(&self) -> Option<SpawnTimings> {

@@ -17,7 +17,9 @@
 
 mod activity;
 mod actor;
+mod archive;
 mod boost;
+mod commit;
 mod disks;
 mod engine;
 mod error;
@@ -29,6 +31,7 @@ mod launch;
 mod log;
 mod meter;
 mod model;
+mod mounts;
 mod prepare;
 mod process;
 mod session;
@@ -36,15 +39,20 @@ mod sleep;
 mod state;
 mod table;
 mod terminal;
+mod trust;
+mod visit;
+mod volumes;
 
 pub use activity::Connected;
+pub use archive::{PathStat, Pieces, WriteOptions};
 pub use engine::{Engine, Tunnel};
 pub use error::EngineError;
 pub use meter::Metered;
 pub use model::{
-    ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig, Event, Exec,
-    ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE, SleepPolicy,
-    Status, Timings,
+    CommitSpec, ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig,
+    Event, Exec, ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE,
+    SleepPolicy, Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use terminal::resize;
+pub use volumes::{VolumeInfo, VolumeLease, Volumes};

@@ -26,6 +26,7 @@
 //! | kill | 409 | later | signal | 409 | 409 |
 //! | stop | 409 | later | terminate | stored exit | stored exit, or park |
 //! | exec | 409 | later | exec | 409 | 409 |
+//! | visit its files | visit | later | visit | visit | 409 |
 //! | wake, pause, unpause | 409 | later | see `sleep.rs` | 409 | 409 |
 //! | remove | clean | force: after the start | force: kill | clean | join |
 //!
@@ -47,6 +48,7 @@ pub(crate) enum Ask {
     Kill,
     Stop,
     Exec,
+    Visit,
     /// Wake, pause, unpause: see `sleep.rs`.
     Rest,
     Remove {
@@ -71,6 +73,8 @@ pub(crate) enum Decision {
     Terminate,
     /// Start another process beside the first.
     Exec,
+    /// Let somebody work in the root.
+    Visit,
     /// `sleep.rs` decides.
     Rest,
     /// The removal begins with this order, if any; answer when Gone.
@@ -169,6 +173,7 @@ impl Lifecycle {
             Ask::Kill => self.needs_process(Decision::Signal, Refusal::NotRunning),
             Ask::Rest => self.needs_process(Decision::Rest, Refusal::BeingRemoved),
             Ask::Exec => self.needs_process(Decision::Exec, Refusal::BeingRemoved),
+            Ask::Visit => self.decide_visit(),
             Ask::Stop => match self.phase {
                 Phase::Exited | Phase::Removing => self.exit_or_park(),
                 _ => self.needs_process(Decision::Terminate, Refusal::NotRunning),
@@ -187,6 +192,14 @@ impl Lifecycle {
             }
             Phase::Starting => Decision::Defer,
             Phase::Running => Decision::Refuse(Refusal::AlreadyRunning),
+            Phase::Removing | Phase::Gone => Decision::Refuse(Refusal::BeingRemoved),
+        }
+    }
+
+    fn decide_visit(&self) -> Decision {
+        match self.phase {
+            Phase::Created | Phase::Running | Phase::Exited => Decision::Visit,
+            Phase::Starting => Decision::Defer,
             Phase::Removing | Phase::Gone => Decision::Refuse(Refusal::BeingRemoved),
         }
     }

@@ -12,6 +12,8 @@ use crate::api::{Api, random_id};
 use crate::body::{CreateContainer, HostConfig};
 use crate::environment::{RealValues, resolve_placeholders};
 use crate::error::ApiError;
+use crate::helper::is_helper;
+use crate::mounts::mounts;
 use crate::names::{ParsedName, is_workerds};
 use crate::respond::{Reply, json_reply};
 use crate::sidecar::{Sidecar, is_sidecar};
@@ -26,6 +28,17 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
     );
     let name = name.as_str();
     check_name(name)?;
+    if api.helpers.get(name).is_some() {
+        return Err(in_use(name));
+    }
+    if is_helper(&body) {
+        if api.engine.inspect(name).is_some() {
+            return Err(in_use(name));
+        }
+        let volumes = api.engine.volumes().clone();
+        let helper = api.helpers.create(name, body, volumes).await?;
+        return Ok(created(&helper.id, &[]));
+    }
     if is_sidecar(name, &body) {
         if api.engine.inspect(name).is_some() {
             return Err(in_use(name));
@@ -50,7 +63,11 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
         Some(sidecar) => sidecar.network.clone(),
         None => own_network(api, &body.host_config.network_mode).await?,
     };
-    let spec = container_spec(api, name, body, joined.as_deref(), network);
+    let mounts = mounts(&body.host_config)?;
+    let spec = ContainerSpec {
+        mounts,
+        ..container_spec(api, name, body, joined.as_deref(), network)
+    };
     replace_ended(api, name).await;
     let info = api.engine.create(spec).await?;
     if let Some(sidecar) = joined {
@@ -106,9 +123,6 @@ fn check_name(name: &str) -> Result<(), ApiError> {
 fn check_supported(body: &CreateContainer) -> Result<(), ApiError> {
     if body.image.is_empty() {
         return Err(ApiError::bad_request("no image given"));
-    }
-    if !body.host_config.mounts.is_empty() || !body.host_config.binds.is_empty() {
-        return Err(ApiError::unsupported("mounting volumes into containers"));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The way to an actor: requests with replies, and what it publishes.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use berth_net::{Network, NetworkUsage};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::activity::Activity;
+use crate::commit::Origin;
 use crate::hold::Liveness;
 use crate::log::LogStore;
 use crate::meter::Meter;
 use crate::state::Ask;
+use crate::visit::{Gate, Visit};
 use crate::{ContainerInfo, EngineError, Exec, ExecSpec};
 
 /// Where an answer goes.
@@ -37,6 +40,7 @@ pub(crate) enum Request {
         spec: ExecSpec,
         reply: Reply<Exec>,
     },
+    Visit(Reply<Visit>),
     /// Thaw, restore: whatever makes it run.
     Wake(Reply<()>),
     Pause(Reply<()>),
@@ -56,6 +60,7 @@ impl Request {
             Self::Kill { .. } => Ask::Kill,
             Self::Stop { .. } => Ask::Stop,
             Self::Exec { .. } => Ask::Exec,
+            Self::Visit(_) => Ask::Visit,
             Self::Wake(_) | Self::Pause(_) | Self::Unpause(_) => Ask::Rest,
             Self::Remove { force, .. } => Ask::Remove { force: *force },
         }
@@ -76,6 +81,9 @@ impl Request {
                 let _ = reply.send(Err(error));
             }
             Self::Exec { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+            Self::Visit(reply) => {
                 let _ = reply.send(Err(error));
             }
         }
@@ -99,6 +107,11 @@ pub(crate) struct Shared {
     pub(crate) carried_before: OnceLock<NetworkUsage>,
     /// Set at create.
     pub(crate) network: OnceLock<Arc<Network>>,
+    /// Set when it is prepared.
+    pub(crate) origin: OnceLock<Arc<Origin>>,
+    /// Its trust stores have the authority of its sidecar.
+    pub(crate) trusts_ca: AtomicBool,
+    pub(crate) gate: Gate,
 }
 
 /// A caller's way to one container. Cheap to clone.
@@ -122,6 +135,9 @@ impl Handle {
             meter: Arc::default(),
             carried_before: OnceLock::new(),
             network: OnceLock::new(),
+            origin: OnceLock::new(),
+            trusts_ca: AtomicBool::new(false),
+            gate: Gate::default(),
         });
         (Self { shared, requests }, mailbox)
     }
@@ -162,6 +178,15 @@ impl Handle {
 
     pub(crate) async fn exec(&self, spec: ExecSpec) -> Result<Exec, EngineError> {
         self.ask(|reply| Request::Exec { spec, reply }).await
+    }
+
+    /// The right to work in its root.
+    pub(crate) async fn visit(&self) -> Result<Visit, EngineError> {
+        self.ask(Request::Visit).await
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.shared.gate
     }
 
     /// Makes sure that it runs, rather than sleeps.

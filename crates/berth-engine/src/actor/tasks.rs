@@ -15,6 +15,7 @@ use super::Shared;
 use crate::EngineError;
 use crate::launch::{Guest, Launcher};
 use crate::log::{Capture, Sink};
+use crate::visit::Gate;
 
 /// What a task of the actor reports.
 pub(super) enum Fact<G> {
@@ -44,7 +45,10 @@ pub(super) async fn launch<L: Launcher>(
     launcher: Arc<L>,
     ordinal: u32,
     sink: Sink,
+    gate: Gate,
 ) -> Fact<L::Guest> {
+    // Nobody works in the root while it becomes a living one's.
+    let _closed = gate.close().await;
     Fact::Launched(try_launch(launcher.as_ref(), ordinal, sink).await)
 }
 
@@ -169,7 +173,8 @@ pub(crate) struct Home {
 
 /// Moves the container's directory out of the way at once, and deletes it in the background: a
 /// container may have written gigabytes, and its successor waits for the name.
-pub(super) async fn clean<G>(home: Home) -> Fact<G> {
+pub(super) async fn clean<G>(home: Home, gate: Gate) -> Fact<G> {
+    let _closed = gate.close().await;
     let Some(name) = home.dir.file_name() else {
         return Fact::Cleaned;
     };

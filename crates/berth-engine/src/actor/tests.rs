@@ -54,6 +54,10 @@ impl Process {
 struct FakeGuest(Arc<Process>);
 
 impl Guest for FakeGuest {
+    fn sandbox(&self) -> Option<berth_jail::Sandbox> {
+        None
+    }
+
     fn pid(&self) -> u32 {
         4242
     }
@@ -134,6 +138,20 @@ impl FakeJail {
 
 impl Launcher for FakeJail {
     type Guest = FakeGuest;
+
+    fn parts(&self) -> Arc<crate::visit::Parts> {
+        Arc::new(crate::visit::Parts {
+            rootfs: berth_jail::Rootfs {
+                lower: Vec::new(),
+                upper: "/upper".into(),
+                work: "/work".into(),
+                read_only: false,
+            },
+            mounts: Vec::new(),
+            disk: None,
+            id_base: 1 << 20,
+        })
+    }
 
     async fn launch(&self, _ordinal: u32, output: WriteEnds) -> Result<FakeGuest, EngineError> {
         assert_eq!(self.at_once.fetch_add(1, Ordering::Relaxed), 0);

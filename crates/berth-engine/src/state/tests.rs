@@ -62,6 +62,7 @@ impl World {
             Decision::Signal | Decision::Exec | Decision::Rest => {
                 assert!(self.process && !self.removal)
             }
+            Decision::Visit => assert!(!self.starting && !self.cleaning && !self.removal),
             Decision::Terminate => {
                 assert!(self.process && !self.removal);
                 self.parked += 1;
@@ -154,6 +155,7 @@ fn asks() -> impl Strategy<Value = Ask> {
         1 => Just(Ask::Kill),
         1 => Just(Ask::Stop),
         1 => Just(Ask::Exec),
+        1 => Just(Ask::Visit),
         1 => Just(Ask::Rest),
         1 => any::<bool>().prop_map(|force| Ask::Remove { force }),
     ]
