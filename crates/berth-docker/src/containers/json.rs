@@ -161,7 +161,6 @@ pub(crate) fn summary_of_sidecar(sidecar: &Sidecar) -> Value {
 fn rest_word(rest: Rest) -> &'static str {
     match rest {
         Rest::Frozen => "frozen",
-        Rest::Checkpointed => "on disk",
         Rest::Paused => "paused",
     }
 }

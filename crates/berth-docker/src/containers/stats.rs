@@ -101,7 +101,6 @@ pub(crate) fn metered(metered: &Metered) -> Value {
         "CpuNs": nanos(metered.cpu),
         "RunningMs": millis(metered.running),
         "FrozenMs": millis(metered.frozen),
-        "CheckpointedMs": millis(metered.checkpointed),
         "MemoryBytes": metered.memory_bytes,
         "MemoryByteMs": metered.memory_byte_ms.to_string(),
         "IngressBytes": metered.ingress_bytes,
