@@ -10,6 +10,7 @@ mod exec;
 mod lifecycle;
 mod look;
 mod snapshots;
+mod sleep;
 mod transport;
 mod workerd;
 mod world;
