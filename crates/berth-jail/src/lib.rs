@@ -22,6 +22,7 @@
 mod cgroup;
 mod child;
 mod client;
+mod crash;
 mod disk;
 mod error;
 mod packet;
@@ -34,7 +35,10 @@ mod view;
 mod zygote;
 
 pub use cgroup::Capabilities;
-pub use client::{ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Zygote, ZygoteConfig};
+pub use client::{
+    ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Survivors, Zygote, ZygoteConfig,
+};
+pub use crash::{CRASH_POINTS, CRASH_VARIABLE, crash_point};
 pub use disk::{Disk, DiskTemplate};
 pub use error::JailError;
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};

@@ -108,6 +108,23 @@ impl Sandbox {
         *self.inner.running.exit.borrow()
     }
 
+    /// Whether it was killed because the zygote had ended; its status is 137 then.
+    pub fn is_lost(&self) -> bool {
+        self.inner.running.lost.load(Ordering::Relaxed)
+    }
+
+    /// Lets the zygote forget how it ended: that is recorded. Until then the zygote tells every
+    /// successor of this daemon. Harmless to repeat.
+    pub async fn acknowledge(&self) {
+        let sandbox = self.inner.ticket;
+        // A zygote that has ended has forgotten.
+        let _ = self
+            .inner
+            .connection
+            .say(&Request::Acknowledge { sandbox }, &[])
+            .await;
+    }
+
     /// Signals the first process (through its pidfd). `Ok(false)`: it has ended.
     pub fn kill(&self, signal: i32) -> Result<bool, JailError> {
         self.inner.running.kill(signal)
@@ -262,7 +279,10 @@ impl Running {
     }
 
     fn kill(&self, signal: i32) -> Result<bool, JailError> {
-        sys::signal::send(&self.pidfd, signal)
+        let Some(pidfd) = &self.pidfd else {
+            return Ok(false);
+        };
+        sys::signal::send(pidfd, signal)
             .map_err(|error| JailError::setup(format!("send signal {signal}"), error))
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod isolation;
+mod keep;
 mod process;
 mod resources;
 mod rootfs_prep;

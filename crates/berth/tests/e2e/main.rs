@@ -19,6 +19,7 @@ mod env_vars;
 mod frontend_backend;
 mod hello;
 mod images;
+mod lifecycle;
 mod status_hooks;
 mod websocket_chat;
 
