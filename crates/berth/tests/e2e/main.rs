@@ -21,6 +21,7 @@ mod hello;
 mod images;
 mod lifecycle;
 mod sleep;
+mod snapshots;
 mod status_hooks;
 mod websocket_chat;
 
