@@ -9,6 +9,7 @@
 mod exec;
 mod lifecycle;
 mod look;
+mod sleep;
 mod transport;
 mod workerd;
 mod world;

@@ -164,7 +164,7 @@ pub fn app_body(command: &[&str]) -> Value {
     body
 }
 
-fn applications() -> Applications {
+pub(crate) fn applications() -> Applications {
     Applications {
         applications: vec![Application {
             unique_key: "hello-Box".to_owned(),
