@@ -136,6 +136,7 @@ pub(crate) fn prepare(
         home,
         sink,
         sleep,
+        criu: means.config.criu.clone(),
     })
 }
 
