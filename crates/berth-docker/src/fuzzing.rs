@@ -55,6 +55,8 @@ impl crate::sidecar::IngressService for Nobody {
 
     fn carried(&self, _traffic: &(), _piece: crate::sidecar::Carried<'_>) {}
 
+    fn traced(&self, _: crate::trace::Step) {}
+
     fn ca_pem(&self) -> String {
         String::new()
     }
