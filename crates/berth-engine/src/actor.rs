@@ -315,6 +315,7 @@ impl<L: Launcher> Actor<L> {
                 self.shared.liveness.send_replace(Liveness::Down);
                 self.shared.gate.hurry();
                 self.publish();
+                berth_jail::crash_point("remove.begun");
                 if let Some(order) = first {
                     self.obey(order);
                 }

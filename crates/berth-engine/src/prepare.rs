@@ -95,6 +95,7 @@ pub(crate) fn prepare(
     let disk_bytes = limits.disk_bytes.filter(|_| !image.layers.is_empty());
     let mut mounted = Mounted::new(&means.volumes, &spec.mounts)?;
     let home = make_home(means, shared, disk_bytes)?;
+    berth_jail::crash_point("create.made");
     let log = Arc::new(LogStore::new(home.dir.clone(), means.config.log_bytes));
     // The only place that sets it, once per container.
     let _ = shared.log.set(Arc::clone(&log));
@@ -129,6 +130,7 @@ pub(crate) fn prepare(
         mounted,
         shared: Arc::clone(shared),
     };
+    berth_jail::crash_point("create.prepared");
     Ok(Prepared {
         launcher,
         process,

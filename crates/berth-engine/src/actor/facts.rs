@@ -61,6 +61,7 @@ impl<L: Launcher> Actor<L> {
             self.wind_up();
         }
         self.publish();
+        berth_jail::crash_point("start.running");
         self.tell(Event::Started);
         if let Some(reply) = self.starting.take() {
             let removed = self.life.status() != Status::Running;
@@ -100,6 +101,7 @@ impl<L: Launcher> Actor<L> {
         self.shared.liveness.send_replace(Liveness::Down);
         let orders = self.life.observe(Happened::Exited);
         self.publish();
+        berth_jail::crash_point("exit.told");
         self.tell(Event::Exited);
         self.serve_sleepers();
         self.obey_all(orders);
