@@ -104,6 +104,15 @@ pub struct ContainerSummary {
     pub state: String,
     /// The same in words, such as `Up 5 minutes`.
     pub status: String,
+    /// `frozen` or `paused`; `None`: awake.
+    #[serde(default)]
+    pub asleep: Option<String>,
+    /// Why it does not sleep (as deeply as it should).
+    #[serde(default)]
+    pub sleepless: Option<String>,
+    /// What it has used.
+    #[serde(default)]
+    pub metered: Option<ContainerUsage>,
     /// Unix seconds.
     pub created: u64,
     /// Exit code of the last run, if it has ended.
@@ -111,6 +120,57 @@ pub struct ContainerSummary {
     /// In-process egress sidecars are in the API's listing, not in [`Client::list`]'s.
     #[serde(default)]
     sidecar: bool,
+}
+
+/// What a container has used, as the listing tells it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerUsage {
+    /// CPU time in nanoseconds.
+    pub cpu_ns: u64,
+    /// Milliseconds awake.
+    pub running_ms: u64,
+    /// Milliseconds frozen.
+    pub frozen_ms: u64,
+    /// Bytes of memory now.
+    pub memory_bytes: u64,
+    /// Bytes of memory it may use, times the milliseconds that it had them; in decimal.
+    pub memory_byte_ms: String,
+    /// Payload bytes into it.
+    pub ingress_bytes: u64,
+    /// Payload bytes out of it.
+    pub egress_bytes: u64,
+}
+
+/// Where the time of a container's last start went. Times are microseconds.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct StartTrace {
+    /// The container's name.
+    pub name: String,
+    /// From workerd's first call to the program's first byte; `None`: it has not answered yet.
+    pub total_us: Option<u64>,
+    /// In the order in which they began.
+    pub steps: Vec<StartStep>,
+}
+
+/// One step of a start.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct StartStep {
+    /// `call`, `network`, `prepare`, `open`, `spawn`, `cgroup`, `namespaces`, `rootfs`, `identity`,
+    /// `exec`, `boot`, `hold` or `first byte`.
+    pub phase: String,
+    /// The same in detail.
+    pub what: String,
+    /// Since the first call.
+    pub at_us: u64,
+    /// How long.
+    pub took_us: u64,
+    /// A step of a higher level is part of the nearest one of the next lower level before it.
+    pub level: u8,
 }
 
 /// Which log lines.
@@ -150,6 +210,12 @@ impl Client {
     pub async fn inspect(&self, container: &str) -> Result<serde_json::Value, ClientError> {
         let container = http1::encode(container);
         self.get(&format!("/containers/{container}/json")).await
+    }
+
+    /// Where the time of a container's last start went.
+    pub async fn trace(&self, container: &str) -> Result<StartTrace, ClientError> {
+        let container = http1::encode(container);
+        self.get(&format!("/containers/{container}/trace")).await
     }
 
     /// A container's output, line by line; each frame ends with a newline.

@@ -12,6 +12,7 @@
 //! | `containers` | application containers: create, start, wait, kill, stop, delete, inspect, list, logs |
 //! | `exec` | processes in a running container |
 //! | `sidecar` | the egress sidecar: registry, ingress listener, tunnel |
+//! | `trace` | where the time of a cold start went |
 //! | `archive`, `volumes`, `commit` | files in and out, directory and whole-container snapshots |
 //! | `helper` | workerd's file-moving containers, which are none |
 //! | `images`, `system` | what else a Docker client asks |
@@ -33,7 +34,7 @@ mod error;
 mod exec;
 mod filters;
 pub mod frame;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod helper;
 mod images;
@@ -46,6 +47,7 @@ mod server;
 mod sidecar;
 mod system;
 mod time;
+mod trace;
 mod volumes;
 
 use std::path::Path;

@@ -4,6 +4,7 @@
 //! waiting and streaming happen in the reply's body, and end with the connection.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -13,12 +14,19 @@ use crate::body::{CreateContainer, CreateExec, CreateVolume, collect, decode};
 use crate::error::ApiError;
 use crate::query::{Query, segments};
 use crate::respond::{self, Body, Reply};
-use crate::{archive, commit, containers, exec, images, system, volumes};
+use crate::{archive, commit, containers, exec, images, system, trace, volumes};
 
 /// Answers one request.
 pub(crate) async fn route(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
+    let begun = Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let reply = dispatch(&api, request).await;
+    let status = match &reply {
+        Ok(response) => response.status(),
+        Err(error) => error.status,
+    };
+    let path = segments(uri.path());
+    api.traces.call(begun, &method, &path, uri.query(), status);
     match reply {
         Ok(response) => {
             tracing::debug!(%method, %uri, status = response.status().as_u16(), "docker");
@@ -58,6 +66,8 @@ async fn containers_routes(
     match (method.as_str(), path) {
         ("GET", ["json"]) => containers::list(api, &query),
         ("GET", [name, "json"]) => containers::inspect(api, name),
+        ("GET", [name, "stats"]) => containers::stats(api, name, &query),
+        ("GET", [name, "trace"]) => trace::report(api, name),
         ("GET", [name, "logs"]) => containers::logs(api, name, &query).await,
         ("POST", [name, "wait"]) => {
             collect(request.into_body()).await?;
@@ -71,11 +81,19 @@ async fn containers_routes(
             let body = decode::<CreateExec>(&collect(request.into_body()).await?)?;
             exec::create(api, name, body)
         }
-        ("POST", [name, operation @ ("start" | "stop" | "kill")]) => {
+        (
+            "POST",
+            [
+                name,
+                operation @ ("start" | "stop" | "kill" | "pause" | "unpause"),
+            ],
+        ) => {
             collect(request.into_body()).await?;
             match *operation {
                 "start" => containers::start(api, name).await,
                 "stop" => containers::stop(api, name, &query).await,
+                "pause" => containers::pause(api, name).await,
+                "unpause" => containers::unpause(api, name).await,
                 _ => containers::kill(api, name, &query).await,
             }
         }
@@ -86,13 +104,9 @@ async fn containers_routes(
         ("GET", [name, "archive"]) => archive::read(api, name, &query).await,
         ("HEAD", [name, "archive"]) => archive::stat(api, name, &query).await,
         ("PUT", [name, "archive"]) => archive::write(api, name, &query, request).await,
-        (
-            _,
-            [
-                _,
-                "restart" | "pause" | "unpause" | "attach" | "rename" | "update" | "top" | "stats",
-            ],
-        ) => Err(ApiError::unsupported("this operation on containers")),
+        (_, [_, "restart" | "attach" | "rename" | "update" | "top"]) => {
+            Err(ApiError::unsupported("this operation on containers"))
+        }
         _ => Err(page_not_found()),
     }
 }

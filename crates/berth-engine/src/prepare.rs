@@ -138,6 +138,7 @@ pub(crate) fn prepare(
         home,
         sink,
         sleep,
+        criu: means.config.criu.clone(),
     })
 }
 

@@ -43,13 +43,11 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
         if api.engine.inspect(name).is_some() {
             return Err(in_use(name));
         }
-        let sidecar = api
-            .sidecars
-            .create(name, body, api.networks.clone())
-            .await?;
+        let sidecar = api.sidecars.create(api, name, body).await?;
         return Ok(created(&sidecar.id, &[]));
     }
     check_supported(&body)?;
+    api.traces.begin(name);
     if api
         .sidecars
         .get(name)
@@ -169,7 +167,8 @@ async fn own_network(api: &Api, network_mode: &str) -> Result<Arc<Network>, ApiE
         internet,
         dns: DnsPolicy::default(),
     };
-    Network::create_with(egress, api.networks.clone())
+    api.pool
+        .create(egress, api.networks.clone())
         .await
         .map_err(|error| ApiError::internal(berth_error::chain(&error)))
 }

@@ -13,6 +13,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -28,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use super::relay::{Carried, relay};
 use crate::body::{UpdateEgress, collect, decode};
 use crate::respond::{Body, empty, typed};
+use crate::trace::{Phase, Step};
 
 /// What an ingress leads to.
 pub(crate) trait Service: Send + Sync + 'static {
@@ -42,6 +45,8 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn configure(&self, update: UpdateEgress);
     /// Hears of every piece that a tunnel carried.
     fn carried(&self, traffic: &Self::Traffic, piece: Carried<'_>);
+    /// Hears what each step of a start took.
+    fn traced(&self, step: Step);
     /// The certificate authority of intercepted TLS.
     fn ca_pem(&self) -> String;
 }
@@ -115,10 +120,20 @@ async fn handle<S: Service>(
     tasks: TaskTracker,
     cancel: CancellationToken,
 ) -> Response<Body> {
+    let begun = Instant::now();
+    let traced = |what| service.traced(Step::since(begun, Phase::Call, what));
     match (request.method(), request.uri().path()) {
         (&Method::CONNECT, _) => connect(request, service, &tasks, cancel).await,
-        (&Method::PUT, "/egress") => configure(request, &*service).await,
-        (&Method::GET, "/ca") => typed(StatusCode::OK, "application/x-pem-file", service.ca_pem()),
+        (&Method::PUT, "/egress") => {
+            let response = configure(request, &*service).await;
+            traced("PUT {sidecar}/egress");
+            response
+        }
+        (&Method::GET, "/ca") => {
+            let pem = service.ca_pem();
+            traced("GET {sidecar}/ca");
+            typed(StatusCode::OK, "application/x-pem-file", pem)
+        }
         (&(Method::PUT | Method::GET), _) => empty(StatusCode::NOT_FOUND),
         _ => empty(StatusCode::METHOD_NOT_ALLOWED),
     }
@@ -151,9 +166,14 @@ async fn connect<S: Service>(
         return empty(StatusCode::BAD_REQUEST);
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    match service.connect(target.port()).await {
+    let begun = Instant::now();
+    let connected = service.connect(target.port()).await;
+    let outcome = if connected.is_ok() { "" } else { ", refused" };
+    let what = format!("port {}{outcome}", target.port());
+    service.traced(Step::since(begun, Phase::Hold, what));
+    match connected {
         Ok((app, traffic)) => {
-            let tunnel = tunnel(upgrade, app, traffic, service);
+            let tunnel = tunnel(upgrade, app, target.port(), traffic, service);
             tasks.spawn(async move {
                 tokio::select! {
                     () = cancel.cancelled() => (),
@@ -195,9 +215,11 @@ fn destination(headers: &HeaderMap) -> Option<SocketAddr> {
 async fn tunnel<S: Service>(
     upgrade: OnUpgrade,
     app: TcpStream,
+    port: u16,
     traffic: S::Traffic,
     service: Arc<S>,
 ) {
+    let (begun, answered) = (Instant::now(), AtomicBool::new(false));
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -209,7 +231,13 @@ async fn tunnel<S: Service>(
         tracing::error!("an ingress connection is not a TCP stream");
         return;
     };
-    let meter = |piece: Carried<'_>| service.carried(&traffic, piece);
+    let meter = |piece: Carried<'_>| {
+        if matches!(piece, Carried::Out(_)) && !answered.swap(true, Ordering::Relaxed) {
+            let what = format!("port {port}");
+            service.traced(Step::since(begun, Phase::FirstByte, what));
+        }
+        service.carried(&traffic, piece);
+    };
     relay(&io.into_inner(), &app, &read_buf, meter).await;
 }
 

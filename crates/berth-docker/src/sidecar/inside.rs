@@ -1,27 +1,32 @@
 //! What a sidecar's ingress leads to: the joined container's ports and the network's egress.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use berth_engine::{Connected, Engine};
+use berth_engine::Connected;
 use berth_net::NetworkUsage;
 use tokio::net::TcpStream;
 
 use super::ingress::Service;
 use super::relay::Carried;
 use super::{Sidecar, tunnel_to};
-use crate::api::lock;
+use crate::api::{Api, lock};
 use crate::body::UpdateEgress;
+use crate::trace::Step;
 
 /// The real [`Service`].
 #[derive(Debug)]
 pub(crate) struct Inside {
-    engine: Engine,
+    api: Weak<Api>,
     sidecar: Arc<Sidecar>,
 }
 
 impl Inside {
-    pub(crate) fn new(engine: Engine, sidecar: Arc<Sidecar>) -> Self {
-        Self { engine, sidecar }
+    pub(crate) fn new(api: &Arc<Api>, sidecar: Arc<Sidecar>) -> Self {
+        Self {
+            // The server's tasks must not keep it.
+            api: Arc::downgrade(api),
+            sidecar,
+        }
     }
 }
 
@@ -31,7 +36,8 @@ impl Service for Inside {
     /// The engine holds the connection while the container starts up.
     async fn connect(&self, port: u16) -> Result<(TcpStream, Connected), String> {
         let container = self.sidecar.joined().ok_or("no container has joined")?;
-        let tunnel = self.engine.connect(&container, port).await;
+        let api = self.api.upgrade().ok_or("the session is ending")?;
+        let tunnel = api.engine.connect(&container, port).await;
         let tunnel = tunnel.map_err(|error| berth_error::chain(&error))?;
         Ok((tunnel.stream, tunnel.traffic))
     }
@@ -66,6 +72,12 @@ impl Service for Inside {
             }
         }
         self.sidecar.network.count(usage);
+    }
+
+    fn traced(&self, step: Step) {
+        if let Some(api) = self.api.upgrade() {
+            api.traces.record(&self.sidecar.name, step);
+        }
     }
 
     fn ca_pem(&self) -> String {

@@ -9,6 +9,8 @@
 mod exec;
 mod lifecycle;
 mod look;
+mod snapshots;
+mod sleep;
 mod transport;
 mod workerd;
 mod world;

@@ -20,6 +20,7 @@ mod frontend_backend;
 mod hello;
 mod images;
 mod lifecycle;
+mod sleep;
 mod status_hooks;
 mod websocket_chat;
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ const HOLDING: u16 = 7;
 #[derive(Default)]
 struct Fake {
     app: Option<SocketAddr>,
+    steps: Mutex<Vec<Step>>,
     updates: Mutex<Vec<UpdateEgress>>,
     carried_in: AtomicUsize,
     carried_out: AtomicUsize,
@@ -56,6 +57,10 @@ impl Service for Fake {
             Carried::Out(bytes) => (&self.carried_out, bytes.len()),
         };
         counter.0.fetch_add(counter.1, Ordering::Relaxed);
+    }
+
+    fn traced(&self, step: Step) {
+        self.steps.lock().unwrap().push(step);
     }
 
     fn ca_pem(&self) -> String {
@@ -157,6 +162,15 @@ async fn a_tunnel_carries_bytes_and_half_closes() {
     assert_eq!(ingress.service.carried_in.load(Ordering::Relaxed), 8);
     let carried_out = ingress.service.carried_out.load(Ordering::Relaxed);
     assert_eq!(carried_out, answer.len());
+    let steps: Vec<Phase> = ingress
+        .service
+        .steps
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|step| step.phase)
+        .collect();
+    assert_eq!(steps, [Phase::Hold, Phase::FirstByte]);
 }
 
 #[tokio::test]
