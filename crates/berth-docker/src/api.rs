@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Applications;
+use crate::admission::StartRate;
 use crate::exec::Execs;
 use crate::sidecar::Sidecars;
 
@@ -22,6 +23,7 @@ pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) sidecars: Sidecars,
     pub(crate) execs: Execs,
+    pub(crate) starts: StartRate,
     /// Of every network made here.
     pub(crate) networks: NetworkOptions,
     applications: RwLock<Arc<Applications>>,
@@ -40,6 +42,7 @@ impl Api {
             networks,
             sidecars: Sidecars::default(),
             execs: Execs::default(),
+            starts: StartRate::default(),
             applications: RwLock::new(Arc::new(applications)),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),

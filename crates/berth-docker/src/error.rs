@@ -59,7 +59,9 @@ impl ApiError {
             | EngineError::InvalidHost(_)
             | EngineError::Start { .. }
             | EngineError::Exec { .. } => StatusCode::BAD_REQUEST,
-            EngineError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            EngineError::ShuttingDown | EngineError::NoInstance { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             EngineError::NotListening { .. }
             | EngineError::Connect { .. }
             | EngineError::Jail { .. }

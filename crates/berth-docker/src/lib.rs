@@ -20,6 +20,7 @@
 //! [`DockerApi::shutdown`].
 #![forbid(unsafe_code)]
 
+mod admission;
 mod api;
 mod body;
 pub mod client;
@@ -41,6 +42,7 @@ mod time;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_engine::Engine;
 use berth_jail::Limits;
@@ -64,6 +66,8 @@ pub struct Application {
     pub limits: Limits,
     /// Most instances at the same time.
     pub max_instances: u32,
+    /// How long an instance may take to end after SIGTERM; then it is killed.
+    pub stop_grace: Duration,
     /// `CLOUDFLARE_APPLICATION_ID`.
     pub application_id: String,
 }
@@ -90,6 +94,9 @@ pub struct Applications {
     pub applications: Vec<Application>,
     /// Shared by all of them.
     pub identity: Identity,
+    /// Most instances that may start in one second, of all applications together; `None`: any number.
+    /// Three seconds' worth may start at once.
+    pub starts_per_second: Option<u32>,
 }
 
 /// A running API server.

@@ -109,6 +109,7 @@ pub(crate) mod tests {
                     class_name: format!("Class{}", key.len()),
                     limits: berth_jail::Limits::default(),
                     max_instances: 1,
+                    stop_grace: berth_engine::STOP_GRACE,
                     application_id: format!("id-of-{key}"),
                 })
                 .collect(),
@@ -119,6 +120,7 @@ pub(crate) mod tests {
                 country: "DE".to_owned(),
                 node_id: "node".to_owned(),
             },
+            starts_per_second: None,
         }
     }
 

@@ -30,6 +30,8 @@ mod model;
 mod prepare;
 mod process;
 mod session;
+mod signals;
+mod slots;
 mod state;
 mod table;
 mod terminal;
@@ -41,4 +43,5 @@ pub use model::{
     ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, RestartPolicy, STOP_GRACE, Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
+pub use signals::signal_number;
 pub use terminal::resize;

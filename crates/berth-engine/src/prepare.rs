@@ -29,6 +29,7 @@ use crate::ids::IdAllocator;
 use crate::launch::JailLauncher;
 use crate::log::{LogStore, Sink, now_ms};
 use crate::process::{Effective, effective};
+use crate::slots::Slots;
 use crate::{
     ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Policy, Status, Timings,
 };
@@ -49,6 +50,7 @@ pub(crate) struct Means {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) deletions: TaskTracker,
     pub(crate) disks: Disks,
+    pub(crate) slots: Slots,
 }
 
 impl Means {
@@ -118,6 +120,7 @@ pub(crate) fn prepare(
         info,
         home,
         sink,
+        slots: means.slots.clone(),
     })
 }
 
@@ -206,6 +209,7 @@ fn snapshot(
         limits,
         policy: spec.policy.clone(),
         restart_count: 0,
+        restarting: false,
         timings: Timings::default(),
     }
 }

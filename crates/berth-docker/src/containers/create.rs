@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::api::{Api, random_id};
 use crate::body::{CreateContainer, HostConfig};
+use crate::containers::policy::policy;
 use crate::environment::{RealValues, resolve_placeholders};
 use crate::error::ApiError;
 use crate::names::{ParsedName, is_workerds};
@@ -44,14 +45,27 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
     {
         return Err(in_use(name));
     }
-    let warnings = warnings(&body.host_config);
+    let applications = api.applications();
+    let application = ParsedName::parse(name, &applications).application;
+    let (policy, warnings) = policy(name, &body.host_config, application);
     let joined = joined_sidecar(api, &body.host_config.network_mode)?;
     let network = match &joined {
         Some(sidecar) => sidecar.network.clone(),
         None => own_network(api, &body.host_config.network_mode).await?,
     };
-    let spec = container_spec(api, name, body, joined.as_deref(), network);
+    let spec = ContainerSpec {
+        policy,
+        ..container_spec(api, name, body, joined.as_deref(), network)
+    };
     replace_ended(api, name).await;
+    if let Some(limit) = &spec.policy.instances
+        && !api.engine.has_room(limit)
+    {
+        return Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "There is no Container instance that can be provided to this Durable Object (create)",
+        ));
+    }
     let info = api.engine.create(spec).await?;
     if let Some(sidecar) = joined {
         sidecar.join(&info.name);
@@ -111,20 +125,6 @@ fn check_supported(body: &CreateContainer) -> Result<(), ApiError> {
         return Err(ApiError::unsupported("mounting volumes into containers"));
     }
     Ok(())
-}
-
-/// Privileges that are asked for and not given.
-fn warnings(host: &HostConfig) -> Vec<String> {
-    let asked = [
-        ("CapAdd", host.cap_add.is_empty()),
-        ("Devices", host.devices.is_empty()),
-        ("SecurityOpt", host.security_opt.is_empty()),
-    ];
-    asked
-        .into_iter()
-        .filter(|(_, empty)| !empty)
-        .map(|(field, _)| format!("{field} is not supported and was ignored"))
-        .collect()
 }
 
 /// The sidecar of `container:<name>`; joining another container's network is refused.

@@ -18,7 +18,11 @@ pub(crate) fn status_word(status: Status) -> &'static str {
 
 /// `GET /containers/{id}/json`. `DisplayName` is ours.
 pub(crate) fn inspect(info: &ContainerInfo) -> Value {
-    let status = status_word(info.status);
+    let status = if info.restarting {
+        "restarting"
+    } else {
+        status_word(info.status)
+    };
     let running = info.status == Status::Running;
     json!({
         "Id": info.id,
@@ -31,7 +35,7 @@ pub(crate) fn inspect(info: &ContainerInfo) -> Value {
             "Status": status,
             "Running": running,
             "Paused": false,
-            "Restarting": false,
+            "Restarting": info.restarting,
             "OOMKilled": info.exit.is_some_and(|exit| exit.oom_killed),
             "Dead": false,
             "Pid": info.pid.filter(|_| running).unwrap_or_default(),
@@ -41,7 +45,7 @@ pub(crate) fn inspect(info: &ContainerInfo) -> Value {
             "FinishedAt": rfc3339_or_never(info.finished_ms),
         },
         "Image": info.image_id,
-        "RestartCount": 0,
+        "RestartCount": info.restart_count,
         "Config": {
             "Image": info.image,
             "Env": info.env,

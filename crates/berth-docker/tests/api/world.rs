@@ -173,6 +173,7 @@ fn applications() -> Applications {
                 ..Limits::default()
             },
             max_instances: 4,
+            stop_grace: berth_engine::STOP_GRACE,
             application_id: "the-application".to_owned(),
         }],
         identity: Identity {
@@ -182,6 +183,7 @@ fn applications() -> Applications {
             country: "DE".to_owned(),
             node_id: "the-node".to_owned(),
         },
+        starts_per_second: None,
     }
 }
 

@@ -147,6 +147,7 @@ struct World {
     deletions: TaskTracker,
     temp: tempfile::TempDir,
     made: AtomicU32,
+    slots: Slots,
 }
 
 impl World {
@@ -165,6 +166,7 @@ impl World {
             deletions: TaskTracker::new(),
             temp,
             made: AtomicU32::new(0),
+            slots: Slots::default(),
         }
     }
 
@@ -199,6 +201,7 @@ impl World {
                 env: Vec::new(),
                 cwd: text("/"),
                 user: String::new(),
+                stop_signal: 15,
             },
             info: ContainerInfo {
                 id: text(id),
@@ -219,6 +222,7 @@ impl World {
                 limits: Limits::default(),
                 policy: crate::Policy::default(),
                 restart_count: 0,
+                restarting: false,
                 timings: Timings::default(),
             },
             home: Home {
@@ -234,6 +238,7 @@ impl World {
                 display_name: name.into(),
                 untold: Arc::default(),
             },
+            slots: self.slots.clone(),
         }
     }
 
@@ -284,7 +289,7 @@ async fn wait_before_and_after_an_exit_and_a_second_start() {
     assert_eq!(code(handle.stop(Duration::ZERO).await), 7);
     assert_eq!(handle.info().unwrap().status, Status::Exited);
     assert!(matches!(
-        handle.kill(15).await,
+        handle.kill(15, false).await,
         Err(EngineError::NotRunning(_))
     ));
     handle.start().await.unwrap();
@@ -359,7 +364,7 @@ async fn remove_during_a_start_waits_for_it_and_nothing_is_left() {
                 match which {
                     0 => handle.start().await.map(|()| 0),
                     1 => handle.wait().await.map(|status| status.code),
-                    2 => handle.kill(15).await.map(|()| 0),
+                    2 => handle.kill(15, false).await.map(|()| 0),
                     _ => handle.remove(true).await.map(|()| 0),
                 }
             })
@@ -597,7 +602,7 @@ async fn storm(moves: Vec<Move>) {
                         Move::Start => drop(handle.start().await),
                         Move::Wait => answered(handle.wait().await),
                         Move::Stop => drop(handle.stop(Duration::from_millis(5)).await),
-                        Move::Kill => drop(handle.kill(9).await),
+                        Move::Kill => drop(handle.kill(9, false).await),
                         Move::Remove(force) => drop(handle.remove(force).await),
                         _ => {}
                     }

@@ -17,6 +17,7 @@ mod env_vars;
 mod frontend_backend;
 mod hello;
 mod images;
+mod limits;
 mod status_hooks;
 mod websocket_chat;
 
