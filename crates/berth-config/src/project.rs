@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
@@ -82,6 +83,8 @@ pub struct ContainerApp {
     pub resources: Resources,
     /// Most instances that may run at the same time.
     pub max_instances: u32,
+    /// When an idle instance goes to sleep, from `berth.jsonc`; `None`: never.
+    pub sleep: Option<Sleep>,
     /// Seconds a running instance keeps before a rollout stops it.
     pub rollout_active_grace_period_s: u64,
     /// Percentages of a rollout's steps, ascending, last is 100.
@@ -92,6 +95,17 @@ pub struct ContainerApp {
     pub regions: Vec<String>,
     /// Lower-case jurisdiction.
     pub jurisdiction: Option<String>,
+}
+
+/// `containers.<Class>.sleep` of `berth.jsonc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sleep {
+    /// Idle for this long an instance is frozen.
+    pub freeze_after: Duration,
+    /// Open connections are ignored when silent for this long; `None`: never.
+    pub quiet_connection_after: Option<Duration>,
+    /// Frozen for this long it is written to disk; `None`: never.
+    pub checkpoint_after: Option<Duration>,
 }
 
 /// Where an image comes from.

@@ -44,7 +44,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_engine::Engine;
+use berth_engine::{Engine, SleepPolicy};
 use berth_jail::Limits;
 use berth_net::NetworkOptions;
 
@@ -64,6 +64,8 @@ pub struct Application {
     pub class_name: String,
     /// Limits of one instance.
     pub limits: Limits,
+    /// When an idle instance goes to sleep; `None`: never.
+    pub sleep: Option<SleepPolicy>,
     /// Most instances at the same time.
     pub max_instances: u32,
     /// How long an instance may take to end after SIGTERM; then it is killed.

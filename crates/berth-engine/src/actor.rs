@@ -343,6 +343,7 @@ impl<L: Launcher> Actor<L> {
         self.info.exit = None;
         self.info.error = None;
         self.info.finished_ms = None;
+        self.info.timings.start = Some(std::time::Instant::now());
         self.shared.liveness.send_replace(Liveness::Starting);
         self.publish();
         let launcher = Arc::clone(&self.launcher);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use berth_jail::{
     Disk, ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds,
-    SandboxSpec, Zygote,
+    SandboxSpec, SpawnTimings, Zygote,
 };
 use berth_net::Network;
 use tokio::sync::watch;
@@ -37,6 +37,8 @@ pub(crate) trait Launcher: Send + Sync + 'static {
 pub(crate) trait Guest: Clone + Send + Sync + 'static {
     /// Host pid of the first process.
     fn pid(&self) -> u32;
+    /// Where the time of its start went, if that is known.
+    fn timings(&self) -> Option<SpawnTimings>;
     /// The end of the first process.
     fn wait(&self) -> impl Future<Output = ExitStatus> + Send;
     /// Signals the first process; `Ok(false)`: it has ended.
@@ -126,6 +128,10 @@ impl Launcher for JailLauncher {
 impl Guest for Sandbox {
     fn pid(&self) -> u32 {
         Sandbox::pid(self)
+    }
+
+    fn timings(&self) -> Option<SpawnTimings> {
+        Some(Sandbox::timings(self))
     }
 
     async fn wait(&self) -> ExitStatus {

@@ -40,7 +40,8 @@ pub use engine::Engine;
 pub use error::EngineError;
 pub use model::{
     ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig, Event, Exec,
-    ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, RestartPolicy, STOP_GRACE, Status, Timings,
+    ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE, SleepPolicy,
+    Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use signals::signal_number;

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use berth_jail::{ExitStatus, Limits, SandboxExtras};
+use berth_jail::{ExitStatus, Limits, SandboxExtras, SpawnTimings};
 use berth_net::Network;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub struct EngineConfig {
     /// Thousandths of a CPU that a container with a lower limit may use while it starts up; `None`:
     /// its own limit holds from the beginning. See `boost.rs`.
     pub startup_cpu_milli: Option<u32>,
+    /// The `criu` program, if this machine has it: without, containers are never written to disk.
+    pub criu: Option<PathBuf>,
     /// Bytes of log kept per container.
     pub log_bytes: u64,
 }
@@ -52,6 +54,8 @@ pub struct ContainerSpec {
     pub mounts: Vec<ContainerMount>,
     /// The network it joins.
     pub network: Arc<Network>,
+    /// When it goes to sleep; `None`: never.
+    pub sleep: Option<SleepPolicy>,
     /// Its limits; `None`: the engine's default.
     pub limits: Option<Limits>,
     /// What a person knows it as: class and instance, for logs and `berth ps`.
@@ -154,6 +158,29 @@ pub enum Status {
     Removing,
 }
 
+/// When an idle container goes to sleep. What counts as idle: see `sleep.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SleepPolicy {
+    /// Idle for this long it is frozen: memory kept, no CPU.
+    pub freeze_after: Duration,
+    /// An open connection on which nothing has moved for this long, the last of it an answer, does
+    /// not keep the container awake. `None`: every open connection does.
+    pub quiet_connection_after: Option<Duration>,
+    /// Frozen for this long it is written to disk and its memory is freed. `None`: never.
+    pub checkpoint_after: Option<Duration>,
+}
+
+/// Why a container that runs makes no progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Frozen because it was idle; the next connection or exec thaws it.
+    Frozen,
+    /// Written to disk because it was idle; the next connection or exec restores it.
+    Checkpointed,
+    /// Frozen by [`Engine::pause`](crate::Engine::pause); only `unpause` thaws it.
+    Paused,
+}
+
 /// A snapshot of one container.
 #[derive(Clone, Debug)]
 pub struct ContainerInfo {
@@ -189,6 +216,10 @@ pub struct ContainerInfo {
     pub argv: Vec<String>,
     /// Its limits.
     pub limits: Limits,
+    /// Asleep or paused, and since when (Unix milliseconds); its status is `Running` all the same.
+    pub rest: Option<(Rest, u64)>,
+    /// Why it does not sleep (as deeply as it should).
+    pub sleepless: Option<String>,
     /// See [`ContainerSpec::policy`].
     pub policy: Policy,
     /// How often its restart policy has started it again.
@@ -202,12 +233,16 @@ pub struct ContainerInfo {
 /// How long the phases of a container's (latest) start took; `None`: not reached yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
+    /// When the start call arrived.
+    pub start: Option<Instant>,
     /// From the create call until everything that can be made ahead existed.
     pub prepare: Option<Duration>,
     /// From the start call until pipes and namespace descriptors were at hand.
     pub open: Option<Duration>,
     /// From there until the jail said that the first process has been exec'ed.
     pub spawn: Option<Duration>,
+    /// What the jail did of that.
+    pub jail: Option<SpawnTimings>,
     /// From the exec until something inside first called `listen`.
     pub first_listen: Option<Duration>,
 }
@@ -241,6 +276,10 @@ pub enum Event {
     },
     /// It could not start.
     StartFailed(ContainerInfo),
+    /// It fell asleep or was paused, deeper and deeper: see [`ContainerInfo::rest`].
+    Asleep(ContainerInfo),
+    /// It woke up and runs.
+    Awake(ContainerInfo),
     /// It is gone.
     Removed(ContainerInfo),
     /// It wrote a line.

@@ -206,6 +206,8 @@ fn snapshot(
         labels: spec.labels.clone(),
         env: process.env.clone(),
         argv: process.argv.clone(),
+        rest: None,
+        sleepless: None,
         limits,
         policy: spec.policy.clone(),
         restart_count: 0,

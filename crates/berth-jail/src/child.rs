@@ -20,6 +20,7 @@ mod root;
 mod stdio;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, Signal};
@@ -30,25 +31,30 @@ use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Report};
 use crate::seccomp::Filter;
-use crate::spec::{ProcessSpec, SandboxSpec};
+use crate::spec::{ProcessSpec, SandboxSpec, SpawnTimings};
 use crate::sys;
+use crate::sys::clock::Stopwatch;
 use enter::Entry;
 use root::Root;
 pub(crate) use stdio::Stdio;
 
 /// Descriptors a container may open, if the machine lets us.
 const OPEN_FILES: u64 = 1_048_576;
+/// Too small for a core file, and the one value with which the kernel does not start the host's crash
+/// handler either, which runs as the host's root and looks into the crashed process (CVE-2025-4598).
+const CORE_BYTES: u64 = 1;
 /// Under memory pressure a container goes before the daemon does.
 const OOM_SCORE_ADJUSTMENT: &str = "100";
 
 /// Runs a blank: joins its groups, waits for an order, becomes that sandbox.
 pub(crate) fn become_sandbox(filter: &Filter, group: &SandboxGroup, report: OwnedFd) -> ! {
     let outcome = prepare_blank(group, &report).and_then(|()| {
+        let prepared = sys::clock::now();
         let message = packet::receive(&report).step(|| "receive an order".to_owned())?;
         match message {
             // The zygote has let go of this blank.
             None => sys::clone::exit_now(0),
-            Some((order, fds)) => start(filter, group, report.as_fd(), order, fds),
+            Some((order, fds)) => start(filter, group, report.as_fd(), prepared, order, fds),
         }
     });
     leave(&report, outcome)
@@ -129,10 +135,22 @@ fn start(
     filter: &Filter,
     group: &SandboxGroup,
     report: BorrowedFd<'_>,
+    prepared: u64,
     order: Order,
     fds: Vec<OwnedFd>,
 ) -> Result<(), Failure> {
-    let Order { stdin, disk, spec } = order;
+    let Order {
+        stdin,
+        disk,
+        sent,
+        spec,
+    } = order;
+    let mut watch = Stopwatch::start();
+    let mut timings = SpawnTimings {
+        // Only as long as somebody waited for it.
+        cgroup: Duration::from_nanos(prepared.saturating_sub(sent)),
+        ..SpawnTimings::default()
+    };
     let mut fds = fds.into_iter();
     let mut next = || {
         fds.next()
@@ -150,6 +168,7 @@ fn start(
         .apply(&spec.limits)
         .step(|| "apply the resource limits".to_owned())?;
     limit_process()?;
+    timings.cgroup += watch.lap();
     rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
         .step(|| "enter the network namespace".to_owned())?;
     sys::namespace::unshare(
@@ -160,8 +179,12 @@ fn start(
         .step(|| format!("set the host name `{}`", spec.hostname))?;
     identity::create_files_as(spec.id_base)?;
     rustix::process::umask(Mode::empty());
+    timings.namespaces = watch.lap();
     let root = mounts::build(&spec, disk, user_namespace.as_fd(), group)?;
+    timings.rootfs = watch.lap();
     enter::run(Entry {
+        timings,
+        watch,
         filter,
         report,
         root: &root,
@@ -194,6 +217,8 @@ fn enter_sandbox(exec: &ExecRequest<'_>, report: BorrowedFd<'_>) -> Result<(), F
     }
     identity::create_files_as(exec.policy.id_base)?;
     enter::run(Entry {
+        timings: SpawnTimings::default(),
+        watch: Stopwatch::start(),
         filter: exec.filter,
         report,
         root: &Root::current()?,
@@ -219,5 +244,6 @@ fn limit_process() -> Result<(), Failure> {
         rustix::process::setrlimit(Resource::Nofile, both(value))
             .step(|| "limit open files".to_owned())?;
     }
-    rustix::process::setrlimit(Resource::Core, both(0)).step(|| "forbid core dumps".to_owned())
+    rustix::process::setrlimit(Resource::Core, both(CORE_BYTES))
+        .step(|| "forbid core dumps".to_owned())
 }

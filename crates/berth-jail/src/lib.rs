@@ -39,6 +39,6 @@ pub use error::JailError;
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};
 pub use spec::{
     DEFAULT_CAPABILITIES, Device, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rlimit,
-    RlimitKind, Rootfs, SandboxExtras, SandboxSpec, Usage,
+    RlimitKind, Rootfs, SandboxExtras, SandboxSpec, SpawnTimings, Usage,
 };
 pub use zygote::{ZYGOTE_ARG, is_zygote, zygote_main};

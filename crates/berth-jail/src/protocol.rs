@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Capabilities;
 use crate::error::Failure;
-use crate::spec::{ExitStatus, ProcessSpec, SandboxSpec};
+use crate::spec::{ExitStatus, ProcessSpec, SandboxSpec, SpawnTimings};
 
 /// Names one request and what it started.
 pub(crate) type Ticket = u64;
@@ -45,6 +45,8 @@ pub(crate) enum Reply {
         pid: u32,
         /// Name of the sandbox's cgroup below the session's.
         cgroup: String,
+        /// Where the time went.
+        timings: SpawnTimings,
     },
     /// Descriptors: the process's pidfd, and the terminal's master if there is one.
     Executed { ticket: Ticket, pid: u32 },
@@ -64,6 +66,8 @@ pub(crate) enum Reply {
 pub(crate) struct Order {
     pub(crate) stdin: bool,
     pub(crate) disk: bool,
+    /// When the zygote sent it: nanoseconds of the monotonic clock.
+    pub(crate) sent: u64,
     pub(crate) spec: Box<SandboxSpec>,
 }
 
@@ -75,8 +79,9 @@ pub(crate) enum Report {
     Listener,
     /// Descriptor: the master of the new terminal.
     Terminal,
-    /// `execve` is next.
-    Ready,
+    /// `execve` is next, at this time (nanoseconds of the monotonic clock); what the steps before it
+    /// took.
+    Ready { at: u64, timings: SpawnTimings },
     /// It failed; the child leaves.
     Failed(Failure),
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +153,21 @@ pub struct ExitStatus {
     pub signal: Option<i32>,
     /// The kernel killed it for memory.
     pub oom_killed: bool,
+}
+
+/// How long the steps of a sandbox's start took, in their order. Between them lie only messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpawnTimings {
+    /// Control groups: joining them, if no process had done so ahead, and the limits.
+    pub cgroup: Duration,
+    /// Entering the network namespace and making the others.
+    pub namespaces: Duration,
+    /// Mounting the root file system and everything in it, and moving there.
+    pub rootfs: Duration,
+    /// Streams, user namespace, seccomp filters, capabilities, user.
+    pub identity: Duration,
+    /// `execve`.
+    pub exec: Duration,
 }
 
 /// Capabilities a container gets by default: Docker's fourteen.

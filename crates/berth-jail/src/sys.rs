@@ -5,6 +5,7 @@
 //! function says that the process must be single-threaded, which the zygote is by construction.
 
 pub(crate) mod async_fd;
+pub(crate) mod clock;
 pub(crate) mod clone;
 pub(crate) mod exec;
 pub(crate) mod identity;

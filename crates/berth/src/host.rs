@@ -52,6 +52,7 @@ impl Host {
             state_dir: session.dir.clone(),
             default_limits: berth_jail::Limits::default(),
             startup_cpu_milli: Some(STARTUP_CPU_MILLI),
+            criu: None,
             log_bytes: LOG_BYTES,
         };
         let engine = Engine::open(config, store.clone(), zygote.clone()).await?;

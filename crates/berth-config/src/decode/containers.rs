@@ -91,6 +91,7 @@ fn container(fields: Fields<'_>, base: &Path) -> Draft {
             instance_type,
             resources,
             max_instances,
+            sleep: None,
             rollout_active_grace_period_s: rollout.grace_period_s,
             rollout_steps: rollout.steps,
             rollout_kind: rollout.kind,

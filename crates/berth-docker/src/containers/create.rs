@@ -204,6 +204,7 @@ fn container_spec(
         extra_hosts: extra_hosts(&body.host_config.extra_hosts),
         mounts: Vec::new(),
         network,
+        sleep: parsed.application.and_then(|app| app.sleep),
         limits: limits(&body.host_config, parsed.application.map(|app| app.limits)),
         display_name: parsed.display_name(name),
         policy: Policy::default(),

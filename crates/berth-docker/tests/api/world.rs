@@ -67,6 +67,7 @@ impl World {
             state_dir: directory.path().join("state"),
             startup_cpu_milli: None,
             default_limits: Limits::default(),
+            criu: None,
             log_bytes: 1 << 20,
         };
         let engine = Engine::open(config, images, zygote.clone()).await.unwrap();
@@ -172,6 +173,7 @@ fn applications() -> Applications {
                 memory_bytes: Some(64 << 20),
                 ..Limits::default()
             },
+            sleep: None,
             max_instances: 4,
             stop_grace: berth_engine::STOP_GRACE,
             application_id: "the-application".to_owned(),

@@ -31,6 +31,7 @@ impl<L: Launcher> Actor<L> {
         self.info.started_ms = Some(now_ms());
         self.info.timings.open = Some(launched.open);
         self.info.timings.spawn = Some(launched.spawn);
+        self.info.timings.jail = guest.timings();
         self.info.timings.first_listen = None;
         let since = Instant::now();
         self.started = since;

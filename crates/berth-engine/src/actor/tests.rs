@@ -57,6 +57,10 @@ impl Guest for FakeGuest {
         4242
     }
 
+    fn timings(&self) -> Option<berth_jail::SpawnTimings> {
+        None
+    }
+
     async fn wait(&self) -> ExitStatus {
         let mut exit = self.0.exit.subscribe();
         let status = *exit.wait_for(Option::is_some).await.unwrap();
@@ -220,6 +224,8 @@ impl World {
                 env: Vec::new(),
                 argv: Vec::new(),
                 limits: Limits::default(),
+                rest: None,
+                sleepless: None,
                 policy: crate::Policy::default(),
                 restart_count: 0,
                 restarting: false,
@@ -317,6 +323,8 @@ async fn the_last_words_are_in_the_log_before_the_exit_is_told() {
             }
             Event::Exited(_) => "exited",
             Event::StartFailed(_) => "start failed",
+            Event::Asleep(_) => "asleep",
+            Event::Awake(_) => "awake",
             Event::Removed(_) => "removed",
             Event::CreateFailed { .. } => "create failed",
         });

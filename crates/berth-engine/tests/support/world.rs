@@ -172,6 +172,7 @@ pub(crate) async fn open(dir: &Path, cgroup: &str, program: &Path) -> (Engine, Z
             pids: Some(64),
             disk_bytes: None,
         },
+        criu: None,
         log_bytes: 1 << 20,
     };
     let engine = Engine::open(config, images, zygote.clone()).await.unwrap();
@@ -193,6 +194,7 @@ pub(crate) async fn spec(name: &str, arguments: &[&str]) -> ContainerSpec {
         extra_hosts: Vec::new(),
         mounts: Vec::new(),
         network: network().await,
+        sleep: None,
         limits: None,
         display_name: name.to_owned(),
         policy: berth_engine::Policy::default(),

@@ -86,6 +86,7 @@ pub(super) fn mount(root: &Root, id_base: u32, shm_bytes: u64) -> Result<Device,
     restrict(&shm)?;
     mount_below(&dev, "shm", &shm)?;
     let staging = tmpfs(STAGING_BYTES, "755", id_base)?;
+    restrict(&staging)?;
     mount_below(&dev, "mqueue", &staging)?;
     rustix::fs::mkdirat(&staging, "empty", Mode::from(0o755))
         .step(|| "create the empty directory".to_owned())?;
@@ -119,7 +120,7 @@ fn no_exec() -> MountAttrFlags {
 fn restrict(mount: &OwnedFd) -> Result<(), Failure> {
     let attributes = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     crate::sys::mount::add_attributes(mount, attributes)
-        .step(|| "restrict shared memory".to_owned())
+        .step(|| "restrict a memory file system".to_owned())
 }
 
 fn mount_below(dev: &OwnedFd, name: &str, mount: &OwnedFd) -> Result<(), Failure> {

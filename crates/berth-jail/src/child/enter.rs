@@ -19,14 +19,19 @@ use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::Report;
 use crate::seccomp::Filter;
-use crate::spec::ProcessSpec;
+use crate::spec::{ProcessSpec, SpawnTimings};
 use crate::sys;
+use crate::sys::clock::Stopwatch;
 
 /// Type of the terminal file system, as `fstatfs` reports it.
 const DEVPTS: i64 = 0x1cd1;
 
 /// What a process needs to enter.
 pub(super) struct Entry<'a> {
+    /// Of the steps so far.
+    pub(super) timings: SpawnTimings,
+    /// Runs since the last of them.
+    pub(super) watch: Stopwatch,
     pub(super) filter: &'a Filter,
     pub(super) report: BorrowedFd<'a>,
     pub(super) root: &'a Root,
@@ -39,7 +44,7 @@ pub(super) struct Entry<'a> {
 
 /// Executes the program. The calling process's root, working directory and namespaces are the
 /// container's but for the user namespace.
-pub(super) fn run(entry: Entry<'_>) -> Result<(), Failure> {
+pub(super) fn run(mut entry: Entry<'_>) -> Result<(), Failure> {
     let Entry {
         root,
         process,
@@ -71,6 +76,7 @@ pub(super) fn run(entry: Entry<'_>) -> Result<(), Failure> {
     // The change of user cleared it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step(|| "tie the process to the zygote".to_owned())?;
+    entry.timings.identity = entry.watch.lap();
     execute(&entry, &user)
 }
 
@@ -78,7 +84,11 @@ fn execute(entry: &Entry<'_>, user: &Identity) -> Result<(), Failure> {
     let program = program::Program::new(entry.process, &user.home)?;
     // Nothing but the three streams survives, whatever was opened on the way (CVE-2024-21626).
     sys::exec::cloexec_from(3).step(|| "close inherited descriptors".to_owned())?;
-    packet::send(entry.report, &Report::Ready, &[])
+    let ready = Report::Ready {
+        at: sys::clock::now(),
+        timings: entry.timings,
+    };
+    packet::send(entry.report, &ready, &[])
         .step(|| "report that the container is ready".to_owned())?;
     sys::signal::reset_all();
     Err(program.execute(entry.root))

@@ -17,6 +17,8 @@ const LINKS_LIMIT: usize = 40;
 const RACE_RETRIES: usize = 128;
 /// Type of procfs, as `fstatfs` reports it.
 const PROC: i64 = 0x9fa0;
+/// Types of the kernel's own file systems: procfs, sysfs, cgroup versions 1 and 2.
+const KERNEL: [i64; 4] = [PROC, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
 /// Bytes read of a file such as /etc/passwd.
 const SMALL_FILE: u64 = 4 * 1024 * 1024;
 
@@ -83,9 +85,14 @@ impl Root {
         })
     }
 
-    /// Finds or creates something to mount on.
+    /// Finds or creates something to mount on; nothing of the kernel's own file systems, to which a
+    /// link of the image may lead (CVE-2023-27561).
     pub(super) fn target(&self, path: &str, kind: Kind) -> Result<OwnedFd, Failure> {
-        self.find_or_create(path, kind, None, 0)
+        let found = self.find_or_create(path, kind, None, 0)?;
+        if is_kernel_s(&found) {
+            return Err(unsafe_path(path, "in a file system of the kernel"));
+        }
+        Ok(found)
     }
 
     /// Finds or creates a directory; what had to be created belongs to `owner`.
@@ -141,9 +148,11 @@ impl Root {
     /// Reads a small regular file as text; `None` if it is missing, too large or something else.
     pub(super) fn read(&self, path: &str) -> Option<String> {
         // Not blocking: the image may have a fifo there.
-        let fd = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK).ok()?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = self.open(path, flags).ok()?;
         let stat = rustix::fs::fstat(&fd).ok()?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        // What procfs shows to us is not the container's to know, and /proc/kmsg forgets what is read.
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || is_kernel_s(&fd) {
             return None;
         }
         let mut bytes = Vec::new();
@@ -154,6 +163,10 @@ impl Root {
         }
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+fn is_kernel_s(fd: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(fd).is_ok_and(|stat| KERNEL.contains(&stat.f_type))
 }
 
 fn create(directory: &OwnedFd, name: &str, kind: Kind, owner: Owner) -> rustix::io::Result<()> {

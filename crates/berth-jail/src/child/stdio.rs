@@ -1,8 +1,11 @@
 //! Standard input, output and error of a new process.
+//!
+//! Invariant: `/dev/null` is the null device or the process does not start: the container's root may
+//! have put a link to something there that only we can open.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::fs::{FileType, Gid, OFlags, Uid};
+use rustix::fs::{FileType, Gid, OFlags, Uid, makedev};
 
 use super::root::Root;
 use crate::error::{Failure, Step as _};
@@ -34,9 +37,7 @@ impl Stdio {
     /// Makes them descriptors 0 to 2. Pipes are given to `uid`/`gid` (host ids), so that the
     /// process can reopen them as /dev/stdout and the like.
     pub(super) fn install(&self, root: &Root, uid: u32, gid: u32) -> Result<(), Failure> {
-        let null = root
-            .open("/dev/null", OFlags::RDWR)
-            .step(|| "open `/dev/null` in the container".to_owned())?;
+        let null = open_null(root)?;
         let streams = [&self.stdin, &self.stdout, &self.stderr];
         for fd in streams.into_iter().flatten() {
             let is_pipe = rustix::fs::fstat(fd)
@@ -54,4 +55,20 @@ impl Stdio {
         rustix::stdio::dup2_stdout(pick(&self.stdout).step(step)?).step(step)?;
         rustix::stdio::dup2_stderr(pick(&self.stderr).step(step)?).step(step)
     }
+}
+
+fn open_null(root: &Root) -> Result<OwnedFd, Failure> {
+    let step = || "open `/dev/null` in the container".to_owned();
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let null = root.open("/dev/null", flags).step(step)?;
+    let stat = rustix::fs::fstat(&null).step(step)?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !is_device || stat.st_rdev != makedev(1, 3) {
+        return Err(Failure::UnsafePath {
+            path: "/dev/null".to_owned(),
+            what: "not the null device".to_owned(),
+        });
+    }
+    rustix::fs::fcntl_setfl(&null, OFlags::empty()).step(step)?;
+    Ok(null)
 }

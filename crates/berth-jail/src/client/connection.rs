@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::cgroup::{Capabilities, Session};
 use crate::error::JailError;
 use crate::protocol::{Reply, Request, Ticket};
-use crate::spec::ExitStatus;
+use crate::spec::{ExitStatus, SpawnTimings};
 use crate::{packet, sys};
 
 /// What is known of a process that the zygote started.
@@ -21,6 +21,8 @@ use crate::{packet, sys};
 pub(super) struct Running {
     pub(super) pid: u32,
     pub(super) pidfd: OwnedFd,
+    /// Of a sandbox's first process only.
+    pub(super) timings: SpawnTimings,
     pub(super) exit: watch::Sender<Option<ExitStatus>>,
     /// Of a sandbox's first process only.
     pub(super) listening: watch::Sender<BTreeSet<u16>>,
@@ -216,8 +218,12 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
             ticket,
             pid,
             cgroup,
-        } => started(shared, ticket, pid, cgroup, fds),
-        Reply::Executed { ticket, pid } => started(shared, ticket, pid, String::new(), fds),
+            timings,
+        } => started(shared, ticket, pid, cgroup, timings, fds),
+        Reply::Executed { ticket, pid } => {
+            let timings = SpawnTimings::default();
+            started(shared, ticket, pid, String::new(), timings, fds);
+        }
         Reply::Failed { ticket, failure } => {
             let waiting = shared.state().pending.remove(&ticket);
             if let Some(sender) = waiting {
@@ -242,7 +248,14 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
     }
 }
 
-fn started(shared: &Shared, ticket: Ticket, pid: u32, cgroup: String, fds: Vec<OwnedFd>) {
+fn started(
+    shared: &Shared,
+    ticket: Ticket,
+    pid: u32,
+    cgroup: String,
+    timings: SpawnTimings,
+    fds: Vec<OwnedFd>,
+) {
     let mut fds = fds.into_iter();
     let (pidfd, terminal) = (fds.next(), fds.next());
     let mut state = shared.state();
@@ -253,6 +266,7 @@ fn started(shared: &Shared, ticket: Ticket, pid: u32, cgroup: String, fds: Vec<O
     let running = Arc::new(Running {
         pid,
         pidfd,
+        timings,
         exit: watch::Sender::new(None),
         listening: watch::Sender::new(BTreeSet::new()),
     });

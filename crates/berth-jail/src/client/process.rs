@@ -10,7 +10,7 @@ use super::connection::{Connection, Running, Started};
 use crate::cgroup::SandboxGroup;
 use crate::error::JailError;
 use crate::protocol::{Request, Ticket};
-use crate::spec::{ExitStatus, ProcessSpec, Usage};
+use crate::spec::{ExitStatus, ProcessSpec, SpawnTimings, Usage};
 use crate::sys;
 
 /// File descriptors handed to a new sandbox.
@@ -89,6 +89,11 @@ impl Sandbox {
     /// Host pid of the first process.
     pub fn pid(&self) -> u32 {
         self.inner.running.pid
+    }
+
+    /// Where the time of its start went.
+    pub fn timings(&self) -> SpawnTimings {
+        self.inner.running.timings
     }
 
     /// The exit status, at once if it has ended. Every process of the sandbox has ended then, and

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
@@ -12,7 +13,7 @@ use crate::cgroup::SandboxGroup;
 use crate::child::Policy;
 use crate::error::Failure;
 use crate::protocol::{Reply, Report, Ticket};
-use crate::spec::ExitStatus;
+use crate::spec::{ExitStatus, SpawnTimings};
 use crate::{packet, sys};
 
 /// Names a child for the zygote's lifetime; never 0.
@@ -73,7 +74,9 @@ pub(super) struct Process {
     pub(super) report: Option<OwnedFd>,
     pub(super) listener: Option<OwnedFd>,
     pub(super) terminal: Option<OwnedFd>,
-    pub(super) ready: bool,
+    /// When it was about to be executed (nanoseconds of the monotonic clock), and what the steps
+    /// before took.
+    pub(super) ready: Option<(u64, SpawnTimings)>,
     pub(super) failure: Option<Failure>,
     /// The daemon knows that it was started.
     pub(super) announced: bool,
@@ -101,7 +104,7 @@ impl Server {
         };
         match packet::receive::<Report>(report) {
             Ok(Some((message, mut fds))) => match message {
-                Report::Ready => process.ready = true,
+                Report::Ready { at, timings } => process.ready = Some((at, timings)),
                 Report::Failed(failure) => process.failure = Some(failure),
                 Report::Terminal => process.terminal = fds.pop(),
                 Report::Listener => {
@@ -111,7 +114,7 @@ impl Server {
             },
             Ok(None) | Err(_) => {
                 let report = process.report.take();
-                let runs = process.ready && process.failure.is_none();
+                let runs = process.ready.is_some() && process.failure.is_none();
                 if let Some(report) = report {
                     self.unwatch(&report);
                 }
@@ -142,6 +145,8 @@ impl Server {
             return;
         };
         process.announced = true;
+        let (at, mut timings) = process.ready.unwrap_or_default();
+        timings.exec = Duration::from_nanos(sys::clock::now().saturating_sub(at));
         let pid = process.pid.as_raw_nonzero().get().unsigned_abs();
         let (reply, is_sandbox) = match &process.role {
             Role::Blank { .. } => return,
@@ -150,6 +155,7 @@ impl Server {
                     ticket: *ticket,
                     pid,
                     cgroup: name.clone(),
+                    timings,
                 },
                 true,
             ),

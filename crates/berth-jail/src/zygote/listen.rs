@@ -1,5 +1,7 @@
 //! Learning that something listens: the sandbox's `listen` call waits while the zygote makes it in
 //! its place, so that the daemon hears of the port when, and only when, it accepts connections.
+//!
+//! Invariant: the zygote acts on TCP sockets only; every other `listen` is the container's own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +26,11 @@ pub(super) fn handle(listener: BorrowedFd<'_>) -> Option<u16> {
         let _ = seccomp::answer(listener, notification.id, Answer::Continue);
         return None;
     };
+    if !is_tcp(&socket) {
+        // The kernel remembers who made a Unix socket listen and tells its clients.
+        let _ = seccomp::answer(listener, notification.id, Answer::Continue);
+        return None;
+    }
     // The kernel takes an int from the low half.
     let backlog = i32::from_ne_bytes(low_half(notification.arguments[1]).to_ne_bytes());
     let result = rustix::net::listen(&socket, backlog);
@@ -33,7 +40,8 @@ pub(super) fn handle(listener: BorrowedFd<'_>) -> Option<u16> {
     };
     let _ = seccomp::answer(listener, notification.id, answer);
     result.ok()?;
-    tcp_port(&socket)
+    let address = rustix::net::getsockname(&socket).ok()?;
+    Some(SocketAddr::try_from(address).ok()?.port())
 }
 
 fn low_half(argument: u64) -> u32 {
@@ -76,9 +84,7 @@ fn open_process(thread: u32) -> io::Result<OwnedFd> {
     )?)
 }
 
-fn tcp_port(socket: &OwnedFd) -> Option<u16> {
-    let address = rustix::net::getsockname(socket).ok()?;
-    let port = SocketAddr::try_from(address).ok()?.port();
-    let protocol = rustix::net::sockopt::socket_protocol(socket).ok()??;
-    (protocol == rustix::net::ipproto::TCP).then_some(port)
+fn is_tcp(socket: &OwnedFd) -> bool {
+    let protocol = rustix::net::sockopt::socket_protocol(socket);
+    protocol.is_ok_and(|protocol| protocol == Some(rustix::net::ipproto::TCP))
 }

@@ -15,6 +15,7 @@ use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Reply, Request, Ticket};
 use crate::spec::ProcessSpec;
+use crate::sys::clock;
 use crate::sys::clone::{self, Fork};
 
 /// Processes prepared ahead, so that a spawn need not wait for control groups.
@@ -36,10 +37,15 @@ impl Server {
                 stdin,
                 disk,
                 spec,
-            } => (
-                ticket,
-                self.spawn(ticket, Order { stdin, disk, spec }, &fds),
-            ),
+            } => {
+                let order = Order {
+                    stdin,
+                    disk,
+                    sent: clock::now(),
+                    spec,
+                };
+                (ticket, self.spawn(ticket, order, &fds))
+            }
             Request::Exec {
                 ticket,
                 sandbox,
@@ -218,7 +224,7 @@ impl Server {
                 report: Some(report),
                 listener: None,
                 terminal: None,
-                ready: false,
+                ready: None,
                 failure: None,
                 announced: false,
             },

@@ -6,6 +6,9 @@
 )]
 
 mod isolation;
+mod process;
+mod resources;
+mod rootfs_prep;
 mod sandbox;
 mod session;
 mod world;

@@ -150,10 +150,19 @@ impl World {
         &self,
         spec: SandboxSpec,
     ) -> Result<(Sandbox, Reader, Reader), JailError> {
+        self.start_in(spec, netns()).await
+    }
+
+    /// The same in this network namespace.
+    pub(crate) async fn start_in(
+        &self,
+        spec: SandboxSpec,
+        netns: OwnedFd,
+    ) -> Result<(Sandbox, Reader, Reader), JailError> {
         let (stdout, stdout_write) = pipe();
         let (stderr, stderr_write) = pipe();
         let fds = SandboxFds {
-            netns: netns(),
+            netns,
             stdin: None,
             stdout: stdout_write,
             stderr: stderr_write,
@@ -166,11 +175,11 @@ impl World {
     /// Starts it and waits for its end.
     pub(crate) async fn run(&self, spec: SandboxSpec) -> Result<Output, JailError> {
         let (sandbox, stdout, stderr) = self.start(spec).await?;
-        let status = sandbox.wait().await;
+        let (status, stdout, stderr) = tokio::join!(sandbox.wait(), stdout.rest(), stderr.rest());
         Ok(Output {
             status,
-            stdout: stdout.rest().await,
-            stderr: stderr.rest().await,
+            stdout,
+            stderr,
         })
     }
 
@@ -219,11 +228,21 @@ pub(crate) async fn exec(sandbox: &Sandbox, process: ProcessSpec) -> Result<Outp
     };
     let (process, terminal) = sandbox.exec(process, fds).await?;
     assert!(terminal.is_none());
+    let (stdout, stderr) = (Reader::new(stdout).rest(), Reader::new(stderr).rest());
+    let (status, stdout, stderr) = tokio::join!(process.wait(), stdout, stderr);
     Ok(Output {
-        status: process.wait().await,
-        stdout: Reader::new(stdout).rest().await,
-        stderr: Reader::new(stderr).rest().await,
+        status,
+        stdout,
+        stderr,
     })
+}
+
+/// A sandbox whose first process has begun to sleep.
+pub(crate) async fn started(world: &World, image: &Image) -> Sandbox {
+    let (sandbox, stdout, _) = world.start(world.spec(image, &["sleep"])).await.unwrap();
+    let (line, _) = stdout.line().await;
+    assert_eq!(line, "up");
+    sandbox
 }
 
 /// The reading end of a pipe.
@@ -265,8 +284,13 @@ pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
 
 /// One network namespace for all tests of the binary, with nothing in it.
 pub(crate) fn netns() -> OwnedFd {
-    static MADE: OnceLock<fs::File> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
+    static MADE: OnceLock<OwnedFd> = OnceLock::new();
+    MADE.get_or_init(fresh_netns).try_clone().unwrap()
+}
+
+/// A network namespace of its own, with nothing in it.
+pub(crate) fn fresh_netns() -> OwnedFd {
+    {
         let mut holder = Command::new("unshare")
             .args(["--net", "sh", "-c", "echo up; read _"])
             .stdin(Stdio::piped())
@@ -280,30 +304,43 @@ pub(crate) fn netns() -> OwnedFd {
         let made = fs::File::open(format!("/proc/{}/ns/net", holder.id())).unwrap();
         writeln!(holder.stdin.take().unwrap()).unwrap();
         holder.wait().unwrap();
-        made
-    });
-    made.try_clone().unwrap().into()
+        made.into()
+    }
 }
 
-/// The statically linked program of `probe.c`, compiled once per test binary.
+/// The statically linked program of `probe.c` and `attack.c`, compiled once per test binary.
 pub(crate) fn probe() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let output = directory.join(format!("probe-{}", std::process::id()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/jail/probe.c");
-        let status = Command::new("gcc")
-            .args(["-O1", "-static", "-pthread", "-o"])
-            .arg(&output)
-            .arg(source)
-            .status()
-            .expect("the jail's tests need gcc");
-        assert!(status.success(), "gcc failed");
-        // One name for all runs; whoever still executes an older one keeps its inode.
-        let probe = directory.join("probe");
-        fs::rename(output, &probe).unwrap();
-        probe
+        compile(
+            "probe",
+            &["-O1", "-static", "-pthread"],
+            &["probe", "attack"],
+        )
     })
+}
+
+/// Compiles these files beside the tests into `name`.
+pub(crate) fn compile(name: &str, options: &[&str], sources: &[&str]) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let output = directory.join(format!("{name}-{}", std::process::id()));
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jail");
+    let status = Command::new("gcc")
+        .args(options)
+        .arg("-o")
+        .arg(&output)
+        .args(
+            sources
+                .iter()
+                .map(|source| here.join(format!("{source}.c"))),
+        )
+        .status()
+        .expect("the jail's tests need gcc");
+    assert!(status.success(), "gcc failed");
+    // One name for all runs; whoever still executes an older one keeps its inode.
+    let program = directory.join(name);
+    fs::rename(output, &program).unwrap();
+    program
 }
 
 /// The session's control groups that still exist.

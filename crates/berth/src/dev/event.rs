@@ -65,7 +65,7 @@ pub(crate) enum DevEvent {
     },
     /// Something happened to a container.
     Container {
-        /// `started`, `exited`, `failed` or `removed`.
+        /// `started`, `exited`, `failed`, `asleep`, `awake` or `removed`.
         action: &'static str,
         /// Display name.
         name: String,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use berth_config::Project;
 use berth_docker::{Application, Applications, Identity};
+use berth_engine::SleepPolicy;
 use berth_jail::Limits;
 
 /// Processes and threads of one instance.
@@ -37,6 +38,11 @@ pub(crate) fn applications(
                 pids: Some(PIDS),
                 disk_bytes: Some(app.resources.disk_mb * 1_000_000),
             },
+            sleep: app.sleep.map(|sleep| SleepPolicy {
+                freeze_after: sleep.freeze_after,
+                quiet_connection_after: sleep.quiet_connection_after,
+                checkpoint_after: sleep.checkpoint_after,
+            }),
             max_instances: app.max_instances,
             stop_grace: policy.stop_grace,
             application_id: stable_id(&[

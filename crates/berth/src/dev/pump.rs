@@ -115,6 +115,8 @@ pub(crate) fn container(event: &Event) -> Option<DevEvent> {
         Event::Exited(container) => ("exited", container),
         Event::StartFailed(container) => ("failed", container),
         Event::Removed(container) => ("removed", container),
+        Event::Asleep(container) => ("asleep", container),
+        Event::Awake(container) => ("awake", container),
         Event::Created(_) => return None,
         Event::CreateFailed {
             display_name,

@@ -155,7 +155,7 @@ fn container(
     reason: Option<&str>,
 ) -> Option<String> {
     let what = match (action, exit_code, reason) {
-        ("started", ..) => "started".to_owned(),
+        ("started" | "asleep" | "awake", ..) => action.to_owned(),
         ("exited", Some(code), Some(reason)) => format!("exited with code {code} ({reason})"),
         ("exited", Some(code), None) => format!("exited with code {code}"),
         ("failed", _, reason) => {
