@@ -1,14 +1,20 @@
-//! Who may start: most instances of a class, and most starts per second.
+//! Who may start (most instances of a class, most starts per second), and how a refusal or a failed
+//! start reaches the class.
 //!
-//! Both are told apart by the class from npm (`@cloudflare/containers` 0.3.7) by a part of the text,
-//! in lower case: the first becomes a 503 once its 8 s of trying are over, the second a 429 at once.
-//! workerd 1.20261117.1 carries the text of a refused `/wait` to the class and drops those of a
-//! refused create or start; see `containers/create.rs`.
+//! workerd 1.20261117.1 drops the text of a refused create or start: `monitor()` says "Container
+//! failed to start", whatever the reason. The text of a refused `/wait` and of a refused tunnel, it
+//! hands on. So a container of workerd's that cannot be made or started is answered as if it had
+//! been, and whoever then waits for it or connects to it is told why. The class from npm
+//! (`@cloudflare/containers` 0.3.7) finds "there is no container instance that can be provided to
+//! this durable object" in the text, tries again for 8 s and answers 503; "you are requesting too
+//! many containers per second" becomes a 429 at once; anything else a 500 with the text.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::api::lock;
+use crate::error::ApiError;
 
 /// How many seconds' worth of starts may come at once.
 const BURST_SECONDS: f64 = 3.0;
@@ -59,8 +65,49 @@ pub(crate) fn too_many(per_second: u32) -> String {
     )
 }
 
-/// How long a refused container is remembered for the `/wait` that tells the class why.
-pub(crate) const REFUSAL_KEPT: Duration = Duration::from_secs(30);
+/// How long a refusal is remembered; the class asks within milliseconds.
+const REMEMBERED: Duration = Duration::from_secs(30);
+
+/// Containers of workerd's that could not be made or started, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    by_name: Mutex<HashMap<String, Refusal>>,
+}
+
+#[derive(Debug, Clone)]
+struct Refusal {
+    error: ApiError,
+    at: Instant,
+}
+
+impl Refusals {
+    /// Remembers why; `true` if that is news and not the next of a row of tries.
+    pub(crate) fn refuse(&self, name: &str, error: ApiError) -> bool {
+        let at = Instant::now();
+        let mut by_name = lock(&self.by_name);
+        by_name.retain(|_, refusal| at.duration_since(refusal.at) < REMEMBERED);
+        let former = by_name.insert(
+            name.to_owned(),
+            Refusal {
+                error: error.clone(),
+                at,
+            },
+        );
+        former.is_none_or(|former| former.error != error)
+    }
+
+    /// Why the latest start of this container did not happen.
+    pub(crate) fn of(&self, name: &str) -> Option<ApiError> {
+        let by_name = lock(&self.by_name);
+        let refusal = by_name.get(name)?;
+        (refusal.at.elapsed() < REMEMBERED).then(|| refusal.error.clone())
+    }
+
+    /// It has started.
+    pub(crate) fn forget(&self, name: &str) {
+        lock(&self.by_name).remove(name);
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -78,5 +125,19 @@ mod tests {
         assert_eq!(admitted(Duration::from_millis(550)), 5);
         assert_eq!(admitted(Duration::from_secs(60)), 30);
         assert!((0..1000).all(|_| rate.admit_at(None, begin)));
+    }
+
+    #[test]
+    fn a_row_of_tries_is_news_once() {
+        let refusals = Refusals::default();
+        let full = || ApiError::internal("full");
+        assert!(refusals.refuse("a", full()));
+        assert!(!refusals.refuse("a", full()));
+        assert!(refusals.refuse("b", full()));
+        assert!(refusals.refuse("a", ApiError::internal("broken")));
+        assert_eq!(refusals.of("a").unwrap().message, "broken");
+        refusals.forget("a");
+        assert!(refusals.of("a").is_none());
+        assert!(refusals.refuse("a", full()));
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Applications;
-use crate::admission::StartRate;
+use crate::admission::{Refusals, StartRate};
 use crate::exec::Execs;
 use crate::sidecar::Sidecars;
 
@@ -24,6 +24,7 @@ pub(crate) struct Api {
     pub(crate) sidecars: Sidecars,
     pub(crate) execs: Execs,
     pub(crate) starts: StartRate,
+    pub(crate) refusals: Arc<Refusals>,
     /// Of every network made here.
     pub(crate) networks: NetworkOptions,
     applications: RwLock<Arc<Applications>>,
@@ -43,6 +44,7 @@ impl Api {
             sidecars: Sidecars::default(),
             execs: Execs::default(),
             starts: StartRate::default(),
+            refusals: Arc::default(),
             applications: RwLock::new(Arc::new(applications)),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),

@@ -138,7 +138,11 @@ impl Sidecar {
             *status = SidecarStatus::Running { port };
             *lock(&self.started_ms) = Some(time::now_ms());
         }
-        let inside = Arc::new(Inside::new(api.engine.clone(), self.clone()));
+        let inside = Arc::new(Inside::new(
+            api.engine.clone(),
+            self.clone(),
+            api.refusals.clone(),
+        ));
         let running = self.running.clone();
         let tasks = api.tasks();
         api.spawn(ingress::serve(listener, inside, tasks, running));

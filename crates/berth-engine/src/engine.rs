@@ -174,6 +174,15 @@ impl Engine {
         self.find(name)?.kill(signal, true).await
     }
 
+    /// Tells who listens to events that a container was not even made.
+    pub fn tell_refused(&self, display_name: String, reason: String) {
+        // An error means that nobody listens.
+        let _ = self.means.events.send(Event::CreateFailed {
+            display_name,
+            reason,
+        });
+    }
+
     /// Whether one more instance may start right now.
     pub fn has_room(&self, limit: &crate::InstanceLimit) -> bool {
         self.means.slots.is_free(limit)

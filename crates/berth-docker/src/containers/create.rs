@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_engine::{ContainerSpec, Policy, Status};
+use berth_engine::{ContainerInfo, ContainerSpec, EngineError, Policy, Status};
 use berth_jail::Limits;
 use berth_net::{DnsPolicy, Egress, Network, Upstream};
 use http::StatusCode;
@@ -58,19 +58,60 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
         ..container_spec(api, name, body, joined.as_deref(), network)
     };
     replace_ended(api, name).await;
-    if let Some(limit) = &spec.policy.instances
-        && !api.engine.has_room(limit)
-    {
-        return Err(ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "There is no Container instance that can be provided to this Durable Object (create)",
-        ));
+    if let Some(sidecar) = &joined {
+        sidecar.join(name);
     }
-    let info = api.engine.create(spec).await?;
-    if let Some(sidecar) = joined {
-        sidecar.join(&info.name);
+    match admit_and_create(api, spec).await {
+        Ok(info) => Ok(created(&info.id, &warnings)),
+        Err(error) if is_workerds(name) && is_told_later(&error) => {
+            refuse(api, name, &error);
+            Ok(created(&random_id(), &warnings))
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(created(&info.id, &warnings))
+}
+
+/// Nothing is made for an instance that may not start.
+async fn admit_and_create(api: &Api, spec: ContainerSpec) -> Result<ContainerInfo, EngineError> {
+    match &spec.policy.instances {
+        Some(limit) if !api.engine.has_room(limit) => Err(EngineError::NoInstance {
+            name: spec.display_name,
+            max: limit.max,
+        }),
+        _ => api.engine.create(spec).await,
+    }
+}
+
+/// What is wrong with the image, the machine or the number of instances rather than with the
+/// request: workerd's next calls are answered with it. See `admission.rs`.
+pub(super) fn is_told_later(error: &EngineError) -> bool {
+    matches!(
+        error,
+        EngineError::NoInstance { .. }
+            | EngineError::NoSuchImage(_)
+            | EngineError::NoCommand(_)
+            | EngineError::Image { .. }
+            | EngineError::File { .. }
+            | EngineError::Kernel { .. }
+            | EngineError::NoIdRange
+            | EngineError::Start { .. }
+            | EngineError::Jail { .. }
+    )
+}
+
+/// Remembers why a container of workerd's does not start.
+pub(super) fn refuse(api: &Api, name: &str, error: &EngineError) {
+    let applications = api.applications();
+    let display_name = ParsedName::parse(name, &applications).display_name(name);
+    let reason = berth_error::chain(error).replace(name, &display_name);
+    let status = ApiError::status_of(error);
+    let news = api
+        .refusals
+        .refuse(name, ApiError::new(status, reason.as_str()));
+    // The engine has told everything else.
+    if news && matches!(error, EngineError::NoInstance { .. }) {
+        api.engine.tell_refused(display_name, reason);
+    }
 }
 
 /// Removes a container of workerd's that has ended, so that its successor finds the name free.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use berth_engine::{Status, signal_number};
 use http::StatusCode;
 
+use crate::admission::too_many;
 use crate::api::Api;
+use crate::containers::create::{is_told_later, refuse};
 use crate::error::ApiError;
 use crate::names::is_workerds;
 use crate::query::Query;
@@ -24,8 +26,44 @@ pub(crate) async fn start(api: &Arc<Api>, name: &str) -> Reply {
             StatusCode::NOT_MODIFIED
         }));
     }
-    api.engine.start(name).await?;
+    if is_workerds(name) {
+        start_workerds(api, name).await?;
+    } else {
+        api.engine.start(name).await?;
+    }
     Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Starts a container of workerd's, or remembers why not: see `admission.rs`.
+async fn start_workerds(api: &Api, name: &str) -> Result<(), ApiError> {
+    let Some(info) = api.engine.inspect(name) else {
+        return match api.refusals.of(name) {
+            Some(_) => Ok(()),
+            None => Err(ApiError::no_such_container(name)),
+        };
+    };
+    let per_second = api.applications().starts_per_second;
+    if let Some(rate) = per_second
+        && !api.starts.admit(per_second)
+    {
+        let text = too_many(rate);
+        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, text.as_str());
+        if api.refusals.refuse(name, error) {
+            api.engine.tell_refused(info.display_name, text);
+        }
+        return Ok(());
+    }
+    match api.engine.start(name).await {
+        Ok(()) => {
+            api.refusals.forget(name);
+            Ok(())
+        }
+        Err(error) if is_told_later(&error) => {
+            refuse(api, name, &error);
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// 204 when it has ended; 304 if it had already.

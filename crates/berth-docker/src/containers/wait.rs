@@ -46,6 +46,11 @@ pub(crate) fn wait(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
     if let Some(sidecar) = api.sidecars.get(name) {
         return Ok(late(sidecar_exit(sidecar, condition)));
     }
+    if condition != Condition::Removed
+        && let Some(error) = api.refusals.of(name)
+    {
+        return Err(error);
+    }
     // Subscribed before the look at the state, so that no exit is missed in between.
     let events = api.engine.events();
     let info = api

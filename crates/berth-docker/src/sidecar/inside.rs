@@ -6,9 +6,10 @@ use berth_engine::Engine;
 use berth_net::NetworkUsage;
 use tokio::net::TcpStream;
 
-use super::ingress::Service;
+use super::ingress::{NoTunnel, Service};
 use super::relay::Carried;
 use super::{Sidecar, tunnel_to};
+use crate::admission::Refusals;
 use crate::api::lock;
 use crate::body::UpdateEgress;
 
@@ -17,22 +18,32 @@ use crate::body::UpdateEgress;
 pub(crate) struct Inside {
     engine: Engine,
     sidecar: Arc<Sidecar>,
+    refusals: Arc<Refusals>,
 }
 
 impl Inside {
-    pub(crate) fn new(engine: Engine, sidecar: Arc<Sidecar>) -> Self {
-        Self { engine, sidecar }
+    pub(crate) fn new(engine: Engine, sidecar: Arc<Sidecar>, refusals: Arc<Refusals>) -> Self {
+        Self {
+            engine,
+            sidecar,
+            refusals,
+        }
     }
 }
 
 impl Service for Inside {
     /// The engine holds the connection while the container starts up.
-    async fn connect(&self, port: u16) -> Result<TcpStream, String> {
-        let container = self.sidecar.joined().ok_or("no container has joined")?;
+    async fn connect(&self, port: u16) -> Result<TcpStream, NoTunnel> {
+        let Some(container) = self.sidecar.joined() else {
+            return Err(NoTunnel::NotListening("no container has joined".to_owned()));
+        };
+        if let Some(error) = self.refusals.of(&container) {
+            return Err(NoTunnel::NotStarted(error.message));
+        }
         self.engine
             .connect(&container, port)
             .await
-            .map_err(|error| berth_error::chain(&error))
+            .map_err(|error| NoTunnel::NotListening(berth_error::chain(&error)))
     }
 
     /// Merges into the settings in force: workerd leaves out what it does not know, which after an

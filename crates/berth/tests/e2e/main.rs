@@ -14,6 +14,7 @@ mod cron_batch_job;
 mod dev_session;
 mod dev_tools;
 mod env_vars;
+mod faults;
 mod frontend_backend;
 mod hello;
 mod images;
