@@ -7,6 +7,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 
 use clap::{Parser, Subcommand};
 
@@ -24,11 +25,14 @@ enum Command {
     /// Measure; every figure is a ratio or a difference within one run
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Feed hostile bytes to the parsers; needs a nightly toolchain and cargo-fuzz
+    Fuzz(fuzz::Fuzz),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ci => ci::run(),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Fuzz(fuzz) => fuzz::run(&fuzz),
     }
 }

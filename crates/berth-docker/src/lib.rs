@@ -30,6 +30,8 @@ mod error;
 mod exec;
 mod filters;
 pub mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod images;
 mod names;
 mod query;

@@ -32,6 +32,11 @@ use crate::names::SIDECAR_SUFFIX;
 use crate::{EGRESS_IMAGE, time};
 use inside::Inside;
 
+#[cfg(fuzzing)]
+pub(crate) use ingress::{Service as IngressService, serve_stream as serve_ingress_stream};
+#[cfg(fuzzing)]
+pub(crate) use relay::Carried;
+
 /// The port that a sidecar publishes.
 pub(crate) const INGRESS_PORT: &str = "39001/tcp";
 

@@ -13,6 +13,8 @@ mod archive;
 mod archive_kind;
 mod digest;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod image;
 mod json;
 mod reference;

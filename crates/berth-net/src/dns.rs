@@ -18,8 +18,7 @@ use std::time::Duration;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{RData, Record, RecordType};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 pub(crate) use names::Names;
 
@@ -85,7 +84,10 @@ pub(crate) async fn answer(bytes: &[u8], transport: Transport, shared: &Shared) 
 const NX_DOMAIN: u8 = 3;
 
 /// Serves one connection to port 53.
-pub(crate) async fn serve_stream(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+pub(crate) async fn serve_stream(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: &Shared,
+) -> std::io::Result<()> {
     loop {
         let length = match tokio::time::timeout(IDLE, stream.read_u16()).await {
             Ok(Ok(length)) => length,

@@ -6,6 +6,8 @@ mod sniff;
 mod tunnel;
 
 pub(crate) use destination::check;
+#[cfg(fuzzing)]
+pub(crate) use sniff::sniff;
 #[cfg(test)]
 pub(crate) use sniff::tests as sniff_tests;
 
@@ -23,7 +25,7 @@ use crate::network::Shared;
 use crate::relay::{relay, reset, write_all};
 use crate::usage::add;
 use intercept::Interception;
-use sniff::Verdict;
+pub(crate) use sniff::Verdict;
 
 /// How long a destination may take to answer. The container has its connection already, so this
 /// is not its own connect timeout.

@@ -17,6 +17,8 @@ mod capture;
 mod dns;
 mod egress;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ingress;
 mod namespace;
 mod network;

@@ -49,6 +49,16 @@ impl Policy {
 }
 
 impl Shared {
+    pub(crate) fn new(egress: Egress, options: NetworkOptions) -> Self {
+        Self {
+            token: CancellationToken::new(),
+            options,
+            counters: Counters::default(),
+            ca: Ca::default(),
+            policy: RwLock::new(Policy::new(egress)),
+        }
+    }
+
     /// The policy in force now. A connection keeps the one it started with.
     pub(crate) fn policy(&self) -> Arc<Policy> {
         // A panic while the lock was held cannot have left a half-written pointer.
@@ -90,13 +100,7 @@ impl Network {
         egress: Egress,
         options: NetworkOptions,
     ) -> Result<Arc<Self>, NetError> {
-        let shared = Arc::new(Shared {
-            token: CancellationToken::new(),
-            options,
-            counters: Counters::default(),
-            ca: Ca::default(),
-            policy: RwLock::new(Policy::new(egress)),
-        });
+        let shared = Arc::new(Shared::new(egress, options));
         let slots = Arc::new(Semaphore::new(shared.options.max_connections));
         for listener in namespace.tcp {
             let listener = TcpListener::from_std(listener).map_err(|source| NetError::Socket {

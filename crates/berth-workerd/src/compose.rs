@@ -158,11 +158,22 @@ pub fn compose(
     ))
 }
 
+/// Where clouds keep the credentials of their machines. A class that passes its container's
+/// requests on asks for whatever host the container names.
+const METADATA: [&str; 5] = [
+    "169.254.0.0/16",
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "fe80::/10",
+    "fd00:ec2::254/128",
+];
+
 /// Workers' own `fetch()` and the containers' egress. Unlike on Cloudflare's network, private
 /// addresses are allowed: what runs here is the user's own, and so is what it wants to reach.
 fn internet() -> Capnp {
     let network = record([
         ("allow", texts(["public", "private"])),
+        ("deny", texts(METADATA)),
         ("tlsOptions", record([("trustBrowserCas", true.into())])),
     ]);
     record([("name", "internet".into()), ("network", network)])

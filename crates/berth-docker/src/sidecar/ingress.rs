@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -86,6 +87,18 @@ async fn connection<S: Service>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "ingress connection without TCP_NODELAY");
     }
+    serve_stream(stream, service, tasks, cancel).await;
+}
+
+/// Serves one connection, whatever carries it.
+pub(crate) async fn serve_stream<S: Service, I>(
+    stream: I,
+    service: Arc<S>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let handler = service_fn(move |request| {
         let (service, tasks, cancel) = (service.clone(), tasks.clone(), cancel.clone());
         async move { Ok::<_, Infallible>(handle(request, service, tasks, cancel).await) }

@@ -11,6 +11,11 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
 use crate::sys::seccomp::{self, Answer, Notification};
 
+/// Least queue of accepted connections. Programs ask for as few as 5 (Python's `http.server`), and
+/// clients of a full queue do not wait in line: their connections back off for seconds, a minute in
+/// the end, or break. Behind a gateway that sends a crowd at once that is one answer in ten lost.
+const LEAST_BACKLOG: i32 = 1024;
+
 /// `pidfd_open` takes a thread id with it, since Linux 6.9.
 const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
 
@@ -33,7 +38,7 @@ pub(super) fn handle(listener: BorrowedFd<'_>) -> Option<u16> {
     }
     // The kernel takes an int from the low half.
     let backlog = i32::from_ne_bytes(low_half(notification.arguments[1]).to_ne_bytes());
-    let result = rustix::net::listen(&socket, backlog);
+    let result = rustix::net::listen(&socket, roomy(backlog));
     let answer = match result {
         Ok(()) => Answer::Success,
         Err(error) => Answer::Failure(error.raw_os_error()),
@@ -42,6 +47,15 @@ pub(super) fn handle(listener: BorrowedFd<'_>) -> Option<u16> {
     result.ok()?;
     let address = rustix::net::getsockname(&socket).ok()?;
     Some(SocketAddr::try_from(address).ok()?.port())
+}
+
+/// At least [`LEAST_BACKLOG`]. A negative one means as many as the kernel allows.
+fn roomy(backlog: i32) -> i32 {
+    if backlog < 0 {
+        backlog
+    } else {
+        backlog.max(LEAST_BACKLOG)
+    }
 }
 
 fn low_half(argument: u64) -> u32 {

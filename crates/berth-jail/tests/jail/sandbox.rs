@@ -297,6 +297,49 @@ async fn a_listening_port_is_announced_when_it_listens() {
     world.finish().await;
 }
 
+#[tokio::test]
+async fn a_short_queue_is_made_long_enough_for_a_crowd() {
+    const CROWD: usize = 200;
+    let world = World::new().await;
+    let image = world.image();
+    let (stdout, write) = pipe();
+    let fds = berth_jail::SandboxFds {
+        netns: host_netns(),
+        stdin: None,
+        stdout: write.try_clone().unwrap(),
+        stderr: write,
+        disk: None,
+    };
+    // It asks for a queue of 16 and never accepts.
+    let spec = world.spec(&image, &["listen", "127.0.0.1"]);
+    let sandbox = world.zygote.spawn(spec, fds).await.unwrap();
+    let (line, stdout) = Reader::new(stdout).line().await;
+    let port: u16 = line.strip_prefix("port ").unwrap().parse().unwrap();
+    let (line, _stdout) = stdout.line().await;
+    assert_eq!(line, "listening");
+    let mut crowd = Vec::new();
+    for number in 0..CROWD {
+        let connected = tokio::time::timeout(
+            Duration::from_secs(10),
+            tokio::net::TcpStream::connect(("127.0.0.1", port)),
+        );
+        let connected = connected.await.unwrap_or_else(|_| panic!("{number} waits"));
+        crowd.push(connected.unwrap());
+    }
+    // In `/proc/net/tcp` the receive queue of a listener is its queue of connections.
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!("0100007F:{port:04X}");
+    let listener = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|fields| fields.get(1) == Some(&local.as_str()) && fields[3] == "0A")
+        .unwrap();
+    let (_, queued) = listener[4].split_once(':').unwrap();
+    assert_eq!(usize::from_str_radix(queued, 16).unwrap(), CROWD);
+    sandbox.kill_all().await.unwrap();
+    world.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_sandboxes_start_at_once() {
     let world = std::sync::Arc::new(World::new().await);

@@ -1,8 +1,10 @@
 //! Which destinations a container may reach from the host.
 //!
 //! Refused unless allowed by configuration: the host's own addresses, loopback, "this network",
-//! link-local (where clouds keep their metadata services), multicast and broadcast, and the
-//! metadata addresses outside these ranges.
+//! link-local (where clouds keep their metadata services), multicast and broadcast, the metadata
+//! addresses outside these ranges, and the addresses beside the container's own, of which its
+//! gateway is one: nobody is there. The address is judged when it is dialled, whatever name led to
+//! it, so a name that changes its address (DNS rebinding) gains nothing.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,6 +16,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
 use crate::Cidr;
+use crate::namespace::{OWN4, OWN6};
 
 /// Metadata services of clouds that are not link-local.
 const METADATA: [IpAddr; 3] = [
@@ -43,6 +46,9 @@ fn reserved(address: IpAddr) -> Option<&'static str> {
     if METADATA.contains(&address) {
         return Some("a metadata service");
     }
+    if beside_own(address) {
+        return Some("beside the container's own, where nobody is");
+    }
     match address {
         IpAddr::V4(v4) if v4.octets()[0] == 0 => Some("of no network"),
         IpAddr::V4(v4) if v4.is_loopback() => Some("loopback"),
@@ -55,6 +61,14 @@ fn reserved(address: IpAddr) -> Option<&'static str> {
         // IPv4 in IPv6 clothes (compatible, NAT64, 6to4): judged as what it carries.
         IpAddr::V6(v6) => embedded(v6).and_then(|inner| reserved(IpAddr::V4(inner))),
         IpAddr::V4(_) => None,
+    }
+}
+
+/// Whether an address shares the container's /24 or /64.
+fn beside_own(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.octets()[..3] == OWN4.octets()[..3],
+        IpAddr::V6(v6) => v6.octets()[..8] == OWN6.octets()[..8],
     }
 }
 

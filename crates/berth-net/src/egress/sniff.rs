@@ -14,6 +14,9 @@ pub(crate) enum Verdict {
     Http(String),
     /// Nothing that names a host.
     Unknown,
+    /// A TLS hello, but none that a name can be read of. Passed on it might still be one to the
+    /// server, which would see a name that nobody has judged.
+    Unreadable,
 }
 
 /// Looks at what has arrived on a connection to `port`.
@@ -34,10 +37,28 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 /// Longest record, encryption overhead included (RFC 8446 §5.2).
 const RECORD: usize = (1 << 14) + 256;
-/// Longest hello that is waited for: real ones, with post-quantum keys, have about 2 KiB.
-const HELLO: usize = 1 << 16;
+/// Longest hello that is waited for, the records around it included. Real ones, with post-quantum
+/// keys, have about 2 KiB; OpenSSL's servers read 128 KiB.
+const HELLO: usize = 1 << 18;
+
+/// Whether a connection that begins like this is TLS's, as far as can be seen. A server that takes
+/// these bytes for TLS agrees.
+pub(crate) fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [HANDSHAKE, 3, ..])
+}
 
 fn client_hello(bytes: &[u8]) -> Verdict {
+    if bytes.len() > 1 && !is_tls(bytes) {
+        return Verdict::Unknown;
+    }
+    let within = &bytes[..bytes.len().min(HELLO)];
+    match hello_in_records(within) {
+        Verdict::Incomplete if bytes.len() > HELLO => Verdict::Unreadable,
+        verdict => verdict,
+    }
+}
+
+fn hello_in_records(bytes: &[u8]) -> Verdict {
     // The hello may be spread over several records.
     let mut message = Vec::new();
     let mut rest = bytes;
@@ -45,18 +66,22 @@ fn client_hello(bytes: &[u8]) -> Verdict {
         match hello_body(&message) {
             Err(Short) => {}
             Ok(Some(body)) => {
-                return server_name(body)
-                    .filter(|name| is_host(name))
-                    .map_or(Verdict::Unknown, Verdict::Tls);
+                return match server_name(body).map(without_final_dot) {
+                    // A hello need not have a name.
+                    None => Verdict::Unknown,
+                    Some(name) if is_host(&name) => Verdict::Tls(name),
+                    Some(_) => Verdict::Unreadable,
+                };
             }
-            Ok(None) => return Verdict::Unknown,
+            Ok(None) => return Verdict::Unreadable,
         }
         let Some((header, after)) = rest.split_first_chunk::<5>() else {
             return Verdict::Incomplete;
         };
         let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
-        if header[0] != HANDSHAKE || header[1] != 3 || length == 0 || length > RECORD {
-            return Verdict::Unknown;
+        // Empty records are against the rules, but servers skip some.
+        if header[0] != HANDSHAKE || header[1] != 3 || length > RECORD {
+            return Verdict::Unreadable;
         }
         let Some((fragment, after)) = after.split_at_checked(length) else {
             return Verdict::Incomplete;
@@ -69,17 +94,17 @@ fn client_hello(bytes: &[u8]) -> Verdict {
 /// There are not enough bytes yet.
 struct Short;
 
-/// The body of a hello message; `None` when it is something else, or too long to wait for.
+/// The body of a hello message; `None` when it is something else.
 fn hello_body(message: &[u8]) -> Result<Option<&[u8]>, Short> {
     let (header, body) = message.split_first_chunk::<4>().ok_or(Short)?;
     let length = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
-    if header[0] != CLIENT_HELLO || length > HELLO {
+    if header[0] != CLIENT_HELLO {
         return Ok(None);
     }
     body.get(..length).map(Some).ok_or(Short)
 }
 
-/// The name in the `server_name` extension (RFC 6066 §3).
+/// The name in the `server_name` extension (RFC 6066 §3); empty when it is there and unreadable.
 fn server_name(hello: &[u8]) -> Option<String> {
     // Version and random.
     let mut hello = Reader(hello.get(34..)?);
@@ -91,12 +116,17 @@ fn server_name(hello: &[u8]) -> Option<String> {
         let kind = extensions.u16()?;
         let mut content = Reader(extensions.list16()?);
         if kind == SERVER_NAME {
-            let mut names = Reader(content.list16()?);
-            let kind = names.u8()?;
-            let name = names.list16()?;
-            return (kind == 0).then(|| String::from_utf8(name.to_vec()).ok())?;
+            return Some(host_name(&mut content).unwrap_or_default());
         }
     }
+}
+
+/// The host name in a server name list, whose entries may be of other kinds in theory.
+fn host_name(content: &mut Reader<'_>) -> Option<String> {
+    let mut names = Reader(content.list16()?);
+    let kind = names.u8()?;
+    let name = names.list16()?;
+    (kind == 0).then(|| String::from_utf8(name.to_vec()).ok())?
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -136,10 +166,11 @@ const METHOD: usize = 16;
 fn http(bytes: &[u8]) -> Verdict {
     let method = bytes.iter().position(|byte| !is_method(*byte));
     match method {
-        Some(length) if length > 0 && bytes[length] == b' ' => {}
+        Some(length @ 1..=METHOD) if bytes[length] == b' ' => {}
         None if bytes.len() <= METHOD => return Verdict::Incomplete,
         _ => return Verdict::Unknown,
     }
+    let bytes = &bytes[..bytes.len().min(HEAD)];
     let Some(end) = head_end(bytes) else {
         return if bytes.len() < HEAD {
             Verdict::Incomplete
@@ -152,10 +183,20 @@ fn http(bytes: &[u8]) -> Verdict {
     if !version.is_some_and(|line| line.ends_with(b"HTTP/1.1") || line.ends_with(b"HTTP/1.0")) {
         return Verdict::Unknown;
     }
-    lines
-        .find_map(host_header)
-        .filter(|host| is_host(host))
-        .map_or(Verdict::Unknown, Verdict::Http)
+    let mut hosts = lines.filter_map(host_header).map(without_final_dot);
+    match hosts.next().filter(|host| is_host(host)) {
+        // Of two different hosts, who knows which one the server takes.
+        Some(host) if hosts.all(|other| other == host) => Verdict::Http(host),
+        _ => Verdict::Unknown,
+    }
+}
+
+/// `a.example.` and `a.example` are one host; only the second is found in a list of hosts.
+fn without_final_dot(host: String) -> String {
+    match host.rsplit_once(".:") {
+        Some((name, port)) => format!("{name}:{port}"),
+        None => host.strip_suffix('.').map(str::to_owned).unwrap_or(host),
+    }
 }
 
 fn is_method(byte: u8) -> bool {
@@ -177,7 +218,8 @@ fn host_header(line: &[u8]) -> Option<String> {
     if !line[..colon].eq_ignore_ascii_case(b"host") {
         return None;
     }
-    String::from_utf8(line[colon + 1..].trim_ascii().to_vec()).ok()
+    // What is no text is no host either.
+    Some(String::from_utf8_lossy(line[colon + 1..].trim_ascii()).into_owned())
 }
 
 /// Whether a name may be passed on in a header: what a host and port are made of and no more.
@@ -253,14 +295,39 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_hello_without_a_usable_name_names_nobody() {
-        for name in ["", "a b", "evil\r\nX-Proto: udp", "ä.example"] {
-            assert_eq!(sniff(&hello(name), 443), Verdict::Unknown, "{name}");
+    fn a_hello_with_an_unusable_name_is_unreadable() {
+        for name in ["", ".", "a b", "evil\r\nX-Proto: udp", "ä.example"] {
+            assert_eq!(sniff(&hello(name), 443), Verdict::Unreadable, "{name}");
         }
-        // Another handshake message, another protocol version, an empty record.
-        assert_eq!(sniff(&record(&[2, 0, 0, 0]), 443), Verdict::Unknown);
+        // Another handshake message, a record in between that is no handshake.
+        assert_eq!(sniff(&record(&[2, 0, 0, 0]), 443), Verdict::Unreadable);
+        let alert = [&hello("a.example")[..5], &[21, 3, 1, 0, 2, 1, 0]].concat();
+        assert_eq!(sniff(&alert, 443), Verdict::Incomplete);
+        let cut = [&record(&hello_message("a.example")[..9]), &alert[5..]].concat();
+        assert_eq!(sniff(&cut, 443), Verdict::Unreadable);
+        // Another protocol that happens to begin with the same byte.
         assert_eq!(sniff(&[HANDSHAKE, 2, 0, 0, 1, 1], 443), Verdict::Unknown);
-        assert_eq!(sniff(&[HANDSHAKE, 3, 1, 0, 0], 443), Verdict::Unknown);
+    }
+
+    #[test]
+    fn padding_does_not_hide_a_name() {
+        let message = hello_message("a.example");
+        let empty = [HANDSHAKE, 3, 1, 0, 0];
+        let padded = [&empty[..], &empty, &record(&message)].concat();
+        assert_eq!(sniff(&padded, 443), Verdict::Tls("a.example".to_owned()));
+        let endless = empty.repeat(HELLO / empty.len() + 1);
+        assert_eq!(sniff(&endless, 443), Verdict::Unreadable);
+    }
+
+    #[test]
+    fn a_hello_without_a_name_names_nobody() {
+        let mut hello = hello("a.example");
+        // The extension's kind becomes another one.
+        let at = hello.len() - "a.example".len() - 8;
+        assert_eq!(hello[at..at + 2], [0, 0]);
+        // Written as 2 bytes before its length: server_name becomes 0xff00.
+        hello[at] = 0xff;
+        assert_eq!(sniff(&hello, 443), Verdict::Unknown);
     }
 
     #[test]
@@ -275,6 +342,11 @@ pub(crate) mod tests {
                 "POST http://b.example/ HTTP/1.0\nHost: a.example\n\n",
                 "a.example",
             ),
+            (
+                "GET / HTTP/1.1\r\nHost: a.example.:8080\r\n\r\n",
+                "a.example:8080",
+            ),
+            ("GET / HTTP/1.1\r\nHost: A.example.\r\n\r\n", "A.example"),
             (
                 "VERSION-CONTROL / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
                 "[::1]:80",
@@ -296,6 +368,7 @@ pub(crate) mod tests {
         for bytes in [
             "GET / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
             "GET / HTTP/1.1\r\nX-Host: a\r\n\r\n",
             "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
             "get / HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::sniff::{Verdict, sniff};
+use super::sniff::{Verdict, is_tls, sniff};
 use crate::relay::write_all;
 
 /// How long workerd may take to decide, the dialling of a passed-through destination included.
@@ -50,6 +50,8 @@ pub(super) async fn listen(inside: &TcpStream, port: u16) -> io::Result<Opening>
     while verdict == Verdict::Incomplete {
         match timeout_at(deadline, inside.readable()).await {
             Ok(ready) => ready?,
+            // Going on without the rest of a hello would go past whoever judges by its name.
+            Err(_) if is_tls(&bytes) => return Err(unreadable()),
             // Silent, or too slow: it goes on as it is.
             Err(_) => break,
         }
@@ -67,7 +69,17 @@ pub(super) async fn listen(inside: &TcpStream, port: u16) -> io::Result<Opening>
             Err(error) => return Err(error),
         }
     }
+    if verdict == Verdict::Unreadable {
+        return Err(unreadable());
+    }
     Ok(Opening { bytes, verdict })
+}
+
+fn unreadable() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "no server name can be read of the TLS hello",
+    )
 }
 
 /// A connection to workerd that it has accepted.
@@ -112,7 +124,7 @@ fn request(source: SocketAddr, destination: SocketAddr, verdict: &Verdict) -> St
     let name = match verdict {
         Verdict::Tls(name) => format!("X-Tls-Sni: {name}\r\n"),
         Verdict::Http(host) => format!("X-Hostname: {host}\r\n"),
-        Verdict::Incomplete | Verdict::Unknown => String::new(),
+        Verdict::Incomplete | Verdict::Unknown | Verdict::Unreadable => String::new(),
     };
     format!(
         "CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\nUser-Agent: berth\r\n\

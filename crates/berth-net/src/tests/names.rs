@@ -76,6 +76,9 @@ fn upstream_answer(bytes: &[u8], fits: bool) -> Vec<u8> {
         .add_query(question.clone());
     if name == "long.example." && !fits {
         answer.set_truncated(true);
+    } else if name == "rebound.example." {
+        let data = RData::A(A([169, 254, 169, 254].into()));
+        answer.add_answer(Record::from_rdata(question.name().clone(), 0, data));
     } else if name.ends_with(".example.") {
         let data = RData::A(A([192, 0, 2, 1].into()));
         answer.add_answer(Record::from_rdata(question.name().clone(), 7, data));
@@ -286,5 +289,57 @@ fn a_container_may_run_its_own_resolver() {
         })
         .await;
         assert_eq!(heard, (b"hello".to_vec(), vec!["127.0.0.1".to_owned()]));
+    });
+}
+
+#[test]
+fn a_name_bound_to_a_forbidden_address_leads_nowhere() {
+    in_world(|| async {
+        let network = network(internet(), vec![upstream().await]).await;
+        let (listener, local) = super::world::listen("0.0.0.0").await;
+        let result = inside(&network, move || {
+            let answer = ask(RESOLVER_ADDRESS, "rebound.example.", RecordType::A);
+            let address: IpAddr = addresses(&answer)[0].parse().unwrap();
+            super::world::exchange(SocketAddr::new(address, local.port()), b"")
+        })
+        .await;
+        assert_eq!(
+            result.unwrap_err().kind(),
+            std::io::ErrorKind::ConnectionReset
+        );
+        let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(nobody.is_err());
+    });
+}
+
+#[test]
+fn without_internet_no_query_leaves_whatever_it_says() {
+    in_world(|| async {
+        let (listener, resolver) = super::world::listen(OUTSIDE4).await;
+        let socket = tokio::net::UdpSocket::bind(resolver).await.unwrap();
+        let network = network(allowing(offline(), "*.allowed.example"), vec![resolver]).await;
+        inside(&network, move || {
+            // Data in names, to the resolver of every address; also of names that are allowed.
+            for name in ["c2VjcmV0.evil.example.", "c2VjcmV0.allowed.example."] {
+                for kind in [RecordType::A, RecordType::TXT, RecordType::NULL] {
+                    ask(RESOLVER_ADDRESS, name, kind);
+                    ask(resolver.ip(), name, kind);
+                    ask_by_tcp(resolver.ip(), name, kind);
+                }
+            }
+            // To the resolver's own port.
+            let sender = UdpSocket::bind("0.0.0.0:0").unwrap();
+            sender.send_to(b"secret", resolver).unwrap();
+            assert!(super::world::exchange(resolver, b"secret").is_err());
+        })
+        .await;
+        let mut buffer = [0; 16];
+        let heard = tokio::time::timeout(Duration::from_millis(50), async {
+            tokio::select! {
+                _ = listener.accept() => (),
+                _ = socket.recv(&mut buffer) => (),
+            }
+        });
+        assert!(heard.await.is_err());
     });
 }

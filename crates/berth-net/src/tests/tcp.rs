@@ -94,27 +94,76 @@ fn a_destination_that_refuses_resets_the_connection() {
 #[test]
 fn the_hosts_own_and_metadata_addresses_are_refused() {
     in_world(|| async {
-        // In the private host every address is local, so 203.0.113.5 is the host's own, and a
-        // service listens there.
-        let (listener, address) = listen("203.0.113.5").await;
-        let mut refused = vec![address];
-        for metadata in [
-            "169.254.169.254:80",
-            "[fd00:ec2::254]:80",
-            "[2002:7f00:1::]:80",
-        ] {
-            refused.push(metadata.parse().unwrap());
-        }
+        // In the private host every address is local, so each is the host's own, and a service
+        // listens on all of them.
+        let (listener, address) = listen("0.0.0.0").await;
+        let (listener6, _) = listen("::").await;
+        let port = address.port();
         let network = network(internet()).await;
-        for address in refused {
-            let result = inside(&network, move || fate(address)).await;
-            assert_eq!(
-                result.unwrap_err().kind(),
-                ErrorKind::ConnectionReset,
+        for address in [
+            "203.0.113.5",
+            "169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "0.1.2.3",
+            "224.0.0.1",
+            // The container's gateway, which many take for the host.
+            "10.88.0.1",
+            "fd10:88::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            // IPv4 addresses in IPv6 notations: mapped, compatible, NAT64, 6to4.
+            "::ffff:169.254.169.254",
+            "::ffff:203.0.113.5",
+            "::169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::",
+            "2002:7f00:1::",
+        ] {
+            let to = SocketAddr::new(address.parse().unwrap(), port);
+            let result = inside(&network, move || fate(to)).await;
+            assert!(
+                result.is_err_and(|error| matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::NetworkUnreachable
+                )),
                 "{address}"
             );
         }
-        let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        for listener in [listener, listener6] {
+            let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+            assert!(nobody.is_err());
+        }
+    });
+}
+
+#[test]
+fn loopback_is_the_containers_own_in_every_notation() {
+    in_world(|| async {
+        let (host, address) = listen("127.0.0.1").await;
+        let port = address.port();
+        let network = network(internet()).await;
+        let other = super::world::network(internet()).await;
+        let _neighbour = inside(&other, move || {
+            std::net::TcpListener::bind(("0.0.0.0", port)).unwrap()
+        });
+        for name in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "localhost",
+            "2130706433",
+            "0x7f000001",
+            "017700000001",
+            "127.1",
+            "0",
+            "::1",
+            "::ffff:127.0.0.1",
+        ] {
+            let refused = inside(&network, move || TcpStream::connect((name, port)).err()).await;
+            let refused = refused.map(|error| error.kind());
+            assert_eq!(refused, Some(ErrorKind::ConnectionRefused), "{name}");
+        }
+        let nobody = tokio::time::timeout(Duration::from_millis(50), host.accept()).await;
         assert!(nobody.is_err());
     });
 }

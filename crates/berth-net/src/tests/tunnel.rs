@@ -236,8 +236,15 @@ fn a_changed_egress_holds_for_new_connections_only() {
     });
 }
 
+/// What most clients offer.
+const BOTH: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
 /// What a client that trusts `ca` reads from `https://intercepted.example` after a request.
-fn fetch_by_tls(ca: &str, destination: SocketAddr) -> std::io::Result<Vec<u8>> {
+fn fetch_by_tls(
+    ca: &str,
+    destination: SocketAddr,
+    protocols: &[&[u8]],
+) -> std::io::Result<Vec<u8>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots
@@ -248,7 +255,7 @@ fn fetch_by_tls(ca: &str, destination: SocketAddr) -> std::io::Result<Vec<u8>> {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let name = "intercepted.example".try_into().unwrap();
     let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
     let mut stream = rustls::StreamOwned::new(client, StdTcpStream::connect(destination)?);
@@ -265,7 +272,9 @@ fn an_intercepted_tls_connection_reaches_workerd_in_plain() {
         let (network, workerd) = tunnelled(offline()).await;
         let ca = network.ca_pem();
         let destination = "198.51.100.1:443".parse().unwrap();
-        let client = start_inside(&network, move || fetch_by_tls(&ca, destination).unwrap());
+        let client = start_inside(&network, move || {
+            fetch_by_tls(&ca, destination, &BOTH).unwrap()
+        });
         let (lines, mut stream) = take(&workerd).await;
         assert_eq!(header(&lines, "X-Tls-Sni"), Some("intercepted.example"));
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
@@ -286,11 +295,45 @@ fn a_client_that_does_not_trust_the_ca_ends_the_interception() {
         let (network, workerd) = tunnelled(offline()).await;
         let other = super::world::network(offline()).await.ca_pem();
         let destination = "198.51.100.1:443".parse().unwrap();
-        let client = start_inside(&network, move || fetch_by_tls(&other, destination));
+        let client = start_inside(&network, move || fetch_by_tls(&other, destination, &BOTH));
         let (_, mut stream) = take(&workerd).await;
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         assert!(client.await.unwrap().is_err());
         let error = stream.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_hello_that_cannot_be_read_is_not_passed_on() {
+    in_world(|| async {
+        let (network, workerd) = tunnelled(internet()).await;
+        // A handshake record in which something else than a hello begins.
+        let result = start_inside(&network, || {
+            exchange(
+                "198.51.100.1:443".parse().unwrap(),
+                &[22, 3, 1, 0, 4, 2, 0, 0, 0],
+            )
+        });
+        let error = result.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        let asked = tokio::time::timeout(Duration::from_millis(50), workerd.accept()).await;
+        assert!(asked.is_err());
+    });
+}
+
+#[test]
+fn a_client_that_insists_on_http2_is_told_so() {
+    in_world(|| async {
+        let (network, workerd) = tunnelled(offline()).await;
+        let ca = network.ca_pem();
+        let client = start_inside(&network, move || {
+            let destination = "198.51.100.1:443".parse().unwrap();
+            fetch_by_tls(&ca, destination, &[b"h2"])
+        });
+        let (_, mut stream) = take(&workerd).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let error = client.await.unwrap().unwrap_err().to_string();
+        assert!(error.contains("NoApplicationProtocol"), "{error}");
     });
 }

@@ -13,6 +13,7 @@ mod config_errors;
 mod cron_batch_job;
 mod dev_session;
 mod dev_tools;
+mod egress;
 mod env_vars;
 mod faults;
 mod frontend_backend;
