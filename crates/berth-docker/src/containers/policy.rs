@@ -9,11 +9,11 @@ use crate::body::{HostConfig, Restart, Ulimit};
 use crate::names::is_workerds;
 
 /// Capabilities beyond Docker's fourteen that are given. They hold in the container's own user
-/// namespace: over its mounts, processes and network interfaces, never over the machine's.
-const GRANTED: [&str; 3] = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_NET_ADMIN"];
+/// namespace: over its mounts and processes, never over the machine's.
+const GRANTED: [&str; 2] = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"];
 
 /// Devices that are given: (path, device).
-const DEVICES: [(&str, Device); 2] = [("/dev/fuse", Device::Fuse), ("/dev/net/tun", Device::Tun)];
+const DEVICES: [(&str, Device); 1] = [("/dev/fuse", Device::Fuse)];
 
 /// The policy of container `name`, and warnings about what is asked for and not given.
 pub(super) fn policy(

@@ -64,7 +64,7 @@ async fn each_fault_is_one_clear_error_in_time() {
         .text("name")
         .to_owned();
     let output = session.berth(["logs", &failed]).await;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(text.contains("/no/such/program"), "{text}");
     session.stop().await;
 }
