@@ -6,6 +6,7 @@
 )]
 
 mod isolation;
+mod privileges;
 mod process;
 mod resources;
 mod rootfs_prep;
