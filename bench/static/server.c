@@ -1,4 +1,5 @@
-/* The least a container can be: one thread, one answer. Listens on $PORT or 8080. */
+/* The least a container can be: one thread, one answer. Listens on $PORT or 8080.
+ * GET /bytes/N sends N bytes without a header; PUT /bytes/N takes N bytes and then answers. */
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -8,10 +9,44 @@
 #include <unistd.h>
 
 static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";
+static char body[1 << 20];
 
 static void leave(int signal) {
     (void)signal;
     _exit(0);
+}
+
+static int send_bytes(int connection, long long left) {
+    while (left > 0) {
+        ssize_t sent = write(connection, body, left < (long long)sizeof body ? (size_t)left : sizeof body);
+        if (sent <= 0) return -1;
+        left -= sent;
+    }
+    return 0;
+}
+
+static int take_bytes(int connection, long long left) {
+    while (left > 0) {
+        ssize_t got = read(connection, body, sizeof body);
+        if (got <= 0) return -1;
+        left -= got;
+    }
+    return write(connection, answer, sizeof answer - 1) < 0 ? -1 : 0;
+}
+
+/* What has been read belongs to one request; of an upload some of the body may be with it. */
+static int serve(int connection) {
+    char request[4096];
+    ssize_t length = read(connection, request, sizeof request - 1);
+    if (length <= 0) return -1;
+    request[length] = 0;
+    if (!strncmp(request, "GET /bytes/", 11)) return send_bytes(connection, atoll(request + 11));
+    if (!strncmp(request, "PUT /bytes/", 11)) {
+        char *end = strstr(request, "\r\n\r\n");
+        long long early = end ? request + length - (end + 4) : 0;
+        return take_bytes(connection, atoll(request + 11) - early);
+    }
+    return write(connection, answer, sizeof answer - 1) < 0 ? -1 : 0;
 }
 
 int main(void) {
@@ -37,10 +72,8 @@ int main(void) {
             }
         }
         for (nfds_t i = 1; i < count; i++) {
-            char request[4096];
             if (!fds[i].revents) continue;
-            ssize_t length = read(fds[i].fd, request, sizeof request);
-            if (length <= 0 || write(fds[i].fd, answer, sizeof answer - 1) < 0) {
+            if (serve(fds[i].fd) < 0) {
                 close(fds[i].fd);
                 fds[i--] = fds[--count];
             }

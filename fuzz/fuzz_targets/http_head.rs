@@ -5,6 +5,14 @@
 use berth_net::fuzzing::{FirstBytes, first_bytes};
 use libfuzzer_sys::fuzz_target;
 
+/// `a.example.:80` is `a.example:80`.
+fn without_final_dot(host: &str) -> String {
+    match host.rsplit_once(".:") {
+        Some((name, port)) => format!("{name}:{port}"),
+        None => host.strip_suffix('.').unwrap_or(host).to_owned(),
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let ours = first_bytes(bytes, 80);
     let mut headers = [httparse::EMPTY_HEADER; 128];
@@ -16,9 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         for header in request.headers.iter() {
             if header.name.eq_ignore_ascii_case("host") {
                 let theirs = String::from_utf8_lossy(header.value);
-                let theirs = theirs.trim_ascii().replace(".:", ":");
-                let theirs = theirs.strip_suffix('.').unwrap_or(&theirs);
-                assert_eq!(ours, theirs, "the request names another host, too");
+                assert_eq!(ours, without_final_dot(theirs.trim_ascii()), "another host, too");
             }
         }
     }

@@ -1,12 +1,24 @@
 //! `cargo xtask bench`: what Berth claims about speed, measured against the bare program.
 
 mod bare;
+mod burst;
+mod client;
 mod cold;
+mod cycles;
+mod density;
 mod dev;
+mod docker;
+mod egress;
 mod http;
 mod projects;
+mod sockets;
 mod stats;
+mod system;
+mod table;
+mod tunnel;
 mod warm;
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -14,8 +26,30 @@ use clap::{Args, Subcommand};
 pub(crate) enum Bench {
     /// First request to a stopped container, against the same program executed bare
     Cold(ColdArgs),
-    /// Requests per second through Worker, object and container, against the app alone
+    /// Many objects asked at the same moment, against the programs' CPU time
+    Burst(BurstArgs),
+    /// Start, answer, destroy: what grows
+    Cycles(CyclesArgs),
+    /// Requests per second through Worker, object and container, against the app alone and (with
+    /// `--docker`) workerd with Docker and its sidecar
     Warm(WarmArgs),
+    /// The tunnel into a container alone: latency and throughput
+    Tunnel(TunnelArgs),
+    /// Idle WebSockets
+    Sockets(SocketsArgs),
+    /// Idle containers: memory and processes
+    Density(DensityArgs),
+    /// Connections and names out of a container
+    Egress(EgressArgs),
+    /// One measurement in a process of its own
+    #[command(hide = true)]
+    Client {
+        #[command(subcommand)]
+        job: client::Job,
+    },
+    /// A server to measure against: GET /bytes/N, PUT /bytes/N
+    #[command(hide = true)]
+    Serve,
 }
 
 #[derive(Debug, Args)]
@@ -26,18 +60,94 @@ pub(crate) struct ColdArgs {
     /// Objects asked at the same moment, after the single ones; 0 leaves this out
     #[arg(long, default_value_t = 20)]
     pub(crate) burst: usize,
+    /// Programs: static, node, python
+    #[arg(long, value_delimiter = ',', default_value = "static,node,python")]
+    pub(crate) programs: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BurstArgs {
+    /// Objects asked at the same moment
+    #[arg(long, default_value_t = 100)]
+    pub(crate) objects: usize,
+    /// Programs: static, node, python
+    #[arg(long, value_delimiter = ',', default_value = "static,node")]
+    pub(crate) programs: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CyclesArgs {
+    /// Measured cycles
+    #[arg(long, default_value_t = 50)]
+    pub(crate) cycles: usize,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WarmArgs {
     /// Seconds of each measurement
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 4)]
     pub(crate) seconds: u64,
+    /// Rounds, in turn; the best of each counts
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Programs: static, node, python
+    #[arg(long, value_delimiter = ',', default_value = "static")]
+    pub(crate) programs: Vec<String>,
+    /// Also measure workerd with Docker and its sidecar. Installs the Debian packages docker.io and
+    /// golang-github-miekg-dns-dev and a Go toolchain in a temporary directory, and runs a Docker
+    /// daemon with private socket and data for as long as it measures
+    #[arg(long)]
+    pub(crate) docker: bool,
+    /// A checkout of github.com/cloudflare/proxy-everything [default: cloned]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sidecar_source: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TunnelArgs {
+    /// Requests of each round
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) requests: u32,
+    /// Bytes of the body
+    #[arg(long, default_value_t = 1 << 30)]
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SocketsArgs {
+    /// WebSockets open at the same time
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) sockets: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DensityArgs {
+    /// Containers running at the same time
+    #[arg(long, default_value_t = 300)]
+    pub(crate) containers: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EgressArgs {
+    /// Bytes of the body
+    #[arg(long, default_value_t = 1 << 30)]
+    pub(crate) bytes: u64,
+    /// Names asked in each round
+    #[arg(long, default_value_t = 300)]
+    pub(crate) queries: u32,
 }
 
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Cold(args) => cold::run(args),
+        Bench::Burst(args) => burst::run(args),
+        Bench::Cycles(args) => cycles::run(args),
         Bench::Warm(args) => warm::run(args),
+        Bench::Tunnel(args) => tunnel::run(args),
+        Bench::Sockets(args) => sockets::run(args),
+        Bench::Density(args) => density::run(args),
+        Bench::Egress(args) => egress::run(args),
+        Bench::Client { job } => client::run(job),
+        Bench::Serve => egress::serve(),
     }
 }

@@ -15,6 +15,8 @@ export default {
     switch (action) {
       case "container":
         return getContainer(env.APP, id).fetch(new Request("http://app/"));
+      case "socket":
+        return getContainer(env.APP, id).fetch(request);
       case "destroy":
         await getContainer(env.APP, id).destroy();
         return new Response("destroyed");

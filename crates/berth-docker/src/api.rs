@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use berth_engine::Engine;
-use berth_net::NetworkOptions;
+use berth_net::{NetworkOptions, NetworkPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,16 +15,26 @@ use tokio_util::task::TaskTracker;
 use crate::Applications;
 use crate::admission::{Refusals, StartRate};
 use crate::exec::Execs;
+use crate::helper::Helpers;
 use crate::sidecar::Sidecars;
+use crate::trace::Traces;
+
+/// Network namespaces made ahead. Each is about ten descriptors and, in the kernel, some hundred
+/// KiB.
+const NETWORKS_AHEAD: usize = 4;
 
 /// State shared by all requests of one server.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) engine: Engine,
     pub(crate) sidecars: Sidecars,
+    pub(crate) helpers: Helpers,
     pub(crate) execs: Execs,
     pub(crate) starts: StartRate,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) traces: Traces,
+    /// Namespaces for the next sidecars.
+    pub(crate) pool: NetworkPool,
     /// Of every network made here.
     pub(crate) networks: NetworkOptions,
     applications: RwLock<Arc<Applications>>,
@@ -42,9 +52,12 @@ impl Api {
             engine,
             networks,
             sidecars: Sidecars::default(),
+            helpers: Helpers::default(),
             execs: Execs::default(),
             starts: StartRate::default(),
             refusals: Arc::default(),
+            traces: Traces::default(),
+            pool: NetworkPool::new(NETWORKS_AHEAD),
             applications: RwLock::new(Arc::new(applications)),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),

@@ -72,7 +72,7 @@ pub(crate) struct HostConfig {
     #[serde(deserialize_with = "or_default")]
     pub(crate) binds: Vec<String>,
     #[serde(deserialize_with = "or_default")]
-    pub(crate) mounts: Vec<Value>,
+    pub(crate) mounts: Vec<MountRequest>,
     #[serde(deserialize_with = "or_default")]
     pub(crate) cap_add: Vec<String>,
     #[serde(deserialize_with = "or_default")]
@@ -127,6 +127,56 @@ pub(crate) struct Ulimit {
     pub(crate) soft: i64,
     #[serde(deserialize_with = "number")]
     pub(crate) hard: i64,
+}
+
+/// One of `HostConfig.Mounts`.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct MountRequest {
+    #[serde(rename = "Type", deserialize_with = "or_default")]
+    pub(crate) kind: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) source: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) target: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) read_only: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) volume_options: VolumeOptions,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) tmpfs_options: TmpfsOptions,
+}
+
+/// See [`MountRequest`].
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct VolumeOptions {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) no_copy: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) subpath: String,
+}
+
+/// See [`MountRequest`].
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct TmpfsOptions {
+    #[serde(deserialize_with = "number")]
+    pub(crate) size_bytes: i64,
+}
+
+/// `POST /volumes/create`.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct CreateVolume {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) driver: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) driver_opts: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// `POST /containers/{id}/exec`.

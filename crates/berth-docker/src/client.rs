@@ -113,6 +113,37 @@ pub struct ContainerSummary {
     sidecar: bool,
 }
 
+/// Where the time of a container's last start went. Times are microseconds.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct StartTrace {
+    /// The container's name.
+    pub name: String,
+    /// From workerd's first call to the program's first byte; `None`: it has not answered yet.
+    pub total_us: Option<u64>,
+    /// In the order in which they began.
+    pub steps: Vec<StartStep>,
+}
+
+/// One step of a start.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+#[non_exhaustive]
+pub struct StartStep {
+    /// `call`, `network`, `prepare`, `open`, `spawn`, `cgroup`, `namespaces`, `rootfs`, `identity`,
+    /// `exec`, `boot`, `hold` or `first byte`.
+    pub phase: String,
+    /// The same in detail.
+    pub what: String,
+    /// Since the first call.
+    pub at_us: u64,
+    /// How long.
+    pub took_us: u64,
+    /// A step of a higher level is part of the nearest one of the next lower level before it.
+    pub level: u8,
+}
+
 /// Which log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
@@ -150,6 +181,12 @@ impl Client {
     pub async fn inspect(&self, container: &str) -> Result<serde_json::Value, ClientError> {
         let container = http1::encode(container);
         self.get(&format!("/containers/{container}/json")).await
+    }
+
+    /// Where the time of a container's last start went.
+    pub async fn trace(&self, container: &str) -> Result<StartTrace, ClientError> {
+        let container = http1::encode(container);
+        self.get(&format!("/containers/{container}/trace")).await
     }
 
     /// A container's output, line by line; each frame ends with a newline.

@@ -54,13 +54,23 @@ impl ApiError {
     /// The status of what the engine refused or failed.
     pub(crate) fn status_of(error: &EngineError) -> StatusCode {
         match error {
-            EngineError::NoSuchImage(_) | EngineError::NoSuchContainer(_) => StatusCode::NOT_FOUND,
+            EngineError::NoSuchImage(_)
+            | EngineError::NoSuchContainer(_)
+            | EngineError::NoSuchVolume(_)
+            | EngineError::NoSuchPath(_) => StatusCode::NOT_FOUND,
+            EngineError::ReadOnly(_) => StatusCode::FORBIDDEN,
             EngineError::NameInUse(_)
+            | EngineError::VolumeInUse(_)
             | EngineError::NotRunning(_)
             | EngineError::StillRunning(_)
+            | EngineError::Paused(_)
+            | EngineError::NotPaused(_)
             | EngineError::BeingRemoved(_) => StatusCode::CONFLICT,
             EngineError::AlreadyRunning(_) => StatusCode::NOT_MODIFIED,
             EngineError::NoCommand(_)
+            | EngineError::InvalidVolume(_)
+            | EngineError::InvalidMount { .. }
+            | EngineError::NotADirectory(_)
             | EngineError::InvalidHost(_)
             | EngineError::Start { .. }
             | EngineError::Exec { .. } => StatusCode::BAD_REQUEST,
@@ -71,6 +81,9 @@ impl ApiError {
             | EngineError::Connect { .. }
             | EngineError::Jail { .. }
             | EngineError::Image { .. }
+            | EngineError::Archive { .. }
+            | EngineError::Unpack { .. }
+            | EngineError::Commit { .. }
             | EngineError::File { .. }
             | EngineError::Kernel { .. }
             | EngineError::NoIdRange => StatusCode::INTERNAL_SERVER_ERROR,

@@ -62,7 +62,11 @@ pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
         |summary| summary.size,
     );
     let created = named.first().map(|summary| summary.created);
-    Ok(ok(&image_json(&image, &tags, size, created)))
+    let of = image.clone();
+    // Of a committed image: what it was made from.
+    let stored = in_store(api, move |store| store.config_json(&of)).await?;
+    let parent = stored["parent"].as_str();
+    Ok(ok(&image_json(&image, &tags, size, created, parent)))
 }
 
 /// An image and its names.
@@ -121,13 +125,19 @@ pub(crate) async fn remove(api: &Arc<Api>, reference: &str) -> Reply {
 }
 
 /// An OCI image configuration has the same keys as Docker's.
-fn image_json(image: &Image, tags: &[&str], size: u64, created: Option<u64>) -> Value {
+fn image_json(
+    image: &Image,
+    tags: &[&str],
+    size: u64,
+    created: Option<u64>,
+    parent: Option<&str>,
+) -> Value {
     let config = serde_json::to_value(&*image.config).unwrap_or_default();
     json!({
         "Id": image.id.to_string(),
         "RepoTags": tags,
         "RepoDigests": [],
-        "Parent": "",
+        "Parent": parent.unwrap_or_default(),
         "Created": time::rfc3339_or_never(created.map(|seconds| seconds.saturating_mul(1000))),
         "Size": size,
         "Architecture": config["architecture"],

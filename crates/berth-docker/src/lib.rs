@@ -12,6 +12,9 @@
 //! | `containers` | application containers: create, start, wait, kill, stop, delete, inspect, list, logs |
 //! | `exec` | processes in a running container |
 //! | `sidecar` | the egress sidecar: registry, ingress listener, tunnel |
+//! | `trace` | where the time of a cold start went |
+//! | `archive`, `volumes`, `commit` | files in and out, directory and whole-container snapshots |
+//! | `helper` | workerd's file-moving containers, which are none |
 //! | `images`, `system` | what else a Docker client asks |
 //! | `client` | our own command line's side of the same socket |
 //!
@@ -22,8 +25,10 @@
 
 mod admission;
 mod api;
+mod archive;
 mod body;
 pub mod client;
+mod commit;
 mod containers;
 mod environment;
 mod error;
@@ -32,7 +37,9 @@ mod filters;
 pub mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod helper;
 mod images;
+mod mounts;
 mod names;
 mod query;
 mod respond;
@@ -41,6 +48,8 @@ mod server;
 mod sidecar;
 mod system;
 mod time;
+mod trace;
+mod volumes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -130,7 +139,10 @@ impl DockerApi {
         applications: Applications,
         networks: NetworkOptions,
     ) -> std::io::Result<Arc<Self>> {
+        let abandoned = engine.volumes().clone();
         let api = Arc::new(api::Api::new(engine, applications, networks));
+        api.tasks()
+            .spawn_blocking(move || volumes::remove_abandoned(&abandoned));
         let server = server::Server::bind(socket, api.clone()).await?;
         Ok(Arc::new(Self { api, server }))
     }
@@ -145,6 +157,7 @@ impl DockerApi {
     pub async fn shutdown(&self) {
         self.server.close();
         self.api.sidecars.clear();
+        self.api.helpers.clear();
         self.api.close().await;
     }
 }
@@ -154,5 +167,6 @@ impl Drop for DockerApi {
         self.server.close();
         self.api.cancel();
         self.api.sidecars.clear();
+        self.api.helpers.clear();
     }
 }

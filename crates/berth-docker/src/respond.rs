@@ -1,6 +1,6 @@
 //! Building replies.
 
-use std::convert::Infallible;
+use std::io;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 
 /// Body of every reply.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A reply or the reason why there is none.
 pub(crate) type Reply = Result<Response<Body>, ApiError>;
 
 /// A status without a body.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
-    with_body(status, Empty::new().boxed_unsync())
+    with_body(status, Empty::new().map_err(never).boxed_unsync())
 }
 
 /// A JSON reply; Docker ends every document with a newline.
@@ -42,7 +42,7 @@ pub(crate) fn typed(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Response<Body> {
-    let mut response = with_body(status, Full::new(body.into()).boxed_unsync());
+    let mut response = with_body(status, Full::new(body.into()).map_err(never).boxed_unsync());
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -54,7 +54,15 @@ pub(crate) fn streamed(
     content_type: &'static str,
     stream: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response<Body> {
-    let frames = stream.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+    failing_stream(content_type, stream.map(Ok))
+}
+
+/// [`streamed`]; after an error the connection ends, so that nobody takes the part for the whole.
+pub(crate) fn failing_stream(
+    content_type: &'static str,
+    stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Response<Body> {
+    let frames = stream.map(|bytes| bytes.map(Frame::data));
     let mut response = with_body(StatusCode::OK, StreamBody::new(frames).boxed_unsync());
     response
         .headers_mut()
@@ -68,6 +76,10 @@ pub(crate) fn error(error: &ApiError) -> Response<Body> {
         return empty(error.status);
     }
     json_reply(error.status, &json!({ "message": error.message }))
+}
+
+fn never(error: std::convert::Infallible) -> io::Error {
+    match error {}
 }
 
 fn with_body(status: StatusCode, body: Body) -> Response<Body> {

@@ -4,21 +4,29 @@
 //! waiting and streaming happen in the reply's body, and end with the connection.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::api::Api;
-use crate::body::{CreateContainer, CreateExec, collect, decode};
+use crate::body::{CreateContainer, CreateExec, CreateVolume, collect, decode};
 use crate::error::ApiError;
 use crate::query::{Query, segments};
 use crate::respond::{self, Body, Reply};
-use crate::{containers, exec, images, system};
+use crate::{archive, commit, containers, exec, images, system, trace, volumes};
 
 /// Answers one request.
 pub(crate) async fn route(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
+    let begun = Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let reply = dispatch(&api, request).await;
+    let status = match &reply {
+        Ok(response) => response.status(),
+        Err(error) => error.status,
+    };
+    let path = segments(uri.path());
+    api.traces.call(begun, &method, &path, uri.query(), status);
     match reply {
         Ok(response) => {
             tracing::debug!(%method, %uri, status = response.status().as_u16(), "docker");
@@ -40,6 +48,8 @@ async fn dispatch(api: &Arc<Api>, request: Request<Incoming>) -> Reply {
     match path.first().copied() {
         Some("containers") => containers_routes(api, &method, &path[1..], query, request).await,
         Some("exec") => exec_routes(api, &method, &path[1..], &query, request).await,
+        Some("volumes") => volume_routes(api, &method, &path[1..], &query, request).await,
+        Some("commit") if method == Method::POST => make_image(api, &query, request).await,
         Some("images") => image_routes(api, &method, &path[1..], &query, request).await,
         Some("auth") => Err(auth(request).await),
         _ => other_routes(api, &method, &path, &query),
@@ -56,6 +66,7 @@ async fn containers_routes(
     match (method.as_str(), path) {
         ("GET", ["json"]) => containers::list(api, &query),
         ("GET", [name, "json"]) => containers::inspect(api, name),
+        ("GET", [name, "trace"]) => trace::report(api, name),
         ("GET", [name, "logs"]) => containers::logs(api, name, &query).await,
         ("POST", [name, "wait"]) => {
             collect(request.into_body()).await?;
@@ -88,9 +99,9 @@ async fn containers_routes(
             collect(request.into_body()).await?;
             containers::remove(api, name, &query).await
         }
-        (_, [_, "archive"]) => Err(ApiError::unsupported(
-            "copying files in or out of containers",
-        )),
+        ("GET", [name, "archive"]) => archive::read(api, name, &query).await,
+        ("HEAD", [name, "archive"]) => archive::stat(api, name, &query).await,
+        ("PUT", [name, "archive"]) => archive::write(api, name, &query, request).await,
         (
             _,
             [
@@ -144,6 +155,33 @@ async fn image_routes(
     }
 }
 
+async fn volume_routes(
+    api: &Arc<Api>,
+    method: &Method,
+    path: &[&str],
+    query: &Query,
+    request: Request<Incoming>,
+) -> Reply {
+    match (method.as_str(), path) {
+        ("GET", []) => volumes::list(api, query).await,
+        ("POST", ["create"]) => {
+            let body = decode::<CreateVolume>(&collect(request.into_body()).await?)?;
+            volumes::create(api, body).await
+        }
+        ("GET", [name]) => volumes::inspect(api, name).await,
+        ("DELETE", [name]) => {
+            collect(request.into_body()).await?;
+            volumes::remove(api, name).await
+        }
+        _ => Err(ApiError::unsupported("this operation on volumes")),
+    }
+}
+
+async fn make_image(api: &Arc<Api>, query: &Query, request: Request<Incoming>) -> Reply {
+    collect(request.into_body()).await?;
+    commit::commit(api, query).await
+}
+
 fn other_routes(api: &Arc<Api>, method: &Method, path: &[&str], query: &Query) -> Reply {
     match (method.as_str(), path) {
         ("GET" | "HEAD", ["_ping"]) => Ok(system::ping()),
@@ -155,12 +193,6 @@ fn other_routes(api: &Arc<Api>, method: &Method, path: &[&str], query: &Query) -
         ("GET", ["networks", name]) => {
             Err(ApiError::not_found(format!("network {name} not found")))
         }
-        ("GET", ["volumes"]) => Ok(system::volumes()),
-        ("GET", ["volumes", name]) => {
-            Err(ApiError::not_found(format!("get {name}: no such volume")))
-        }
-        (_, ["volumes", ..]) => Err(ApiError::unsupported("volumes")),
-        (_, ["commit"]) => Err(ApiError::unsupported("making an image of a container")),
         _ => Err(page_not_found()),
     }
 }

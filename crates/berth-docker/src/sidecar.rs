@@ -20,8 +20,9 @@ mod relay;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use berth_net::{DnsPolicy, Egress, Network, NetworkOptions, Upstream};
+use berth_net::{DnsPolicy, Egress, Network, Upstream};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,7 @@ use crate::api::{Api, lock, random_id};
 use crate::body::{CreateContainer, StringOrList};
 use crate::error::ApiError;
 use crate::names::SIDECAR_SUFFIX;
+use crate::trace::{Phase, Step};
 use crate::{EGRESS_IMAGE, time};
 use inside::Inside;
 
@@ -143,11 +145,7 @@ impl Sidecar {
             *status = SidecarStatus::Running { port };
             *lock(&self.started_ms) = Some(time::now_ms());
         }
-        let inside = Arc::new(Inside::new(
-            api.engine.clone(),
-            self.clone(),
-            api.refusals.clone(),
-        ));
+        let inside = Arc::new(Inside::new(api, self.clone()));
         let running = self.running.clone();
         let tasks = api.tasks();
         api.spawn(ingress::serve(listener, inside, tasks, running));
@@ -201,9 +199,9 @@ impl Sidecars {
     /// Makes the network and registers the name.
     pub(crate) async fn create(
         &self,
+        api: &Api,
         name: &str,
         body: CreateContainer,
-        options: NetworkOptions,
     ) -> Result<Arc<Sidecar>, ApiError> {
         let in_use =
             || ApiError::conflict(format!("the container name `{name}` is already in use"));
@@ -211,9 +209,19 @@ impl Sidecars {
             return Err(in_use());
         }
         let command = body.cmd.map(StringOrList::into_vec).unwrap_or_default();
-        let network = Network::create_with(initial_egress(&command), options)
+        let (begun, ahead) = (Instant::now(), api.pool.ready() > 0);
+        let network = api
+            .pool
+            .create(initial_egress(&command), api.networks.clone())
             .await
             .map_err(|error| ApiError::internal(berth_error::chain(&error)))?;
+        let what = if ahead {
+            "namespace, made ahead"
+        } else {
+            "namespace"
+        };
+        api.traces
+            .record(name, Step::since(begun, Phase::Network, what));
         let sidecar = Arc::new(Sidecar {
             id: random_id(),
             name: name.to_owned(),

@@ -118,11 +118,6 @@ pub(crate) fn networks() -> Response<Body> {
     ok(&json!([bridge_json()]))
 }
 
-/// workerd looks for old snapshots once per process; there are no volumes yet.
-pub(crate) fn volumes() -> Response<Body> {
-    ok(&json!({"Volumes": [], "Warnings": Value::Null}))
-}
-
 /// Container events as JSON lines, from now until the client leaves.
 pub(crate) fn events(api: &Arc<Api>, query: &Query) -> Reply {
     let mut filters = query.get("filters");

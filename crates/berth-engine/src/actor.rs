@@ -10,12 +10,14 @@
 
 mod facts;
 mod handle;
+mod rest;
 mod restart;
 mod tasks;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use berth_jail::ExitStatus;
@@ -33,10 +35,11 @@ use crate::hold::Liveness;
 use crate::launch::{Guest, Launcher};
 use crate::log::Sink;
 use crate::process::Effective;
+use crate::sleep::Sleep;
 use crate::slots::{Slot, Slots};
 use crate::state::{Ask, Decision, Happened, Lifecycle, Order, Refusal};
 use crate::table::Lease;
-use crate::{ContainerInfo, EngineError, Event};
+use crate::{ContainerInfo, EngineError, Event, SleepPolicy};
 
 /// What the waiters of a container learn that was removed before it could end by itself.
 const REMOVED: ExitStatus = ExitStatus {
@@ -54,6 +57,8 @@ pub(crate) struct Prepared<L> {
     pub(crate) home: Home,
     pub(crate) sink: Sink,
     pub(crate) slots: Slots,
+    /// When it goes to sleep.
+    pub(crate) sleep: Option<SleepPolicy>,
 }
 
 /// Prepares a container and lives its life.
@@ -80,6 +85,11 @@ pub(crate) async fn run<L: Launcher>(
         mailbox,
         events,
         sink: prepared.sink,
+        policy: prepared.sleep,
+        sleep: Sleep::new(),
+        nap_at: None,
+        sleepers: VecDeque::new(),
+        pausers: Vec::new(),
         launcher: Arc::new(prepared.launcher),
         process: Arc::new(prepared.process),
         slots: prepared.slots,
@@ -128,6 +138,15 @@ struct Actor<L: Launcher> {
     /// The caller whose start is in flight.
     starting: Option<Reply<()>>,
     deferred: VecDeque<Request>,
+    /// When it goes to sleep; `None`: never.
+    policy: Option<SleepPolicy>,
+    sleep: Sleep,
+    /// When to look whether it is time to rest.
+    nap_at: Option<Instant>,
+    /// Decided again when the container is awake.
+    sleepers: VecDeque<Request>,
+    /// Callers whose pause is under way.
+    pausers: Vec<Reply<()>>,
     waiters: Vec<Reply<ExitStatus>>,
     removers: Vec<Reply<()>>,
     /// When a `stop` loses its patience.
@@ -149,6 +168,8 @@ impl<L: Launcher> Actor<L> {
         loop {
             let kill_at = self.kill_at.unwrap_or_else(Instant::now);
             let restart_at = self.restart_at.unwrap_or_else(Instant::now);
+            let nap_at = self.nap_at.unwrap_or_else(Instant::now);
+            let activity = Arc::clone(&self.shared.activity);
             tokio::select! {
                 biased;
                 Some(fact) = self.tasks.join_next() => match fact {
@@ -171,6 +192,8 @@ impl<L: Launcher> Actor<L> {
                 () = tokio::time::sleep_until(restart_at), if self.restart_at.is_some() => {
                     self.restart();
                 }
+                () = activity.wanted.notified(), if !self.orphaned => self.nudged(),
+                () = tokio::time::sleep_until(nap_at), if self.nap_at.is_some() => self.nap(),
                 else => break,
             }
         }
@@ -178,6 +201,9 @@ impl<L: Launcher> Actor<L> {
     }
 
     fn handle(&mut self, request: Request) {
+        let Some(request) = self.awake_first(request) else {
+            return;
+        };
         let decision = match request.ask() {
             Ask::Remove { force } => {
                 let Request::Remove { reply, .. } = request else {
@@ -237,7 +263,9 @@ impl<L: Launcher> Actor<L> {
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
+            (Decision::Rest, request) => self.rest(request),
             (Decision::Exec, Request::Exec { spec, reply }) => self.exec(spec, reply),
+            (Decision::Visit, Request::Visit(reply)) => drop(reply.send(self.visit())),
             (decision, request) => {
                 tracing::error!(?decision, "a decision that does not fit its request");
                 request.refuse(EngineError::NotRunning(self.info.name.clone()));
@@ -273,13 +301,27 @@ impl<L: Launcher> Actor<L> {
         }
     }
 
+    fn visit(&self) -> Result<crate::visit::Visit, EngineError> {
+        let name = &self.info.name;
+        let parts = self.launcher.parts();
+        let sandbox = self.guest.as_ref().and_then(Guest::sandbox);
+        // Nobody waits to close the gate: no start is in flight and nothing is being cleaned.
+        let visit = self.shared.gate.enter(name, parts, sandbox);
+        visit.ok_or_else(|| EngineError::BeingRemoved(name.clone()))
+    }
+
     fn exec(&self, spec: crate::ExecSpec, reply: Reply<crate::Exec>) {
         let name = self.info.name.clone();
         let Some(guest) = self.guest.clone() else {
             return drop(reply.send(Err(EngineError::NotRunning(name))));
         };
-        let process = Arc::clone(&self.process);
-        tokio::spawn(crate::exec::run(guest, name, process, spec, reply));
+        let process = if self.shared.trusts_ca.load(Ordering::Relaxed) {
+            Arc::new(self.process.trusting())
+        } else {
+            Arc::clone(&self.process)
+        };
+        let using = self.shared.activity.begin();
+        tokio::spawn(crate::exec::run(guest, name, process, spec, using, reply));
     }
 
     /// Kills it then, unless it has ended or is to be killed earlier.
@@ -311,12 +353,8 @@ impl<L: Launcher> Actor<L> {
 
     /// Whether the request ends the wait for a restart, and was thereby answered: a kill.
     fn cancel_restart(&mut self, request: &Request) -> bool {
-        let (cancels, answered) = match request {
-            Request::Start(_) => (true, false),
-            Request::Kill { .. } => (true, true),
-            Request::Stop { .. } => (true, false),
-            Request::Wait(_) | Request::Exec { .. } | Request::Remove { .. } => (false, false),
-        };
+        let answered = matches!(request, Request::Kill { .. });
+        let cancels = answered || matches!(request, Request::Start(_) | Request::Stop { .. });
         if cancels {
             self.restart_at = None;
             self.publish();
@@ -347,7 +385,12 @@ impl<L: Launcher> Actor<L> {
         self.shared.liveness.send_replace(Liveness::Starting);
         self.publish();
         let launcher = Arc::clone(&self.launcher);
-        let launch = tasks::launch(launcher, self.launches, self.sink.clone());
+        let launch = tasks::launch(
+            launcher,
+            self.launches,
+            self.sink.clone(),
+            self.shared.gate.clone(),
+        );
         let panicked = Err(EngineError::Kernel {
             step: "make a process",
             name: self.info.name.clone(),
@@ -369,6 +412,7 @@ impl<L: Launcher> Actor<L> {
                 self.restart_at = None;
                 self.restarts.asked_to_end();
                 self.shared.liveness.send_replace(Liveness::Down);
+                self.shared.gate.hurry();
                 self.publish();
                 if let Some(order) = first {
                     self.obey(order);
@@ -410,10 +454,11 @@ impl<L: Launcher> Actor<L> {
                 self.sink.store.close();
                 // The last of it: `self` keeps only the path.
                 let disk = self.home.disk.take();
-                let clean = tasks::clean(Home {
+                let home = Home {
                     disk,
                     ..self.home.clone()
-                });
+                };
+                let clean = tasks::clean(home, self.shared.gate.clone());
                 self.spawn(clean, Fact::Cleaned);
             }
             Order::Finish => {}

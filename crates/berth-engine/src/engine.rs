@@ -2,6 +2,8 @@
 //!
 //! Holds no container state itself; that is the actors'. All it owns is the table of names.
 
+mod files;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +15,17 @@ use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use crate::activity::Connected;
 use crate::actor::{self, Handle};
 use crate::disks::Disks;
 use crate::ids::IdAllocator;
 use crate::prepare::{self, Means};
 use crate::slots::Slots;
 use crate::table::Table;
+use crate::volumes::Volumes;
 use crate::{
-    ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Exec, ExecSpec, LogLine, hold,
+    ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Exec, ExecSpec, LogLine,
+    Metered, hold,
 };
 
 /// Events kept for a listener that lags.
@@ -28,6 +33,15 @@ pub(crate) const EVENTS_KEPT: usize = 1024;
 
 /// From this many unread events on lines are left out, so that they cannot push out the rest.
 pub(crate) const EVENTS_FOR_LINES: usize = EVENTS_KEPT / 4 * 3;
+
+/// A connection into a container.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The connection.
+    pub stream: TcpStream,
+    /// To be told what moves on it, and dropped with it: it decides whether the container may sleep.
+    pub traffic: Connected,
+}
 
 /// The engine of one session. Cheap to clone. Every call is finished even if its caller goes away.
 ///
@@ -51,7 +65,9 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let deletions = TaskTracker::new();
         let disks = config.state_dir.join("disks");
+        let volumes = open_volumes(&images).await?;
         let means = Means {
+            volumes,
             config: Arc::new(config),
             images,
             zygote,
@@ -108,6 +124,7 @@ impl Engine {
         let (handle, mailbox) = Handle::new(id, name.clone());
         // The handle is new: this is the first value.
         let _ = handle.shared().network.set(Arc::clone(&spec.network));
+        let _ = handle.shared().carried_before.set(spec.network.usage());
         let lease = self.table.claim(&name, &handle)?;
         let shared = Arc::clone(handle.shared());
         drop(handle);
@@ -249,14 +266,52 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NotRunning`], [`EngineError::NotListening`], [`EngineError::Connect`].
-    pub async fn connect(&self, name: &str, port: u16) -> Result<TcpStream, EngineError> {
+    pub async fn connect(&self, name: &str, port: u16) -> Result<Tunnel, EngineError> {
         let handle = self.find(name)?;
         let shared = handle.shared();
         let Some(network) = shared.network.get() else {
             return Err(EngineError::NotRunning(name.to_owned()));
         };
         let liveness = shared.liveness.subscribe();
-        hold::connect(name, port, liveness, || network.connect(port)).await
+        // From here on it does not fall asleep any more.
+        let using = shared.activity.begin();
+        if shared.activity.is_asleep() {
+            // One that has ended meanwhile is found out by connecting.
+            let _ = handle.wake().await;
+        }
+        let stream = hold::connect(name, port, liveness, || network.connect(port)).await?;
+        let traffic = using.connected();
+        Ok(Tunnel { stream, traffic })
+    }
+
+    /// Freezes a container until [`Engine::unpause`], a signal or its end.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`], [`EngineError::Paused`], or the kernel's refusal.
+    pub async fn pause(&self, name: &str) -> Result<(), EngineError> {
+        self.find(name)?.pause().await
+    }
+
+    /// Ends a pause; returns when the container runs.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`], [`EngineError::NotPaused`].
+    pub async fn unpause(&self, name: &str) -> Result<(), EngineError> {
+        self.find(name)?.unpause().await
+    }
+
+    /// What a container uses and has used; `None`: there is none. Wakes nobody.
+    pub fn metered(&self, name: &str) -> Option<Metered> {
+        let handle = self.table.find(name)?;
+        let shared = handle.shared();
+        let mut metered = shared.meter.read();
+        if let Some(network) = shared.network.get() {
+            let carried = network.usage();
+            let before = shared.carried_before.get().copied().unwrap_or_default();
+            metered.ingress_bytes = carried.ingress_bytes.saturating_sub(before.ingress_bytes);
+            metered.egress_bytes = carried.egress_bytes.saturating_sub(before.egress_bytes);
+        }
+        Some(metered)
     }
 
     /// What happens from now on. A listener that lags loses lines first, other events last.
@@ -285,6 +340,13 @@ impl Engine {
             .find(name)
             .ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))
     }
+}
+
+/// Volumes are beside the images: for every session of the machine.
+async fn open_volumes(images: &ImageStore) -> Result<Volumes, EngineError> {
+    let root = images.root().join("volumes");
+    let opened = tokio::task::spawn_blocking(move || Volumes::open(&root)).await;
+    opened.unwrap_or(Err(EngineError::ShuttingDown))
 }
 
 /// 64 hex digits, as Docker's ids.

@@ -27,6 +27,12 @@ pub enum EngineError {
     /// 409: what was asked needs a living process.
     #[error("container `{0}` is not running")]
     NotRunning(String),
+    /// 409: exec in a paused container, or a second pause.
+    #[error("container `{0}` is paused")]
+    Paused(String),
+    /// 409: unpause of a container that is not paused.
+    #[error("container `{0}` is not paused")]
+    NotPaused(String),
     /// 409: remove without force.
     #[error("container `{0}` is running")]
     StillRunning(String),
@@ -130,6 +136,61 @@ pub enum EngineError {
         /// `max_instances`.
         max: u32,
     },
+    /// 404.
+    #[error("no such volume: {0}")]
+    NoSuchVolume(String),
+    /// 409: removal of a volume that a container or another session uses.
+    #[error("volume `{0}` is in use")]
+    VolumeInUse(String),
+    /// 400: a name that no volume can have.
+    #[error("`{0}` is not a volume name: only [a-zA-Z0-9][a-zA-Z0-9_.-]* is")]
+    InvalidVolume(String),
+    /// 400: a mount point that cannot be one.
+    #[error("invalid mount at `{target}`: {reason}")]
+    InvalidMount {
+        /// As given.
+        target: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// 404: no such file or directory in a container.
+    #[error("no such file or directory in the container: {0}")]
+    NoSuchPath(String),
+    /// 500 for reading, 400 for writing: a path that must be a directory.
+    #[error("not a directory: {0}")]
+    NotADirectory(String),
+    /// 403: a path on something mounted read-only.
+    #[error("read-only in the container: {0}")]
+    ReadOnly(String),
+    /// 500: files of a container.
+    #[error("cannot {step} `{path}`")]
+    Archive {
+        /// What was being done, an infinitive.
+        step: &'static str,
+        /// The path inside.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// 500: an archive that could not be unpacked, or not to its end.
+    #[error("cannot unpack the archive at `{path}`")]
+    Unpack {
+        /// The path inside.
+        path: String,
+        /// Why.
+        #[source]
+        source: berth_image::UnpackError,
+    },
+    /// 500: an image could not be made of a container.
+    #[error("cannot make an image of container `{name}`")]
+    Commit {
+        /// The container.
+        name: String,
+        /// What the store said.
+        #[source]
+        source: ImageError,
+    },
     /// 500: every range of host user ids is taken.
     #[error("no free range of user ids is left")]
     NoIdRange,
@@ -149,6 +210,7 @@ impl Hint for EngineError {
                  `berth images import` brings one in"
                     .to_owned(),
             ),
+            Self::Paused(name) => Some(format!("unpause container `{name}` first")),
             Self::NoCommand(_) => Some(
                 "give the Dockerfile a CMD or an ENTRYPOINT, or set `entrypoint` in the class"
                     .to_owned(),
@@ -165,7 +227,9 @@ impl Hint for EngineError {
             Self::NoIdRange => {
                 Some("stop other Berth sessions or containers of this machine".to_owned())
             }
-            Self::Image { source, .. } => source.hint(),
+            Self::Image { source, .. } | Self::Commit { source, .. } => source.hint(),
+            Self::Unpack { source, .. } => source.hint(),
+            Self::VolumeInUse(_) => Some("remove the containers that use it first".to_owned()),
             Self::Start { source, .. } | Self::Exec { source, .. } | Self::Jail { source, .. } => {
                 source.hint()
             }

@@ -11,6 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
+use crate::activity::Use;
 use crate::actor::Reply;
 use crate::launch::Guest;
 use crate::process::{Effective, exec_process};
@@ -29,9 +30,17 @@ pub(crate) async fn run<G: Guest>(
     name: String,
     container: std::sync::Arc<Effective>,
     spec: ExecSpec,
+    using: Use,
     reply: Reply<Exec>,
 ) {
     let result = execute(&guest, name, &container, &spec).await;
+    if let Ok(exec) = &result {
+        let process = exec.process.clone();
+        tokio::spawn(async move {
+            process.wait().await;
+            drop(using);
+        });
+    }
     if let Err(Ok(exec)) = reply.send(result) {
         // The caller has gone. `Ok(false)` and errors: the process has, too.
         let _ = exec.process.kill(Signal::KILL.as_raw());

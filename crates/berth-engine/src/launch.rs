@@ -5,24 +5,31 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use berth_jail::{
     Disk, ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds,
-    SandboxSpec, SpawnTimings, Zygote,
+    SandboxSpec, SpawnTimings, Usage, Zygote,
 };
 use berth_net::Network;
 use tokio::sync::watch;
 
 use crate::EngineError;
+use crate::actor::Shared;
 use crate::boost::{settle, startup_limits};
 use crate::ids::IdRange;
 use crate::log::capture::WriteEnds;
+use crate::mounts::Mounted;
+use crate::visit::Parts;
 
 /// Makes the first process of one container, as often as it is started.
 pub(crate) trait Launcher: Send + Sync + 'static {
     /// What a launched container is.
     type Guest: Guest;
+
+    /// What the container's root is made of.
+    fn parts(&self) -> Arc<Parts>;
 
     /// Returns when the process has been exec'ed, or why not; nothing is left of it then.
     /// `ordinal` counts the launches of this container from 1.
@@ -37,6 +44,8 @@ pub(crate) trait Launcher: Send + Sync + 'static {
 pub(crate) trait Guest: Clone + Send + Sync + 'static {
     /// Host pid of the first process.
     fn pid(&self) -> u32;
+    /// The sandbox, where there is a real one.
+    fn sandbox(&self) -> Option<Sandbox>;
     /// Where the time of its start went, if that is known.
     fn timings(&self) -> Option<SpawnTimings>;
     /// The end of the first process.
@@ -45,6 +54,10 @@ pub(crate) trait Guest: Clone + Send + Sync + 'static {
     fn kill(&self, signal: i32) -> Result<bool, JailError>;
     /// Kills everything and waits for the last process; harmless when nothing is left.
     fn kill_all(&self) -> impl Future<Output = Result<(), JailError>> + Send;
+    /// Stops or continues every process with the freezer.
+    fn freeze(&self, frozen: bool) -> impl Future<Output = Result<(), JailError>> + Send;
+    /// What it uses; of an ended one what it had used at its end.
+    fn usage(&self) -> Option<Usage>;
     /// Ports that have been listened on so far.
     fn listening(&self) -> watch::Receiver<BTreeSet<u16>>;
     /// Another process beside the first.
@@ -68,6 +81,10 @@ pub(crate) struct JailLauncher {
     pub(crate) startup_cpu_milli: Option<u32>,
     /// Kept for as long as anything may run under these ids.
     pub(crate) ids: IdRange,
+    /// Keeps its volumes in use.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) mounted: Mounted,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl JailLauncher {
@@ -84,6 +101,15 @@ impl JailLauncher {
 impl Launcher for JailLauncher {
     type Guest = Sandbox;
 
+    fn parts(&self) -> Arc<Parts> {
+        Arc::new(Parts {
+            rootfs: self.sandbox.rootfs.clone(),
+            mounts: self.sandbox.mounts.clone(),
+            disk: self.disk.clone(),
+            id_base: self.sandbox.id_base,
+        })
+    }
+
     async fn launch(&self, ordinal: u32, output: WriteEnds) -> Result<Sandbox, EngineError> {
         let netns = self
             .network
@@ -97,6 +123,9 @@ impl Launcher for JailLauncher {
         debug_assert_eq!(spec.id_base, self.ids.base());
         if ordinal > 1 {
             spec.id = format!("{}-{ordinal}", spec.id);
+        }
+        if self.shared.trusts_ca.load(Ordering::Relaxed) {
+            crate::trust::add_variable(&mut spec.process.env);
         }
         let own = spec.limits;
         spec.limits = startup_limits(own, self.startup_cpu_milli);
@@ -130,6 +159,10 @@ impl Guest for Sandbox {
         Sandbox::pid(self)
     }
 
+    fn sandbox(&self) -> Option<Sandbox> {
+        Some(self.clone())
+    }
+
     fn timings(&self) -> Option<SpawnTimings> {
         Some(Sandbox::timings(self))
     }
@@ -144,6 +177,20 @@ impl Guest for Sandbox {
 
     async fn kill_all(&self) -> Result<(), JailError> {
         Sandbox::kill_all(self).await
+    }
+
+    async fn freeze(&self, frozen: bool) -> Result<(), JailError> {
+        Sandbox::freeze(self, frozen).await
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        match self.cpu_ns_at_end() {
+            Some(cpu_ns) => Some(Usage {
+                cpu_ns,
+                ..Usage::default()
+            }),
+            None => Sandbox::usage(self).ok(),
+        }
     }
 
     fn listening(&self) -> watch::Receiver<BTreeSet<u16>> {

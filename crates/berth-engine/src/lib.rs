@@ -15,8 +15,11 @@
 //! jail's pidfd), never from a record; whatever happens to a caller, what it asked for is finished.
 #![forbid(unsafe_code)]
 
+mod activity;
 mod actor;
+mod archive;
 mod boost;
+mod commit;
 mod disks;
 mod engine;
 mod error;
@@ -26,23 +29,33 @@ mod hold;
 mod ids;
 mod launch;
 mod log;
+mod meter;
 mod model;
+mod mounts;
 mod prepare;
 mod process;
 mod session;
 mod signals;
+mod sleep;
 mod slots;
 mod state;
 mod table;
 mod terminal;
+mod trust;
+mod visit;
+mod volumes;
 
-pub use engine::Engine;
+pub use activity::Connected;
+pub use archive::{PathStat, Pieces, WriteOptions};
+pub use engine::{Engine, Tunnel};
 pub use error::EngineError;
+pub use meter::Metered;
 pub use model::{
-    ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig, Event, Exec,
-    ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE, SleepPolicy,
-    Status, Timings,
+    CommitSpec, ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig,
+    Event, Exec, ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE,
+    SleepPolicy, Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use signals::signal_number;
 pub use terminal::resize;
+pub use volumes::{VolumeInfo, VolumeLease, Volumes};

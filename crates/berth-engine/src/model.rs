@@ -143,6 +143,21 @@ pub enum ContainerMountSource {
     Tmpfs(u64),
 }
 
+/// How an image is made of a container.
+#[derive(Clone, Debug, Default)]
+pub struct CommitSpec {
+    /// Name of the image, which another image loses if it had it; `None`: it has only its id.
+    pub reference: Option<String>,
+    /// Freeze the container while its files are copied.
+    pub pause: bool,
+    /// For the image's history.
+    pub comment: String,
+    /// Who made it.
+    pub author: String,
+    /// When, as RFC 3339 has it.
+    pub created: String,
+}
+
 /// Where a container is in its life. See `state.rs` for what is legal when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -159,7 +174,7 @@ pub enum Status {
 }
 
 /// When an idle container goes to sleep. What counts as idle: see `sleep.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SleepPolicy {
     /// Idle for this long it is frozen: memory kept, no CPU.
     pub freeze_after: Duration,

@@ -23,13 +23,16 @@ use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::actor::{Home, Prepared, Shared};
+use crate::commit::Origin;
 use crate::disks::Disks;
 use crate::files::{engine_files, is_plain_word};
 use crate::ids::IdAllocator;
 use crate::launch::JailLauncher;
 use crate::log::{LogStore, Sink, now_ms};
+use crate::mounts::{Mounted, check as check_mounts};
 use crate::process::{Effective, effective};
 use crate::slots::Slots;
+use crate::volumes::Volumes;
 use crate::{
     ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Policy, Status, Timings,
 };
@@ -51,6 +54,7 @@ pub(crate) struct Means {
     pub(crate) deletions: TaskTracker,
     pub(crate) disks: Disks,
     pub(crate) slots: Slots,
+    pub(crate) volumes: Volumes,
 }
 
 impl Means {
@@ -74,14 +78,14 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<(), EngineError> {
             return Err(EngineError::InvalidHost(word.clone()));
         }
     }
-    Ok(())
+    check_mounts(&spec.mounts).map(drop)
 }
 
 /// Makes everything.
 #[tracing::instrument(level = "debug", skip_all, fields(container = %spec.name))]
 pub(crate) fn prepare(
     means: &Means,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     spec: ContainerSpec,
 ) -> Result<Prepared<JailLauncher>, EngineError> {
     let begin = Instant::now();
@@ -91,6 +95,7 @@ pub(crate) fn prepare(
     let limits = spec.limits.unwrap_or(means.config.default_limits);
     // An image without layers is its writable layer; nothing in it can be executed anyway.
     let disk_bytes = limits.disk_bytes.filter(|_| !image.layers.is_empty());
+    let mut mounted = Mounted::new(&means.volumes, &spec.mounts)?;
     let home = make_home(means, shared, disk_bytes)?;
     let log = Arc::new(LogStore::new(home.dir.clone(), means.config.log_bytes));
     // The only place that sets it, once per container.
@@ -102,8 +107,18 @@ pub(crate) fn prepare(
         display_name: spec.display_name.as_str().into(),
         untold: Arc::default(),
     };
+    let sleep = spec.sleep;
     let mut info = snapshot(limits, shared, &spec, &image, &process);
-    let sandbox = sandbox(means, &info, &spec, &image, &process, &home, ids.base());
+    let mut sandbox = sandbox(means, &info, &spec, &image, &process, &home, ids.base());
+    if let Err(error) = mounted.fill(&sandbox.rootfs, home.disk.as_deref()) {
+        // Best effort: nobody will see it.
+        let _ = fs_err::remove_dir_all(&home.dir);
+        return Err(error);
+    }
+    sandbox.mounts = std::mem::take(&mut mounted.mounts);
+    let origin = Origin::new(&spec, &image, &process.env);
+    // The only place that sets it, once per container.
+    let _ = shared.origin.set(Arc::new(origin));
     info.timings.prepare = Some(begin.elapsed());
     let launcher = JailLauncher {
         name: spec.name,
@@ -113,6 +128,8 @@ pub(crate) fn prepare(
         disk: home.disk.as_ref().map(Arc::downgrade),
         startup_cpu_milli: means.config.startup_cpu_milli,
         ids,
+        mounted,
+        shared: Arc::clone(shared),
     };
     Ok(Prepared {
         launcher,
@@ -121,6 +138,7 @@ pub(crate) fn prepare(
         home,
         sink,
         slots: means.slots.clone(),
+        sleep,
     })
 }
 

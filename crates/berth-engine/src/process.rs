@@ -31,6 +31,15 @@ pub(crate) struct Effective {
     pub(crate) stop_signal: i32,
 }
 
+impl Effective {
+    /// With what makes a program trust the authority of intercepted HTTPS.
+    pub(crate) fn trusting(&self) -> Self {
+        let mut trusting = self.clone();
+        crate::trust::add_variable(&mut trusting.env);
+        trusting
+    }
+}
+
 /// Merges image and request.
 ///
 /// # Errors

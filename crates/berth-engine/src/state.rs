@@ -26,6 +26,8 @@
 //! | kill | 409 | later | signal | 409 | 409 |
 //! | stop | 409 | later | terminate | stored exit | stored exit, or park |
 //! | exec | 409 | later | exec | 409 | 409 |
+//! | visit its files | visit | later | visit | visit | 409 |
+//! | wake, pause, unpause | 409 | later | see `sleep.rs` | 409 | 409 |
 //! | remove | clean | force: after the start | force: kill | clean | join |
 //!
 //! "Later" means: decided again when the start has succeeded or failed, as Docker's lock per
@@ -46,7 +48,12 @@ pub(crate) enum Ask {
     Kill,
     Stop,
     Exec,
-    Remove { force: bool },
+    Visit,
+    /// Wake, pause, unpause: see `sleep.rs`.
+    Rest,
+    Remove {
+        force: bool,
+    },
 }
 
 /// What to do about an [`Ask`].
@@ -66,6 +73,10 @@ pub(crate) enum Decision {
     Terminate,
     /// Start another process beside the first.
     Exec,
+    /// Let somebody work in the root.
+    Visit,
+    /// `sleep.rs` decides.
+    Rest,
     /// The removal begins with this order, if any; answer when Gone.
     BeginRemoval(Option<Order>),
     /// A removal is under way; answer when Gone.
@@ -165,7 +176,9 @@ impl Lifecycle {
             Ask::Start => self.decide_start(),
             Ask::Wait => self.exit_or_park(),
             Ask::Kill => self.needs_process(Decision::Signal, Refusal::NotRunning),
+            Ask::Rest => self.needs_process(Decision::Rest, Refusal::BeingRemoved),
             Ask::Exec => self.needs_process(Decision::Exec, Refusal::BeingRemoved),
+            Ask::Visit => self.decide_visit(),
             Ask::Stop => match self.phase {
                 Phase::Exited | Phase::Removing => self.exit_or_park(),
                 _ => self.needs_process(Decision::Terminate, Refusal::NotRunning),
@@ -184,6 +197,14 @@ impl Lifecycle {
             }
             Phase::Starting => Decision::Defer,
             Phase::Running => Decision::Refuse(Refusal::AlreadyRunning),
+            Phase::Removing | Phase::Gone => Decision::Refuse(Refusal::BeingRemoved),
+        }
+    }
+
+    fn decide_visit(&self) -> Decision {
+        match self.phase {
+            Phase::Created | Phase::Running | Phase::Exited => Decision::Visit,
+            Phase::Starting => Decision::Defer,
             Phase::Removing | Phase::Gone => Decision::Refuse(Refusal::BeingRemoved),
         }
     }

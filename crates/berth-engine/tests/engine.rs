@@ -287,7 +287,7 @@ async fn a_flood_blocks_nobody(world: World) -> World {
     world.run("quiet", &["listen", "8080", "0"]).await;
     for _ in 0..20 {
         let stream = world.engine.connect("quiet", 8080).await.unwrap();
-        assert_eq!(read_all(stream).await, "hello\n");
+        assert_eq!(read_all(stream.stream).await, "hello\n");
     }
     for name in ["flood1", "flood2"] {
         world.line(name, |line| line.bytes.len() == 70).await;
@@ -469,7 +469,7 @@ async fn a_small_container_has_a_whole_cpu_only_while_it_starts(world: World) ->
     let pid = world.engine.inspect("small").unwrap().pid.unwrap();
     assert_eq!(world::cpu_milli(pid), 1000);
     let connected = world.engine.connect("small", 8080).await.unwrap();
-    assert_eq!(read_all(connected).await, "hello\n");
+    assert_eq!(read_all(connected.stream).await, "hello\n");
     // The kernel tells nobody that a limit has changed.
     let settled = async {
         while world::cpu_milli(pid) != 63 {
@@ -491,7 +491,7 @@ async fn a_late_listener_is_reached_the_moment_it_listens(world: World) -> World
         })
         .collect();
     for caller in callers {
-        assert_eq!(read_all(caller.await.unwrap()).await, "hello\n");
+        assert_eq!(read_all(caller.await.unwrap().stream).await, "hello\n");
     }
     let took = begin.elapsed();
     let listened = world.engine.inspect("c").unwrap().timings.first_listen;
@@ -559,7 +559,7 @@ async fn connect_may_come_with_the_start(world: World) -> World {
         tokio::task::yield_now().await;
     }
     let stream = world.engine.connect("c", 8080).await.unwrap();
-    assert_eq!(read_all(stream).await, "hello\n");
+    assert_eq!(read_all(stream.stream).await, "hello\n");
     start.await.unwrap().unwrap();
     world
 }
@@ -572,7 +572,7 @@ async fn thirty_containers_at_once(world: World) -> World {
             let name = format!("c{number}");
             world.run(&name, &["listen", "8080", "0"]).await;
             let stream = world.engine.connect(&name, 8080).await.unwrap();
-            assert_eq!(read_all(stream).await, "hello\n");
+            assert_eq!(read_all(stream.stream).await, "hello\n");
         }
     };
     futures_util::future::join_all((0..30).map(one)).await;

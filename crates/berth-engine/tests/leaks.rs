@@ -54,7 +54,7 @@ impl Holdings {
 async fn cycle(world: &World) {
     world.run("c", &["listen", "8080", "5"]).await;
     let stream = world.engine.connect("c", 8080).await.unwrap();
-    assert_eq!(read_all(stream).await, "hello\n");
+    assert_eq!(read_all(stream.stream).await, "hello\n");
     let exec = ExecSpec {
         argv: vec!["app".to_owned(), "about".to_owned()],
         env: Vec::new(),

@@ -11,12 +11,15 @@
 
 mod archive;
 mod archive_kind;
+mod copy;
 mod digest;
+mod entries;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod image;
 mod json;
+mod pack;
 mod reference;
 pub mod store;
 mod stream;
@@ -28,9 +31,13 @@ mod tree;
 mod unpack;
 
 pub use archive_kind::is_archive;
+pub use copy::{OverlayRecords, copy_tree};
 pub use digest::Digest;
+pub use entries::is_empty_directory;
 pub use error::ImageError;
 pub use image::{Image, ImageSummary, Layer};
+pub use pack::{PackOptions, pack};
 pub use reference::Reference;
 pub use store::{Collected, ImageStore};
-pub use unpack::{Root, UnpackError, extract, is_tar};
+pub use tree::LayerCopy;
+pub use unpack::{ExtractOptions, Root, UnpackError, extract, extract_into, is_tar};

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use rustix::fs::OFlags;
 
+use crate::copy::{OverlayRecords, copy_tree};
 use crate::store::{ImageStore, LayerRecord, ZSTD_LEVEL};
 use crate::stream::{Compression, HashWriter};
 use crate::tar_read::Kind;
@@ -63,6 +65,46 @@ impl ImageStore {
         };
         self.keep_layer(scratch.path(), &record)?;
         Ok(Some(layer))
+    }
+}
+
+/// A copy of a container's writable directory, on its way to be a layer. Removed when dropped.
+#[derive(Debug)]
+pub struct LayerCopy {
+    store: ImageStore,
+    scratch: tempfile::TempDir,
+}
+
+impl LayerCopy {
+    /// The copy; it may still be changed.
+    pub fn path(&self) -> PathBuf {
+        self.scratch.path().join("upper")
+    }
+
+    /// Makes a layer of it; `None` when it is empty.
+    pub fn into_layer(self) -> Result<Option<Layer>, ImageError> {
+        self.store.add_layer(&self.path())
+    }
+}
+
+impl ImageStore {
+    /// Copies a writable overlay directory that stays in use. Nobody may write to it meanwhile.
+    pub fn copy_layer(&self, upper: &Path) -> Result<LayerCopy, ImageError> {
+        let copy = LayerCopy {
+            store: self.clone(),
+            scratch: self.scratch("commit-")?,
+        };
+        let target = copy.path();
+        fs::create_dir(&target).map_err(ImageError::io("create", &target))?;
+        let open = |path: &Path| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+                .map_err(ImageError::errno("open", path))
+        };
+        let (from, to) = (open(upper)?, open(&target)?);
+        copy_tree(from.as_fd(), to.as_fd(), OverlayRecords::Keep)
+            .map_err(ImageError::io("copy", upper))?;
+        Ok(copy)
     }
 }
 

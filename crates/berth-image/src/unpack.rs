@@ -43,6 +43,9 @@ pub(crate) struct Unpacked {
     pub(crate) bytes: u64,
 }
 
+/// Ids that a container has.
+const MAPPED_IDS: u64 = 65_536;
+
 /// What names like `.wh.x` mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whiteouts {
@@ -62,18 +65,46 @@ pub(crate) fn unpack(
         entry: "/".to_owned(),
         source,
     })?;
-    unpack_below(root, stream, limits, Whiteouts::Convert)
+    let options = ExtractOptions::default();
+    unpack_below(root, stream, limits, Whiteouts::Convert, options)
+}
+
+/// How a tar is unpacked into a container's tree.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExtractOptions {
+    /// Ids in the tree are this much higher than in the archive; then the archive may only hold the
+    /// ids that a container has.
+    pub id_base: u32,
+    /// Neither a directory nor anything else may take the other's place.
+    pub keep_kinds: bool,
 }
 
 /// Unpacks any tar (plain, gzip or zstd) below an open directory, as safely as a layer. Names like
 /// `.wh.x` have no special meaning.
 pub fn extract(directory: OwnedFd, source: impl Read + Send) -> Result<(), UnpackError> {
+    extract_into(directory, b"", source, ExtractOptions::default())
+}
+
+/// [`extract`] below the directory `below` (which must exist) of a tree that others may be changing
+/// meanwhile. Symbolic links mean what they mean in the whole tree.
+pub fn extract_into(
+    tree: OwnedFd,
+    below: &[u8],
+    source: impl Read + Send,
+    options: ExtractOptions,
+) -> Result<(), UnpackError> {
     let mut reader = BufReader::with_capacity(256 * 1024, source);
     let stream = sniff(&mut reader)
         .and_then(|compression| decompress(compression, reader))
         .map_err(UnpackError::Archive)?;
-    let root = Root::from(directory);
-    unpack_below(root, stream, UnpackLimits::default(), Whiteouts::Ordinary).map(drop)
+    let mut root = Root::from(tree);
+    let failed = |source| UnpackError::Entry {
+        entry: String::from_utf8_lossy(below).into_owned(),
+        source,
+    };
+    root.descend(below).map_err(failed)?;
+    let limits = UnpackLimits::default();
+    unpack_below(root, stream, limits, Whiteouts::Ordinary, options).map(drop)
 }
 
 /// Whether this is the beginning of a tar (plain, gzip or zstd) with at least one entry.
@@ -90,10 +121,12 @@ fn unpack_below(
     stream: impl Read,
     limits: UnpackLimits,
     whiteouts: Whiteouts,
+    options: ExtractOptions,
 ) -> Result<Unpacked, UnpackError> {
     let mut unpacker = Unpacker {
         root,
         whiteouts,
+        options,
         directory_times: HashMap::new(),
         buffer: vec![0; 256 * 1024],
         unpacked: Unpacked::default(),
@@ -102,7 +135,7 @@ fn unpack_below(
         inner: stream,
         left: limits.stream_bytes(),
     });
-    while let Some(entry) = reader.next_entry().map_err(UnpackError::Archive)? {
+    while let Some(mut entry) = reader.next_entry().map_err(UnpackError::Archive)? {
         if reader.headers() > limits.entries {
             return Err(UnpackError::TooManyEntries(limits.entries));
         }
@@ -111,7 +144,8 @@ fn unpack_below(
             return Err(UnpackError::TooManyBytes(limits.bytes));
         }
         unpacker
-            .entry(&entry, &mut reader)
+            .shift_ids(&mut entry)
+            .and_then(|()| unpacker.entry(&entry, &mut reader))
             .map_err(|source| UnpackError::Entry {
                 entry: String::from_utf8_lossy(&entry.path).into_owned(),
                 source,
@@ -144,6 +178,7 @@ impl<R: Read> Read for Capped<R> {
 struct Unpacker {
     root: Root,
     whiteouts: Whiteouts,
+    options: ExtractOptions,
     /// Times of directories, set at the end because every entry inside changes them.
     directory_times: HashMap<Vec<u8>, (i64, u32)>,
     buffer: Vec<u8>,
@@ -151,6 +186,31 @@ struct Unpacker {
 }
 
 impl Unpacker {
+    fn shift_ids(&self, entry: &mut Entry) -> io::Result<()> {
+        let base = self.options.id_base;
+        for id in [&mut entry.uid, &mut entry.gid] {
+            if base > 0 && *id >= MAPPED_IDS {
+                let message = format!("the owner id {id} does not exist in a container");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+            *id = id.saturating_add(base.into());
+        }
+        Ok(())
+    }
+
+    /// With [`ExtractOptions::keep_kinds`], directories stay directories.
+    fn check_kind(&self, entry: &Entry, existing: Option<&Stat>) -> io::Result<()> {
+        let Some(existing) = existing.filter(|_| self.options.keep_kinds) else {
+            return Ok(());
+        };
+        let message = match (is_directory(existing), entry.kind == Kind::Directory) {
+            (true, false) => "cannot overwrite a directory with something else",
+            (false, true) => "cannot overwrite something else with a directory",
+            _ => return Ok(()),
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+    }
+
     fn entry(&mut self, entry: &Entry, data: &mut impl Read) -> io::Result<()> {
         let Some(name) = normalize(&entry.path)? else {
             return self.root_entry(entry);
@@ -158,8 +218,9 @@ impl Unpacker {
         if self.whiteouts == Whiteouts::Convert && name.base.starts_with(WHITEOUT_PREFIX) {
             return self.whiteout(&name);
         }
-        let parent = self.root.parent(&name.parent)?;
+        let parent = self.root.parent_below(&name.parent)?;
         let existing = lstat(parent.as_fd(), &name.base)?;
+        self.check_kind(entry, existing.as_ref())?;
         match entry.kind {
             Kind::Directory => self.directory(entry, &name, parent.as_fd(), existing.as_ref()),
             Kind::HardLink => self.hard_link(entry, &name, parent.as_fd(), existing.as_ref()),
@@ -178,7 +239,7 @@ impl Unpacker {
                 "the root of the tree can only be a directory",
             ));
         }
-        let root = self.root.as_fd().try_clone_to_owned()?;
+        let root = self.root.base().try_clone_to_owned()?;
         attributes::apply(root.as_fd(), entry)?;
         self.directory_times.insert(Vec::new(), entry.mtime);
         Ok(())
@@ -275,7 +336,7 @@ impl Unpacker {
         let target = normalize(&entry.link)?.ok_or_else(missing)?;
         let target_parent = self
             .root
-            .existing_parent(&target.parent)?
+            .existing_parent_below(&target.parent)?
             .ok_or_else(missing)?;
         let stat = lstat(target_parent.as_fd(), &target.base)?.ok_or_else(missing)?;
         if is_directory(&stat) {

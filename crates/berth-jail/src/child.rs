@@ -11,12 +11,12 @@
 
 mod dev;
 mod enter;
-mod identity;
-mod mounts;
-mod overlay;
+pub(crate) mod identity;
+pub(crate) mod mounts;
+pub(crate) mod overlay;
 mod program;
 mod pseudo;
-mod root;
+pub(crate) mod root;
 mod stdio;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};

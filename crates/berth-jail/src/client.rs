@@ -4,27 +4,31 @@
 //! of what processes are known to be; when the zygote dies, every pending call fails and every
 //! process counts as killed (the kernel does kill them: they die with their parent).
 
+mod attach;
 mod connection;
 mod process;
 
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::sync::Mutex;
 
-use crate::cgroup::{Capabilities, Session};
+use crate::cgroup::Capabilities;
 use crate::error::JailError;
 use crate::protocol::Request;
 use crate::spec::SandboxSpec;
-use crate::zygote::{KEEP, KILL_ALL, ZYGOTE_ARG};
+pub use attach::Survivors;
 use connection::Connection;
 pub use process::{ExecFds, ExecProcess, Sandbox, SandboxFds};
 
 /// Settings of the zygote.
 #[derive(Clone, Debug)]
 pub struct ZygoteConfig {
-    /// The binary to execute with [`ZYGOTE_ARG`]; normally `/proc/self/exe`.
+    /// The binary to execute with [`ZYGOTE_ARG`]; normally `/proc/self/exe`. A zygote goes on
+    /// running when the file is replaced.
+    ///
+    /// [`ZYGOTE_ARG`]: crate::ZYGOTE_ARG
     pub executable: PathBuf,
     /// Path of the session's cgroups below each controller's root, such as `berth/<session>`.
     pub cgroup: String,
@@ -33,83 +37,192 @@ pub struct ZygoteConfig {
 }
 
 /// What the zygote does when the daemon is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnDisconnect {
     /// Kill every sandbox, remove its cgroups and leave (`berth dev`).
     KillAll,
     /// Keep them for the next daemon.
-    Keep,
+    Keep {
+        /// Where that finds the zygote: in a directory that only root can write.
+        socket: PathBuf,
+    },
 }
 
 /// The daemon's handle on the zygote. Cheap to clone. With [`OnDisconnect::KillAll`], dropping the
 /// last handle (sandboxes and processes hold one each) ends the zygote and all it started.
+///
+/// Should the zygote die, all its sandboxes die with it and are reported as ended (137,
+/// [`Sandbox::is_lost`]); the next call of [`Zygote::spawn`] starts another one.
 #[derive(Clone, Debug)]
 pub struct Zygote {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: ZygoteConfig,
+    capabilities: Capabilities,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
     connection: Arc<Connection>,
+    /// No other one is to be started.
+    shut_down: bool,
 }
 
 impl Zygote {
     /// Starts the helper and connects to it.
+    ///
+    /// # Errors
+    /// [`JailError::Launch`].
     pub async fn launch(config: ZygoteConfig) -> Result<Self, JailError> {
-        let launch = |error: std::io::Error| JailError::Launch(error);
-        let session = Session::open(&config.cgroup).map_err(launch)?;
-        let (ours, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(|error| launch(error.into()))?;
-        rustix::io::ioctl_fionbio(&ours, true).map_err(|error| launch(error.into()))?;
-        let mode = match config.on_disconnect {
-            OnDisconnect::KillAll => KILL_ALL,
-            OnDisconnect::Keep => KEEP,
+        let connection = attach::launch(&config).await?;
+        Ok(Self::new(config, connection))
+    }
+
+    /// Connects to the helper that an earlier daemon left; `None` if there is none, or if the
+    /// configuration is not [`OnDisconnect::Keep`].
+    ///
+    /// # Errors
+    /// [`JailError::ZygoteBusy`] while another daemon is connected, [`JailError::ZygoteVersion`],
+    /// or [`JailError::Launch`] if there is something there that cannot be talked to.
+    pub async fn attach(config: &ZygoteConfig) -> Result<Option<(Self, Survivors)>, JailError> {
+        let OnDisconnect::Keep { socket } = &config.on_disconnect else {
+            return Ok(None);
         };
-        let child = tokio::process::Command::new(&config.executable)
-            .arg0("berth-zygote")
-            .args([ZYGOTE_ARG, &config.cgroup, mode])
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(launch)?;
-        let connection = Connection::open(ours, child, session).await?;
-        Ok(Self { connection })
+        let attached = attach::attach(socket, &config.cgroup).await?;
+        Ok(attached
+            .map(|(connection, survivors)| (Self::new(config.clone(), connection), survivors)))
+    }
+
+    /// Connects to the helper that an earlier daemon left, or starts one. A helper of another
+    /// version is ended first, and all its sandboxes with it.
+    ///
+    /// # Errors
+    /// As [`Zygote::attach`] and [`Zygote::launch`].
+    pub async fn attach_or_launch(config: ZygoteConfig) -> Result<(Self, Survivors), JailError> {
+        match Self::attach(&config).await {
+            Ok(Some(attached)) => return Ok(attached),
+            Ok(None) => {}
+            Err(error @ JailError::ZygoteVersion { .. }) => {
+                tracing::warn!(%error, "ending the containers of another version of berth");
+                if let OnDisconnect::Keep { socket } = config.on_disconnect.clone() {
+                    let end = move || attach::end(&socket);
+                    tokio::task::spawn_blocking(end)
+                        .await
+                        .map_err(|error| JailError::Launch(error.into()))??;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok((Self::launch(config).await?, Survivors::default()))
+    }
+
+    fn new(config: ZygoteConfig, connection: Arc<Connection>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                capabilities: connection.capabilities().clone(),
+                current: Mutex::new(Current {
+                    connection,
+                    shut_down: false,
+                }),
+            }),
+        }
+    }
+
+    /// A connection to a zygote that lives, as far as is known.
+    async fn living(&self) -> Result<Arc<Connection>, JailError> {
+        let mut current = self.inner.current.lock().await;
+        if current.connection.is_dead() {
+            if current.shut_down {
+                return Err(JailError::ZygoteGone);
+            }
+            // Two zygotes at once would be in each other's groups.
+            current.connection.ended().await;
+            current.connection = attach::launch(&self.inner.config).await?;
+            tracing::warn!("the jail's helper process had ended and was started again");
+        }
+        Ok(Arc::clone(&current.connection))
+    }
+
+    /// Whether sandboxes outlive the daemon, and deposits are kept.
+    pub fn keeps(&self) -> bool {
+        matches!(self.inner.config.on_disconnect, OnDisconnect::Keep { .. })
     }
 
     /// What this machine's control groups can do.
     pub fn capabilities(&self) -> &Capabilities {
-        self.connection.capabilities()
+        &self.inner.capabilities
     }
 
     /// Starts a sandbox; returns when its first process has been exec'ed, or why it was not.
     ///
     /// Dropping the future may leave a sandbox half-way; it is killed as soon as it runs.
+    ///
+    /// # Errors
+    /// [`JailError`].
     pub async fn spawn(&self, spec: SandboxSpec, fds: SandboxFds) -> Result<Sandbox, JailError> {
         use std::os::fd::AsFd as _;
-        let id = spec.id.clone();
-        let ticket = self.connection.ticket();
-        let request = Request::Spawn {
-            ticket,
-            stdin: fds.stdin.is_some(),
-            disk: fds.disk.is_some(),
-            spec: Box::new(spec),
-        };
         let mut passed = vec![fds.netns.as_fd()];
         passed.extend(fds.stdin.iter().map(std::os::fd::AsFd::as_fd));
         passed.extend([fds.stdout.as_fd(), fds.stderr.as_fd()]);
         passed.extend(fds.disk.iter().map(std::os::fd::AsFd::as_fd));
-        let started = self.connection.start(ticket, &request, &passed).await?;
-        Ok(Sandbox::new(
-            id,
-            ticket,
-            started,
-            Arc::clone(&self.connection),
-        ))
+        let mut again = true;
+        loop {
+            let connection = self.living().await?;
+            let ticket = connection.ticket();
+            let request = Request::Spawn {
+                ticket,
+                stdin: fds.stdin.is_some(),
+                disk: fds.disk.is_some(),
+                spec: Box::new(spec.clone()),
+            };
+            match connection.start(ticket, &request, &passed).await {
+                Ok(started) => return Ok(Sandbox::new(spec.id, ticket, started, connection)),
+                // It ended meanwhile, and with it whatever it had begun.
+                Err(JailError::ZygoteGone) if again => {
+                    connection.ended().await;
+                    again = false;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Leaves descriptors for the next daemon, in place of what has that name; at most seven.
+    /// Nothing happens unless [`Zygote::keeps`].
+    ///
+    /// # Errors
+    /// [`JailError`] when the zygote cannot be told.
+    pub async fn deposit(
+        &self,
+        name: impl Into<String>,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), JailError> {
+        if !self.keeps() {
+            return Ok(());
+        }
+        let name = name.into();
+        let connection = self.living().await?;
+        connection.say(&Request::Deposit { name }, fds).await
+    }
+
+    /// Forgets a deposit. A zygote that has ended has none.
+    pub async fn withdraw(&self, name: impl Into<String>) {
+        if self.keeps() {
+            let name = name.into();
+            let connection = Arc::clone(&self.inner.current.lock().await.connection);
+            let _ = connection.say(&Request::Withdraw { name }, &[]).await;
+        }
     }
 
     /// Kills all sandboxes, removes their cgroups and ends the helper.
     pub async fn shutdown(&self) {
-        self.connection.shutdown().await;
+        let mut current = self.inner.current.lock().await;
+        current.shut_down = true;
+        current.connection.shutdown().await;
     }
 }

@@ -66,6 +66,17 @@ pub enum JailError {
     /// The zygote has ended; every sandbox ended with it.
     #[error("the jail's helper process has ended")]
     ZygoteGone,
+    /// Another daemon has the zygote.
+    #[error("the jail's helper process belongs to another berth that runs")]
+    ZygoteBusy,
+    /// The zygote was started by a berth of another version.
+    #[error("the jail's helper process speaks version {theirs} of its protocol, not {ours}")]
+    ZygoteVersion {
+        /// Its version.
+        theirs: u64,
+        /// This one's.
+        ours: u32,
+    },
     /// The zygote could not be started.
     #[error("could not start the jail's helper process")]
     Launch(#[source] io::Error),
@@ -103,6 +114,10 @@ impl Hint for JailError {
                 "an image may not replace /proc, /sys or /dev with a symbolic link"
             }
             Self::Setup { step, source } => return setup_hint(step, source),
+            Self::ZygoteBusy => "only one daemon at a time can use a state directory",
+            Self::ZygoteVersion { .. } => {
+                "stop the containers with the version of berth that started them, or remove them"
+            }
             Self::Launch(_) => {
                 "berth must run as root on Linux with user, mount and pid namespaces"
             }

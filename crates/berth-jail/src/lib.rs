@@ -13,7 +13,7 @@
 //! and [`test_zygote`] finds it.
 //!
 //! Rooms: `spec` and `error` are the vocabulary; `client` is the daemon's side; `zygote` the
-//! helper's event loop; `child` runs between fork and exec; `cgroup` and `seccomp` are mechanism;
+//! helper's event loop; `child` runs between fork and exec; `view` is the daemon's look into a root; `cgroup` and `seccomp` are mechanism;
 //! `packet` and `protocol` the wire; `sys` the only place with `unsafe`.
 //!
 //! Invariants: see `client`, `zygote` and `child`. Whatever kills the daemon or the zygote,
@@ -22,6 +22,7 @@
 mod cgroup;
 mod child;
 mod client;
+mod crash;
 mod disk;
 mod error;
 mod packet;
@@ -30,10 +31,14 @@ mod protocol;
 mod seccomp;
 mod spec;
 mod sys;
+mod view;
 mod zygote;
 
 pub use cgroup::Capabilities;
-pub use client::{ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Zygote, ZygoteConfig};
+pub use client::{
+    ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Survivors, Zygote, ZygoteConfig,
+};
+pub use crash::{CRASH_POINTS, CRASH_VARIABLE, crash_point};
 pub use disk::{Disk, DiskTemplate};
 pub use error::JailError;
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};
@@ -41,4 +46,5 @@ pub use spec::{
     DEFAULT_CAPABILITIES, Device, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rlimit,
     RlimitKind, Rootfs, SandboxExtras, SandboxSpec, SpawnTimings, Usage,
 };
+pub use view::{ContainerRoot, with_root};
 pub use zygote::{ZYGOTE_ARG, is_zygote, zygote_main};

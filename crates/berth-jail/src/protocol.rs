@@ -1,13 +1,44 @@
 //! The messages between the daemon and the zygote, and between the zygote and its children.
 //!
-//! Invariant: a ticket is chosen by the daemon, never reused, and names the sandbox or exec'ed
-//! process that it started from then on.
+//! Invariant: a ticket is chosen by the daemon, never reused (a successor goes on counting), and
+//! names the sandbox or exec'ed process that it started from then on.
+//!
+//! # A conversation
+//!
+//! ```text
+//! zygote                                      daemon
+//!   Hello { protocol, capabilities, … }  ──▶
+//!   Survivor { … } + pidfd               ──▶    one per sandbox that lives, or whose end nobody
+//!                                               has acknowledged; only to a successor
+//!   Deposited { name } + descriptors     ──▶    one per deposit; only to a successor
+//!   Greeted                              ──▶
+//!                                        ◀──  Spawn, Exec, Deposit, Withdraw, Acknowledge, Shutdown
+//!   Spawned, Executed, Failed, Exited,
+//!   Listening, Warning                   ──▶
+//! ```
+//!
+//! A second daemon is told `Busy` while the first one is connected. In every version the first
+//! packet is `{"Hello":{"protocol":<number>,…}}` and the packet `"Shutdown"` ends the zygote, so that
+//! a daemon of another version can tell and can end it in an orderly way.
+//!
+//! # What a zygote keeps for a successor ([`crate::OnDisconnect::Keep`])
+//!
+//! * sandboxes whose program runs, with their pidfd and the ports they have listened on;
+//! * the exit status of those that have ended, until a daemon acknowledges it;
+//! * deposits: descriptors that a daemon left under a name, such as the reading ends of a
+//!   container's output, its network namespace, or a listening socket.
+//!
+//! Whatever was half-way when the daemon went is killed (nobody waits for it any more), and so are
+//! exec'ed processes: nobody could read their output, nor learn how they ended.
 
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Capabilities;
 use crate::error::Failure;
 use crate::spec::{ExitStatus, ProcessSpec, SandboxSpec, SpawnTimings};
+
+/// Version of this protocol: raised with every change that an older peer would not understand.
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// Names one request and what it started.
 pub(crate) type Ticket = u64;
@@ -30,6 +61,12 @@ pub(crate) enum Request {
         process: ProcessSpec,
         streams: [bool; 3],
     },
+    /// Descriptors: what to keep under the name, in place of what was there.
+    Deposit { name: String },
+    /// Forget a deposit, if there is one.
+    Withdraw { name: String },
+    /// The end of this sandbox is known and recorded.
+    Acknowledge { sandbox: Ticket },
     /// Kill everything and leave.
     Shutdown,
 }
@@ -38,7 +75,29 @@ pub(crate) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// The first one: the zygote is ready.
-    Hello { capabilities: Capabilities },
+    Hello {
+        protocol: u32,
+        capabilities: Capabilities,
+        /// The highest ticket so far.
+        last_ticket: Ticket,
+    },
+    /// Another daemon is connected.
+    Busy,
+    /// A sandbox of an earlier daemon. Descriptors: its pidfd while it lives.
+    Survivor {
+        ticket: Ticket,
+        /// As in its specification.
+        id: String,
+        pid: u32,
+        cgroup: String,
+        ports: Vec<u16>,
+        /// How it ended; `None`: it lives.
+        ended: Option<ExitStatus>,
+    },
+    /// What an earlier daemon left. Descriptors: in the order they were given.
+    Deposited { name: String },
+    /// The greeting is complete.
+    Greeted,
     /// Descriptors: the first process's pidfd.
     Spawned {
         ticket: Ticket,
@@ -53,7 +112,12 @@ pub(crate) enum Reply {
     /// The request failed and left nothing.
     Failed { ticket: Ticket, failure: Failure },
     /// A process that was reported as started has ended. For a sandbox: all its processes have.
-    Exited { ticket: Ticket, status: ExitStatus },
+    Exited {
+        ticket: Ticket,
+        status: ExitStatus,
+        /// CPU time of a sandbox at its end, in nanoseconds.
+        cpu_ns: u64,
+    },
     /// Something in the sandbox listens on a TCP port.
     Listening { sandbox: Ticket, port: u16 },
     /// Something the daemon should log.

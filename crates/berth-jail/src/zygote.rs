@@ -7,6 +7,7 @@
 //! signals do not reach it.
 
 mod children;
+mod door;
 mod listen;
 mod requests;
 mod server;
@@ -14,13 +15,16 @@ pub(crate) mod user_namespace;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, Resource};
 
 use crate::cgroup::Session;
 use crate::sys;
+use door::Door;
+pub(crate) use door::with_short_path;
 use server::Server;
 
 /// First argument of the re-executed binary that turns it into the zygote.
@@ -28,7 +32,7 @@ pub const ZYGOTE_ARG: &str = "__zygote";
 
 /// Third argument: leave when the daemon does.
 pub(crate) const KILL_ALL: &str = "kill-all";
-/// Third argument: outlive the daemon.
+/// Third argument: outlive the daemon. The fourth is where the next one finds us.
 pub(crate) const KEEP: &str = "keep";
 
 /// Whether this process was started to be the zygote; then call [`zygote_main`] at once.
@@ -53,29 +57,41 @@ pub fn zygote_main() -> ExitCode {
 
 fn run() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(2).collect();
-    let [cgroup, mode] = arguments.as_slice() else {
-        return Err(io::Error::other(
-            "this is a part of berth that only berth itself starts",
-        ));
+    let (cgroup, socket) = match arguments.as_slice() {
+        [cgroup, mode] if mode == KILL_ALL => (cgroup, None),
+        [cgroup, mode, socket] if mode == KEEP => (cgroup, Some(PathBuf::from(socket))),
+        _ => {
+            return Err(io::Error::other(
+                "this is a part of berth that only berth itself starts",
+            ));
+        }
     };
-    let leave_with_daemon = match mode.as_str() {
-        KILL_ALL => true,
-        KEEP => false,
-        other => return Err(io::Error::other(format!("unknown mode `{other}`"))),
-    };
+    let leave_with_daemon = socket.is_none();
     let control = take_control_socket(leave_with_daemon)?;
     rustix::thread::set_name(c"berth-zygote")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // Fails only for a process group leader, which a child of the daemon is not.
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;
+    raise_open_files();
     let mut session = Session::open(cgroup)?;
+    // A zygote that was killed leaves groups, and what had escaped being killed with it.
+    session.sweep_sandboxes()?;
     session.create()?;
     session.adopt(std::process::id())?;
-    let outcome = Server::new(control, session.clone(), leave_with_daemon).and_then(Server::run);
+    let door = socket.map(Door::open).transpose()?;
+    let outcome = Server::new(control, session.clone(), door).and_then(Server::run);
     session.leave()?;
     session.remove();
     outcome
+}
+
+/// What is kept of each container takes descriptors. Containers have a limit of their own.
+fn raise_open_files() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With the lower limit it works as well, for fewer containers.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 
 /// The daemon's socket comes as standard input; afterwards 0 to 2 are harmless and nothing else is

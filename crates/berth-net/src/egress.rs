@@ -1,4 +1,26 @@
 //! Carrying the container's connections outwards.
+//!
+//! What happens to a connection, in order:
+//!
+//! 1. It is accepted, whoever it is for: the capture decides before anybody knows the policy. So a
+//!    refusal, also by the destination itself, is a reset of a connection that was made, never
+//!    `ECONNREFUSED` from `connect`. (ICMP is no connection: the namespace's own kernel answers
+//!    every `ping`.)
+//! 2. Port 53 is the resolver's, at every address.
+//! 3. Addresses of the host and of metadata services are refused (`destination`), unless workerd
+//!    decides and the internet is off: then nothing is dialled that is not intercepted.
+//! 4. With [`Upstream::Tunnel`] the first bytes are read, as far as they name somebody (`sniff`),
+//!    and workerd is asked (`tunnel`): HTTPS mappings by server name, HTTP mappings by host or
+//!    address, TCP mappings by address; else passed through, or ended where there is no internet.
+//! 5. HTTP that workerd intercepts it judges request by request, by the `Host` or the URL of each.
+//!    TLS that it intercepts ends here (`intercept`), with HTTP/1.1 inside: a client that offers
+//!    only HTTP/2 gets the alert `no_application_protocol`.
+//!
+//! What that cannot do: with the internet on, a list of denied hosts keeps out programs that say
+//! whom they talk to. TLS without a server name, and any protocol on ports other than 80 and 443,
+//! goes to the address it was sent to. Only the internet being off is a barrier. And a class that
+//! passes requests on asks as its Worker does: what the Worker's `fetch` reaches, private addresses
+//! included, its container reaches by naming it.
 
 mod destination;
 mod intercept;
@@ -95,8 +117,14 @@ enum Way {
 }
 
 async fn open(inside: &TcpStream, destination: SocketAddr, shared: &Shared) -> io::Result<Way> {
-    check(destination.ip(), &shared.options.allowed_destinations)?;
     let policy = shared.policy();
+    // Without the internet workerd (1.20261117.1) dials nothing for a connection that it does not
+    // intercept, so it may be asked about every address: a class may stand in for a metadata service.
+    let nobody_dials =
+        matches!(policy.egress.upstream, Upstream::Tunnel(_)) && !policy.egress.internet;
+    if !nobody_dials {
+        check(destination.ip(), &shared.options.allowed_destinations)?;
+    }
     // Latency is the applications' decision: what they sent goes on as it came.
     inside.set_nodelay(true)?;
     match policy.egress.upstream {

@@ -2,12 +2,16 @@
 //! part of a container's start.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::namespace::{self, Namespace};
 use crate::{Egress, NetError, Network, NetworkOptions};
+
+/// How long nothing must have been taken before what is missing is made.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// Keeps a number of namespaces ready. It may be empty at any time: a network is then made from
 /// the beginning. What is ready goes with the pool.
@@ -79,7 +83,7 @@ impl Stock {
         taken
     }
 
-    /// Fills the stock, now and whenever something was taken.
+    /// Fills the stock, now and after something was taken.
     async fn fill(&self) {
         loop {
             while self.lock().len() < self.size {
@@ -92,6 +96,11 @@ impl Stock {
                 }
             }
             self.taken.notified().await;
+            // Whoever took one is starting a container, and is not to share the CPU with this.
+            while tokio::time::timeout(QUIET, self.taken.notified())
+                .await
+                .is_ok()
+            {}
         }
     }
 }

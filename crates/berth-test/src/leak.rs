@@ -41,12 +41,17 @@ impl Footprint {
     }
 
     /// Says what is known once the session is ready.
-    pub(crate) fn identify(&mut self, session: &str, port: u16) {
+    pub(crate) fn identify(&mut self, session: &str, port: Option<u16>) {
         assert!(
             session.len() >= 6,
             "the session id `{session}` is too short to be searched for"
         );
         self.session = Some(session.to_owned());
+        self.port = port;
+    }
+
+    /// Says which port it listens on, of something that has no session of its own.
+    pub(crate) fn listens(&mut self, port: u16) {
         self.port = Some(port);
     }
 
@@ -60,6 +65,14 @@ impl Footprint {
         let mut processes = self.processes.iter();
         if let Some(root) = processes.find(|process| Some(process.pid) == self.root) {
             root.ended_within(limit);
+        }
+    }
+
+    /// Blocks until every process with the mark has ended, for at most `limit`.
+    pub(crate) fn await_all(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        for process in members(None, None, &self.mark) {
+            process.ended_within(deadline.saturating_duration_since(Instant::now()));
         }
     }
 

@@ -23,6 +23,7 @@
 mod app;
 mod capability;
 mod client;
+mod engine;
 mod event;
 mod leak;
 mod process;
@@ -34,6 +35,7 @@ mod world;
 
 pub use app::{Program, compile_static};
 pub use client::{Body, Client, Reply, channel_body};
+pub use engine::{EngineSession, Wrangler};
 pub use event::{Event, Events};
 pub use leak::Footprint;
 pub use project::Project;

@@ -1,23 +1,19 @@
 //! A running `berth dev`: started, awaited, driven, and ended, whatever the test does.
 
-use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+pub(crate) mod child;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Child;
+use std::ffi::OsString;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::Signal;
 use tokio::sync::SemaphorePermit;
+
+use child::{Process, STOP_PATIENCE};
 
 use crate::{
     Client, Event, Events, Footprint, PATIENCE, Project, Reply, START_PATIENCE, Terminal,
     WebSocket, World,
 };
-
-/// How long an ordered end may take: containers get SIGTERM and some seconds.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A session to be.
 #[derive(Debug)]
@@ -60,17 +56,6 @@ pub struct Killed {
     /// What the next session has to clean up.
     pub footprint: Footprint,
     _slot: SemaphorePermit<'static>,
-}
-
-/// The child process and what must happen to it.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    pid: i32,
-    events: Events,
-    stderr: Arc<Mutex<String>>,
-    footprint: Option<Footprint>,
-    slot: Option<SemaphorePermit<'static>>,
 }
 
 impl SessionBuilder {
@@ -135,10 +120,6 @@ impl SessionBuilder {
 
     /// Spawns it and returns at once: for tests about the time before it is ready.
     async fn spawn(&self) -> (Process, Option<Terminal>) {
-        let slot = self.world.slot().await;
-        // One for each session, and not what a parallel one has.
-        let mark = format!("BERTH_TEST_MARK={}", mark());
-        let (name, value) = mark.split_once('=').unwrap_or_default();
         let mut command = self.world.command();
         command.arg("dev").arg(self.project.path()).arg("--json");
         if !self.arguments.iter().any(|argument| argument == "--port") {
@@ -146,37 +127,15 @@ impl SessionBuilder {
         }
         command
             .args(&self.arguments)
-            .env(name, value)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let terminal = self.terminal.then(|| {
             let (terminal, slave) = Terminal::open();
             command.stdin(Stdio::from(slave));
             terminal
         });
-        let mut child = tokio::process::Command::from(command)
-            .spawn()
-            .expect("spawn berth dev");
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-        let stderr = Arc::default();
-        collect(
-            child.stderr.take().expect("it is piped"),
-            Arc::clone(&stderr),
-        );
-        let process = Process {
-            pid: pid.expect("it has just been spawned"),
-            events: Events::read(child.stdout.take().expect("it is piped")),
-            child,
-            stderr,
-            footprint: Some(Footprint::new(
-                mark,
-                pid,
-                self.world.data_dir(),
-                self.project.path(),
-            )),
-            slot: Some(slot),
-        };
+        let slot = self.world.slot().await;
+        let mut process = Process::spawn(&self.world, command, self.project.path());
+        process.slot = Some(slot);
         (process, terminal)
     }
 
@@ -197,7 +156,7 @@ impl SessionBuilder {
         let port = port.unwrap_or_else(|| panic!("no port in `{url}`"));
         let session = ready.text("session").to_owned();
         if let Some(footprint) = &mut process.footprint {
-            footprint.identify(&session, port);
+            footprint.identify(&session, Some(port));
         }
         Ok(DevSession {
             client: Client::new(&url),
@@ -294,21 +253,12 @@ impl DevSession {
 
     /// Sends a signal to its process.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.process.pid).expect("a process id is not zero");
-        kill_process(pid, signal).expect("signal the session");
+        self.process.signal(signal);
     }
 
     /// Ctrl-C, then waits for the end and checks that nothing is left.
-    pub async fn stop(mut self) {
-        self.process.observe();
-        self.signal(Signal::INT);
-        let status = self.process.wait(STOP_PATIENCE).await;
-        assert!(
-            status.success(),
-            "the session ended with {status}\n{}",
-            self.process.transcript()
-        );
-        self.process.assert_gone();
+    pub async fn stop(self) {
+        self.process.stop().await;
     }
 
     /// Waits for the end of a session that was told to leave, and checks that nothing is left.
@@ -333,107 +283,4 @@ impl DevSession {
             _slot: self.process.slot.take().expect("it was not taken before"),
         }
     }
-}
-
-impl Process {
-    fn observe(&mut self) {
-        if let Some(footprint) = &mut self.footprint {
-            footprint.observe();
-        }
-    }
-
-    async fn wait(&mut self, patience: Duration) -> ExitStatus {
-        match tokio::time::timeout(patience, self.child.wait()).await {
-            Ok(status) => status.expect("wait for the session"),
-            Err(_) => panic!(
-                "the session runs on for {patience:?}\n{}",
-                self.transcript()
-            ),
-        }
-    }
-
-    #[track_caller]
-    fn assert_gone(&mut self) {
-        if let Some(footprint) = self.footprint.take() {
-            let remains = footprint.remains();
-            footprint.kill_processes();
-            assert!(
-                remains.is_empty(),
-                "the session left behind:\n  {}\n{}",
-                remains.join("\n  "),
-                self.transcript()
-            );
-        }
-    }
-
-    async fn into_failed(mut self) -> Failed {
-        let status = self.wait(STOP_PATIENCE).await;
-        self.assert_gone();
-        let mut message = String::new();
-        for event in self.events.all() {
-            if matches!(event.kind(), "error" | "warning") {
-                let _ = writeln!(message, "{}", event.text("message"));
-            }
-        }
-        message.push_str(&self.stderr.lock().expect("no holder panics"));
-        Failed {
-            status,
-            message,
-            events: self.events.clone(),
-        }
-    }
-
-    fn transcript(&self) -> String {
-        let stderr = self.stderr.lock().expect("no holder panics");
-        format!(
-            "{}\n--- standard error:\n{stderr}---",
-            self.events.transcript()
-        )
-    }
-}
-
-impl Drop for Process {
-    /// A test that failed, or forgot to stop: ends the session in order, then by force.
-    fn drop(&mut self) {
-        let Some(mut footprint) = self.footprint.take() else {
-            return;
-        };
-        footprint.observe();
-        if let Some(pid) = Pid::from_raw(self.pid)
-            && matches!(self.child.try_wait(), Ok(None))
-        {
-            let _ = kill_process(pid, Signal::INT);
-            // Blocking is right here: nothing else of this test will run any more.
-            footprint.await_root(STOP_PATIENCE);
-        }
-        let _ = self.child.start_kill();
-        let remains = footprint.remains();
-        footprint.kill_processes();
-        if !remains.is_empty() {
-            let report = format!("the session left behind:\n  {}", remains.join("\n  "));
-            assert!(std::thread::panicking(), "{report}\n{}", self.transcript());
-            eprintln!("{report}");
-        }
-    }
-}
-
-fn collect(stderr: tokio::process::ChildStderr, into: Arc<Mutex<String>>) {
-    tokio::spawn(async move {
-        let mut lines = BufReader::new(stderr).split(b'\n');
-        while let Ok(Some(line)) = lines.next_segment().await {
-            let mut text = into.lock().expect("no holder panics");
-            text.push_str(&String::from_utf8_lossy(&line));
-            text.push('\n');
-        }
-    });
-}
-
-/// A value no other session of any test has.
-fn mark() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let random = RandomState::new().hash_one(number);
-    format!("{}-{number}-{random:016x}", std::process::id())
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::FlockOperation;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{Project, SessionBuilder, capability};
+use crate::{EngineSession, Project, SessionBuilder, capability};
 
 /// Sessions at the same time in one test process: two cores boot no more than that in good time.
 static SESSIONS: Semaphore = Semaphore::const_new(2);
@@ -53,6 +53,11 @@ impl World {
     /// A `berth dev` session on a project, to be configured and started.
     pub fn dev(&self, project: &Project) -> SessionBuilder {
         SessionBuilder::new(self.clone(), project)
+    }
+
+    /// A running `berth engine`. Others wait until it has ended.
+    pub async fn engine(&self) -> EngineSession {
+        EngineSession::start(self.clone()).await
     }
 
     /// The binary under test.

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Print what a container wrote
     Logs(LogsArgs),
+    /// Show where the time of a container's last cold start went
+    Trace(TraceArgs),
     /// Run a command in a running container
     Exec(ExecArgs),
     /// Container images on this machine
@@ -165,6 +167,18 @@ pub(crate) struct LogsArgs {
     /// Print the time of each line
     #[arg(short, long)]
     pub(crate) timestamps: bool,
+}
+
+/// `berth trace`.
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// Instance as `berth ps` shows it, or its id or name
+    pub(crate) instance: String,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `berth exec`.

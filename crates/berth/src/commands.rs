@@ -7,3 +7,4 @@ pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod ps;
+pub(crate) mod trace;

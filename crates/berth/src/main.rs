@@ -64,6 +64,7 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
         Command::Engine(args) => Box::pin(commands::engine::run(args, paths)).await,
         Command::Docker(args) => Box::pin(commands::docker::run(args.arguments, paths)).await,
         Command::Ps(args) => commands::ps::run(&args, &paths).await,
+        Command::Trace(args) => commands::trace::run(&args, &paths).await,
         Command::Logs(args) => commands::logs::run(&args, &paths).await,
         Command::Exec(args) => commands::exec::run(args, &paths).await,
         Command::Images(command) => commands::images::run(command, &paths).await,

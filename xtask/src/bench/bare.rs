@@ -15,6 +15,10 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts the program and waits for its first answer; says how long that took.
     pub(crate) fn start(argv: &[String]) -> anyhow::Result<(Self, Duration)> {
         // The port is free when it is looked up; nothing else on this machine takes ports meanwhile.

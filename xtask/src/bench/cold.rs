@@ -11,10 +11,11 @@ use super::dev::Dev;
 use super::http::{Client, concurrently};
 use super::projects::{Program, prepare};
 use super::stats::{Series, ms};
+use super::table::{print, row};
 
 pub(crate) fn run(args: &ColdArgs) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    for program in prepare(directory.path())? {
+    for program in prepare(directory.path(), &args.programs)? {
         measure(&program, args)?;
     }
     Ok(())
@@ -32,31 +33,28 @@ fn measure(program: &Program, args: &ColdArgs) -> anyhow::Result<()> {
         bare.push(Bare::start(&argv)?.1);
         berth.push(first_request(&dev, &format!("run-{run}"))?);
     }
-    println!("{}: first request, {} runs", program.name, args.runs);
-    println!(
-        "  bare program   median {:>9}  p99 {:>9}",
-        ms(bare.median()),
-        ms(bare.percentile(99))
-    );
-    println!(
-        "  through Berth  median {:>9}  p99 {:>9}",
-        ms(berth.median()),
-        ms(berth.percentile(99))
-    );
-    println!(
-        "  added          median {:>9}  p99 {:>9}",
-        ms(berth.median().saturating_sub(bare.median())),
-        ms(berth.percentile(99).saturating_sub(bare.percentile(99)))
-    );
+    let added = |percent| {
+        let (berth, bare) = (berth.percentile(percent), bare.percentile(percent));
+        ms(berth.saturating_sub(bare))
+    };
+    let both = |series: &Series| format!("{} / {}", ms(series.median()), ms(series.percentile(99)));
+    let mut rows = vec![
+        row("bare program, median / p99", both(&bare), ""),
+        row("through Berth, median / p99", both(&berth), ""),
+        row("added, median", added(50), "50 ms"),
+        row("added, p99", added(99), "150 ms"),
+    ];
     if args.burst > 0 {
         let series = burst(&dev, args.burst)?;
-        println!(
-            "  {} objects at the same moment: median {}, last {}",
-            args.burst,
+        rows.push(row(
+            format!("{} objects at the same moment, median", args.burst),
             ms(series.median()),
-            ms(series.max())
-        );
+            "",
+        ));
+        rows.push(row("the last of them", ms(series.max()), "1500 ms"));
     }
+    let title = format!("{}: first request, {} runs", program.name, args.runs);
+    print(&title, &rows);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::ci::root;
 
 /// One measured program.
 pub(crate) struct Program {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// The project, in a directory of its own.
     pub(crate) project: PathBuf,
     /// The program's executable, in the project or, from the root, in the image.
@@ -46,11 +46,18 @@ fn in_a_layer(path: &str) -> anyhow::Result<PathBuf> {
     anyhow::bail!("no image in `{}` has `{path}`", data.display())
 }
 
+/// The programs with a directory in `bench/`.
+const PROGRAMS: [&str; 3] = ["static", "node", "python"];
+
 /// Copies the projects to `directory` and compiles what must be compiled.
-pub(crate) fn prepare(directory: &Path) -> anyhow::Result<Vec<Program>> {
+pub(crate) fn prepare(directory: &Path, names: &[String]) -> anyhow::Result<Vec<Program>> {
     let source = root().join("bench");
     let mut programs = Vec::new();
-    for name in ["static", "node"] {
+    for name in names.iter().map(String::as_str) {
+        ensure!(
+            PROGRAMS.contains(&name),
+            "no program `{name}`: {PROGRAMS:?}"
+        );
         let project = directory.join(name);
         fs_err::create_dir_all(project.join("src"))?;
         for file in ["src/index.ts", "tsconfig.json"] {
@@ -70,13 +77,17 @@ pub(crate) fn prepare(directory: &Path) -> anyhow::Result<Vec<Program>> {
                 compile(&project)?;
                 ("server", Vec::new())
             }
+            "python" => (
+                "usr/bin/python3.11",
+                vec![project.join("server.py").display().to_string()],
+            ),
             _ => (
                 "usr/local/bin/node",
                 vec![project.join("server.js").display().to_string()],
             ),
         };
         programs.push(Program {
-            name,
+            name: name.to_owned(),
             project,
             executable,
             arguments,

@@ -13,6 +13,8 @@ use crate::body::{CreateContainer, HostConfig};
 use crate::containers::policy::policy;
 use crate::environment::{RealValues, resolve_placeholders};
 use crate::error::ApiError;
+use crate::helper::is_helper;
+use crate::mounts::mounts;
 use crate::names::{ParsedName, is_workerds};
 use crate::respond::{Reply, json_reply};
 use crate::sidecar::{Sidecar, is_sidecar};
@@ -27,17 +29,26 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
     );
     let name = name.as_str();
     check_name(name)?;
+    if api.helpers.get(name).is_some() {
+        return Err(in_use(name));
+    }
+    if is_helper(&body) {
+        if api.engine.inspect(name).is_some() {
+            return Err(in_use(name));
+        }
+        let volumes = api.engine.volumes().clone();
+        let helper = api.helpers.create(name, body, volumes).await?;
+        return Ok(created(&helper.id, &[]));
+    }
     if is_sidecar(name, &body) {
         if api.engine.inspect(name).is_some() {
             return Err(in_use(name));
         }
-        let sidecar = api
-            .sidecars
-            .create(name, body, api.networks.clone())
-            .await?;
+        let sidecar = api.sidecars.create(api, name, body).await?;
         return Ok(created(&sidecar.id, &[]));
     }
     check_supported(&body)?;
+    api.traces.begin(name);
     if api
         .sidecars
         .get(name)
@@ -53,8 +64,10 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
         Some(sidecar) => sidecar.network.clone(),
         None => own_network(api, &body.host_config.network_mode).await?,
     };
+    let mounts = mounts(&body.host_config)?;
     let spec = ContainerSpec {
         policy,
+        mounts,
         ..container_spec(api, name, body, joined.as_deref(), network)
     };
     replace_ended(api, name).await;
@@ -162,9 +175,6 @@ fn check_supported(body: &CreateContainer) -> Result<(), ApiError> {
     if body.image.is_empty() {
         return Err(ApiError::bad_request("no image given"));
     }
-    if !body.host_config.mounts.is_empty() || !body.host_config.binds.is_empty() {
-        return Err(ApiError::unsupported("mounting volumes into containers"));
-    }
     Ok(())
 }
 
@@ -196,7 +206,8 @@ async fn own_network(api: &Api, network_mode: &str) -> Result<Arc<Network>, ApiE
         internet,
         dns: DnsPolicy::default(),
     };
-    Network::create_with(egress, api.networks.clone())
+    api.pool
+        .create(egress, api.networks.clone())
         .await
         .map_err(|error| ApiError::internal(berth_error::chain(&error)))
 }

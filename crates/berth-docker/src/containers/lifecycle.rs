@@ -26,6 +26,13 @@ pub(crate) async fn start(api: &Arc<Api>, name: &str) -> Reply {
             StatusCode::NOT_MODIFIED
         }));
     }
+    if let Some(helper) = api.helpers.get(name) {
+        return Ok(empty(if helper.start()? {
+            StatusCode::NO_CONTENT
+        } else {
+            StatusCode::NOT_MODIFIED
+        }));
+    }
     if is_workerds(name) {
         start_workerds(api, name).await?;
     } else {
@@ -120,6 +127,10 @@ pub(crate) async fn kill(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
 pub(crate) async fn remove(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
     if let Some(sidecar) = api.sidecars.get(name) {
         api.sidecars.remove(&sidecar);
+        return Ok(empty(StatusCode::NO_CONTENT));
+    }
+    if let Some(helper) = api.helpers.get(name) {
+        api.helpers.remove(&helper);
         return Ok(empty(StatusCode::NO_CONTENT));
     }
     // A container whose creation is under way can be removed and has no description yet.

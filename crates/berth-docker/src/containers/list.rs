@@ -58,6 +58,9 @@ pub(crate) fn list(api: &Arc<Api>, query: &Query) -> Reply {
 
 /// 404 means "not there" to workerd; any other failure breaks the Durable Object.
 pub(crate) fn inspect(api: &Arc<Api>, name: &str) -> Reply {
+    if let Some(helper) = api.helpers.get(name) {
+        return Ok(ok(&helper.json()));
+    }
     if let Some(sidecar) = api.sidecars.get(name) {
         return Ok(ok(&json::inspect_sidecar(&sidecar)));
     }

@@ -46,6 +46,12 @@ pub(crate) fn wait(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
     if let Some(sidecar) = api.sidecars.get(name) {
         return Ok(late(sidecar_exit(sidecar, condition)));
     }
+    if let Some(helper) = api.helpers.get(name) {
+        return Ok(match condition {
+            Condition::Removed => late(helper.removed()),
+            Condition::NotRunning | Condition::NextExit => late(helper.exit()),
+        });
+    }
     if condition != Condition::Removed
         && let Some(error) = api.refusals.of(name)
     {

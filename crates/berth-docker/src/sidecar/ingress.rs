@@ -13,6 +13,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -28,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use super::relay::{Carried, relay};
 use crate::body::{UpdateEgress, collect, decode};
 use crate::respond::{Body, empty, typed};
+use crate::trace::{Phase, Step};
 
 /// Why there is no tunnel.
 #[derive(Debug)]
@@ -40,12 +43,19 @@ pub(crate) enum NoTunnel {
 
 /// What an ingress leads to.
 pub(crate) trait Service: Send + Sync + 'static {
+    /// What is kept with an open tunnel and dropped with it.
+    type Traffic: Send + Sync + 'static;
     /// Connects to a port inside; dropped when the client hangs up.
-    fn connect(&self, port: u16) -> impl Future<Output = Result<TcpStream, NoTunnel>> + Send;
+    fn connect(
+        &self,
+        port: u16,
+    ) -> impl Future<Output = Result<(TcpStream, Self::Traffic), NoTunnel>> + Send;
     /// Applies an update before it returns.
     fn configure(&self, update: UpdateEgress);
     /// Hears of every piece that a tunnel carried.
-    fn carried(&self, bytes: Carried);
+    fn carried(&self, traffic: &Self::Traffic, piece: Carried<'_>);
+    /// Hears what each step of a start took.
+    fn traced(&self, step: Step);
     /// The certificate authority of intercepted TLS.
     fn ca_pem(&self) -> String;
 }
@@ -119,10 +129,20 @@ async fn handle<S: Service>(
     tasks: TaskTracker,
     cancel: CancellationToken,
 ) -> Response<Body> {
+    let begun = Instant::now();
+    let traced = |what| service.traced(Step::since(begun, Phase::Call, what));
     match (request.method(), request.uri().path()) {
         (&Method::CONNECT, _) => connect(request, service, &tasks, cancel).await,
-        (&Method::PUT, "/egress") => configure(request, &*service).await,
-        (&Method::GET, "/ca") => typed(StatusCode::OK, "application/x-pem-file", service.ca_pem()),
+        (&Method::PUT, "/egress") => {
+            let response = configure(request, &*service).await;
+            traced("PUT {sidecar}/egress");
+            response
+        }
+        (&Method::GET, "/ca") => {
+            let pem = service.ca_pem();
+            traced("GET {sidecar}/ca");
+            typed(StatusCode::OK, "application/x-pem-file", pem)
+        }
         (&(Method::PUT | Method::GET), _) => empty(StatusCode::NOT_FOUND),
         _ => empty(StatusCode::METHOD_NOT_ALLOWED),
     }
@@ -155,9 +175,14 @@ async fn connect<S: Service>(
         return empty(StatusCode::BAD_REQUEST);
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    match service.connect(target.port()).await {
-        Ok(app) => {
-            let tunnel = tunnel(upgrade, app, service);
+    let begun = Instant::now();
+    let connected = service.connect(target.port()).await;
+    let outcome = if connected.is_ok() { "" } else { ", refused" };
+    let what = format!("port {}{outcome}", target.port());
+    service.traced(Step::since(begun, Phase::Hold, what));
+    match connected {
+        Ok((app, traffic)) => {
+            let tunnel = tunnel(upgrade, app, target.port(), traffic, service);
             tasks.spawn(async move {
                 tokio::select! {
                     () = cancel.cancelled() => (),
@@ -198,7 +223,14 @@ fn destination(headers: &HeaderMap) -> Option<SocketAddr> {
         .ok()
 }
 
-async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, service: Arc<S>) {
+async fn tunnel<S: Service>(
+    upgrade: OnUpgrade,
+    app: TcpStream,
+    port: u16,
+    traffic: S::Traffic,
+    service: Arc<S>,
+) {
+    let (begun, answered) = (Instant::now(), AtomicBool::new(false));
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -210,7 +242,13 @@ async fn tunnel<S: Service>(upgrade: OnUpgrade, app: TcpStream, service: Arc<S>)
         tracing::error!("an ingress connection is not a TCP stream");
         return;
     };
-    let meter = |bytes| service.carried(bytes);
+    let meter = |piece: Carried<'_>| {
+        if matches!(piece, Carried::Out(_)) && !answered.swap(true, Ordering::Relaxed) {
+            let what = format!("port {port}");
+            service.traced(Step::since(begun, Phase::FirstByte, what));
+        }
+        service.carried(&traffic, piece);
+    };
     relay(&io.into_inner(), &app, &read_buf, meter).await;
 }
 

@@ -1,8 +1,8 @@
 //! What a sidecar's ingress leads to: the joined container's ports and the network's egress.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use berth_engine::Engine;
+use berth_engine::Connected;
 use berth_net::NetworkUsage;
 use tokio::net::TcpStream;
 
@@ -10,40 +10,45 @@ use super::ingress::{NoTunnel, Service};
 use super::relay::Carried;
 use super::{Sidecar, tunnel_to};
 use crate::admission::Refusals;
-use crate::api::lock;
+use crate::api::{Api, lock};
 use crate::body::UpdateEgress;
+use crate::trace::Step;
 
 /// The real [`Service`].
 #[derive(Debug)]
 pub(crate) struct Inside {
-    engine: Engine,
+    api: Weak<Api>,
     sidecar: Arc<Sidecar>,
     refusals: Arc<Refusals>,
 }
 
 impl Inside {
-    pub(crate) fn new(engine: Engine, sidecar: Arc<Sidecar>, refusals: Arc<Refusals>) -> Self {
+    pub(crate) fn new(api: &Arc<Api>, sidecar: Arc<Sidecar>) -> Self {
         Self {
-            engine,
+            refusals: api.refusals.clone(),
+            // The server's tasks must not keep it.
+            api: Arc::downgrade(api),
             sidecar,
-            refusals,
         }
     }
 }
 
 impl Service for Inside {
+    type Traffic = Connected;
+
     /// The engine holds the connection while the container starts up.
-    async fn connect(&self, port: u16) -> Result<TcpStream, NoTunnel> {
-        let Some(container) = self.sidecar.joined() else {
-            return Err(NoTunnel::NotListening("no container has joined".to_owned()));
-        };
+    async fn connect(&self, port: u16) -> Result<(TcpStream, Connected), NoTunnel> {
+        let because = |cause: &str| NoTunnel::NotListening(cause.to_owned());
+        let joined = self.sidecar.joined();
+        let container = joined.ok_or_else(|| because("no container has joined"))?;
         if let Some(error) = self.refusals.of(&container) {
             return Err(NoTunnel::NotStarted(error.message));
         }
-        self.engine
-            .connect(&container, port)
-            .await
-            .map_err(|error| NoTunnel::NotListening(berth_error::chain(&error)))
+        let api = self.api.upgrade();
+        let api = api.ok_or_else(|| because("the session is ending"))?;
+        let tunnel = api.engine.connect(&container, port).await;
+        let tunnel = tunnel.map_err(|error| because(&berth_error::chain(&error)))?;
+        Ok((tunnel.stream, tunnel.traffic))
     }
 
     /// Merges into the settings in force: workerd leaves out what it does not know, which after an
@@ -63,13 +68,25 @@ impl Service for Inside {
         self.sidecar.network.set_egress(egress);
     }
 
-    fn carried(&self, bytes: Carried) {
+    fn carried(&self, traffic: &Connected, piece: Carried<'_>) {
         let mut usage = NetworkUsage::default();
-        match bytes {
-            Carried::In(count) => usage.ingress_bytes = count as u64,
-            Carried::Out(count) => usage.egress_bytes = count as u64,
+        match piece {
+            Carried::In(bytes) => {
+                usage.ingress_bytes = bytes.len() as u64;
+                traffic.inbound();
+            }
+            Carried::Out(bytes) => {
+                usage.egress_bytes = bytes.len() as u64;
+                traffic.outbound(bytes);
+            }
         }
         self.sidecar.network.count(usage);
+    }
+
+    fn traced(&self, step: Step) {
+        if let Some(api) = self.api.upgrade() {
+            api.traces.record(&self.sidecar.name, step);
+        }
     }
 
     fn ca_pem(&self) -> String {

@@ -18,11 +18,11 @@ const BUFFER: usize = 64 << 10;
 /// Reads in a row before other tasks get their turn.
 const BURST: usize = 16;
 
-/// Which way bytes were carried, and how many.
+/// A piece that was carried, and which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Carried {
-    In(usize),
-    Out(usize),
+pub(crate) enum Carried<'a> {
+    In(&'a [u8]),
+    Out(&'a [u8]),
 }
 
 /// Carries bytes both ways until both directions have ended or one failed. `early` is what the
@@ -31,17 +31,19 @@ pub(crate) async fn relay(
     client: &TcpStream,
     app: &TcpStream,
     early: &[u8],
-    meter: impl Fn(Carried),
+    meter: impl Fn(Carried<'_>),
 ) {
     if let Err(error) = app.set_nodelay(true) {
         tracing::debug!(%error, "tunnel without TCP_NODELAY");
     }
     let upstream = async {
+        if !early.is_empty() {
+            meter(Carried::In(early));
+        }
         write_all(app, early).await?;
-        meter(Carried::In(early.len()));
-        pump(client, app, |count| meter(Carried::In(count))).await
+        pump(client, app, |piece| meter(Carried::In(piece))).await
     };
-    let downstream = pump(app, client, |count| meter(Carried::Out(count)));
+    let downstream = pump(app, client, |piece| meter(Carried::Out(piece)));
     if let Err(error) = tokio::try_join!(upstream, downstream) {
         tracing::trace!(%error, "a tunnel broke");
         reset_on_close(client);
@@ -49,7 +51,7 @@ pub(crate) async fn relay(
     }
 }
 
-async fn pump(from: &TcpStream, to: &TcpStream, meter: impl Fn(usize)) -> io::Result<()> {
+async fn pump(from: &TcpStream, to: &TcpStream, meter: impl Fn(&[u8])) -> io::Result<()> {
     loop {
         from.readable().await?;
         let mut buffer = Vec::with_capacity(BUFFER);
@@ -57,9 +59,10 @@ async fn pump(from: &TcpStream, to: &TcpStream, meter: impl Fn(usize)) -> io::Re
             buffer.clear();
             match from.try_read_buf(&mut buffer) {
                 Ok(0) => return end_of_stream(to),
-                Ok(count) => {
+                Ok(_) => {
+                    // First: a container that sleeps reads nothing until it is woken.
+                    meter(&buffer);
                     write_all(to, &buffer).await?;
-                    meter(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),

@@ -5,6 +5,14 @@ export class Outside extends WorkerEntrypoint {
   fetch(request) {
     return new Response(`intercepted ${new URL(request.url).pathname}`);
   }
+
+  // A raw connection: says what it heard first.
+  async connect(socket) {
+    const { value } = await socket.readable.getReader().read();
+    const writer = socket.writable.getWriter();
+    await writer.write(new TextEncoder().encode(`heard ${new TextDecoder().decode(value)}`));
+    await writer.close();
+  }
 }
 
 export class Box extends DurableObject {
@@ -49,6 +57,8 @@ export class Box extends DurableObject {
         return new Response("destroyed");
       case "intercept":
         await container.interceptOutboundHttp("203.0.113.7", this.ctx.exports.Outside({ props: {} }));
+        await container.interceptOutboundTcp("203.0.113.9:7000", this.ctx.exports.Outside({ props: {} }));
+        await container.interceptOutboundTcp("198.18.0.0/15", this.ctx.exports.Outside({ props: {} }));
         return new Response("intercepting");
     }
     return new Response("unknown", { status: 404 });

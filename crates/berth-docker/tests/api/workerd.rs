@@ -208,6 +208,11 @@ async fn egress_with_and_without_the_internet() {
     assert_eq!(workerd.get("/intercept").await, "intercepting");
     let answer = workerd.get("/app/out/203.0.113.7/80").await;
     assert!(answer.contains("intercepted /from-inside"), "{answer}");
+    // Raw connections, to an address with a port and to any port of a range.
+    for raw in ["203.0.113.9/7000", "198.19.0.7/25"] {
+        let answer = workerd.get(&format!("/app/out/{raw}")).await;
+        assert!(answer.starts_with("heard GET /from-inside"), "{answer}");
+    }
     assert_eq!(workerd.get("/destroy").await, "destroyed");
 
     workerd.start_container(&APP, false).await;

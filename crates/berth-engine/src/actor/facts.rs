@@ -1,5 +1,7 @@
 //! What an actor does about the facts that its tasks report.
 
+use std::sync::Arc;
+
 use berth_jail::ExitStatus;
 use tokio::time::Instant;
 
@@ -21,6 +23,8 @@ impl<L: Launcher> Actor<L> {
                 self.publish();
             }
             Fact::Exited(status) => self.exited(status),
+            Fact::Froze(launch, result) => self.froze(launch, result),
+            Fact::Thawed(launch, result) => self.thawed(launch, result),
             Fact::Killed | Fact::Cleaned => {}
         }
     }
@@ -45,11 +49,17 @@ impl<L: Launcher> Actor<L> {
             self.info.limits,
         );
         self.spawn(exit, Fact::Exited(REMOVED));
+        let metered = guest.clone();
+        let memory = self.info.limits.memory_bytes.unwrap_or_default();
+        self.shared
+            .meter
+            .start(memory, Arc::new(move || metered.usage()));
         self.guest = Some(guest);
         let orders = self.life.observe(Happened::Started);
         if self.life.status() == Status::Running {
             let up = Up { since, listening };
             self.shared.liveness.send_replace(Liveness::Up(up));
+            self.wind_up();
         }
         self.publish();
         self.tell(Event::Started);
@@ -83,6 +93,7 @@ impl<L: Launcher> Actor<L> {
         if let Some(watch) = self.listen_watch.take() {
             watch.abort();
         }
+        self.rest_is_over();
         self.guest = None;
         self.kill_at = None;
         self.info.pid = None;
@@ -97,6 +108,7 @@ impl<L: Launcher> Actor<L> {
         }
         self.publish();
         self.tell(Event::Exited);
+        self.serve_sleepers();
         self.obey_all(orders);
     }
 }

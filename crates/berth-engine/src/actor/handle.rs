@@ -1,15 +1,20 @@
 //! The way to an actor: requests with replies, and what it publishes.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use berth_jail::ExitStatus;
-use berth_net::Network;
+use berth_net::{Network, NetworkUsage};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::activity::Activity;
+use crate::commit::Origin;
 use crate::hold::Liveness;
 use crate::log::LogStore;
+use crate::meter::Meter;
 use crate::state::Ask;
+use crate::visit::{Gate, Visit};
 use crate::{ContainerInfo, EngineError, Exec, ExecSpec};
 
 /// Where an answer goes.
@@ -37,6 +42,11 @@ pub(crate) enum Request {
         spec: ExecSpec,
         reply: Reply<Exec>,
     },
+    Visit(Reply<Visit>),
+    /// Thaw, restore: whatever makes it run.
+    Wake(Reply<()>),
+    Pause(Reply<()>),
+    Unpause(Reply<()>),
     Remove {
         force: bool,
         reply: Reply<()>,
@@ -52,6 +62,8 @@ impl Request {
             Self::Kill { .. } => Ask::Kill,
             Self::Stop { .. } => Ask::Stop,
             Self::Exec { .. } => Ask::Exec,
+            Self::Visit(_) => Ask::Visit,
+            Self::Wake(_) | Self::Pause(_) | Self::Unpause(_) => Ask::Rest,
             Self::Remove { force, .. } => Ask::Remove { force: *force },
         }
     }
@@ -59,13 +71,21 @@ impl Request {
     /// Answers with an error. A caller that has gone does not mind.
     pub(crate) fn refuse(self, error: EngineError) {
         match self {
-            Self::Start(reply) | Self::Kill { reply, .. } | Self::Remove { reply, .. } => {
+            Self::Start(reply)
+            | Self::Kill { reply, .. }
+            | Self::Wake(reply)
+            | Self::Pause(reply)
+            | Self::Unpause(reply)
+            | Self::Remove { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
             Self::Wait(reply) | Self::Stop { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
             Self::Exec { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
+            Self::Visit(reply) => {
                 let _ = reply.send(Err(error));
             }
         }
@@ -82,8 +102,18 @@ pub(crate) struct Shared {
     pub(crate) liveness: watch::Sender<Liveness>,
     /// Set when it is prepared.
     pub(crate) log: OnceLock<Arc<LogStore>>,
+    /// Who uses it, and since when nobody does.
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) meter: Arc<Meter>,
+    /// What its network had carried before it was created.
+    pub(crate) carried_before: OnceLock<NetworkUsage>,
     /// Set at create.
     pub(crate) network: OnceLock<Arc<Network>>,
+    /// Set when it is prepared.
+    pub(crate) origin: OnceLock<Arc<Origin>>,
+    /// Its trust stores have the authority of its sidecar.
+    pub(crate) trusts_ca: AtomicBool,
+    pub(crate) gate: Gate,
 }
 
 /// A caller's way to one container. Cheap to clone.
@@ -103,7 +133,13 @@ impl Handle {
             info: watch::Sender::new(None),
             liveness: watch::Sender::new(Liveness::Down),
             log: OnceLock::new(),
+            activity: Activity::new(),
+            meter: Arc::default(),
+            carried_before: OnceLock::new(),
             network: OnceLock::new(),
+            origin: OnceLock::new(),
+            trusts_ca: AtomicBool::new(false),
+            gate: Gate::default(),
         });
         (Self { shared, requests }, mailbox)
     }
@@ -149,6 +185,28 @@ impl Handle {
 
     pub(crate) async fn exec(&self, spec: ExecSpec) -> Result<Exec, EngineError> {
         self.ask(|reply| Request::Exec { spec, reply }).await
+    }
+
+    /// The right to work in its root.
+    pub(crate) async fn visit(&self) -> Result<Visit, EngineError> {
+        self.ask(Request::Visit).await
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.shared.gate
+    }
+
+    /// Makes sure that it runs, rather than sleeps.
+    pub(crate) async fn wake(&self) -> Result<(), EngineError> {
+        self.ask(Request::Wake).await
+    }
+
+    pub(crate) async fn pause(&self) -> Result<(), EngineError> {
+        self.ask(Request::Pause).await
+    }
+
+    pub(crate) async fn unpause(&self) -> Result<(), EngineError> {
+        self.ask(Request::Unpause).await
     }
 
     /// A container that has vanished meanwhile is what the caller wanted.

@@ -15,6 +15,7 @@ use super::Shared;
 use crate::EngineError;
 use crate::launch::{Guest, Launcher};
 use crate::log::{Capture, Sink};
+use crate::visit::Gate;
 
 /// What a task of the actor reports.
 pub(super) enum Fact<G> {
@@ -22,6 +23,9 @@ pub(super) enum Fact<G> {
     FirstListen(Duration),
     /// The first process has ended and its output is in the log.
     Exited(ExitStatus),
+    /// The freezing of this launch has been tried.
+    Froze(u32, Result<(), JailError>),
+    Thawed(u32, Result<(), JailError>),
     /// The killing is done; the exit is reported by itself.
     Killed,
     Cleaned,
@@ -41,7 +45,10 @@ pub(super) async fn launch<L: Launcher>(
     launcher: Arc<L>,
     ordinal: u32,
     sink: Sink,
+    gate: Gate,
 ) -> Fact<L::Guest> {
+    // Nobody works in the root while it becomes a living one's.
+    let _closed = gate.close().await;
     Fact::Launched(try_launch(launcher.as_ref(), ordinal, sink).await)
 }
 
@@ -130,6 +137,16 @@ pub(super) async fn first_listen<G>(
     Fact::FirstListen(since.elapsed())
 }
 
+/// Freezes or thaws everything.
+pub(super) async fn freeze<G: Guest>(guest: G, frozen: bool, launch: u32) -> Fact<G> {
+    let result = guest.freeze(frozen).await;
+    if frozen {
+        Fact::Froze(launch, result)
+    } else {
+        Fact::Thawed(launch, result)
+    }
+}
+
 /// Kills everything; if the jail cannot, at least the first process.
 pub(super) async fn kill_all<G: Guest>(guest: G, shared: Arc<Shared>) -> Fact<G> {
     if let Err(error) = guest.kill_all().await {
@@ -156,7 +173,8 @@ pub(crate) struct Home {
 
 /// Moves the container's directory out of the way at once, and deletes it in the background: a
 /// container may have written gigabytes, and its successor waits for the name.
-pub(super) async fn clean<G>(home: Home) -> Fact<G> {
+pub(super) async fn clean<G>(home: Home, gate: Gate) -> Fact<G> {
+    let _closed = gate.close().await;
     let Some(name) = home.dir.file_name() else {
         return Fact::Cleaned;
     };

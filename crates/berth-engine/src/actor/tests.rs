@@ -26,6 +26,7 @@ use crate::{RestartPolicy, Status, Timings};
 struct Process {
     exit: watch::Sender<Option<ExitStatus>>,
     ports: watch::Sender<BTreeSet<u16>>,
+    frozen: watch::Sender<bool>,
     signals: Mutex<Vec<i32>>,
     /// SIGTERM ends it.
     polite: AtomicBool,
@@ -53,6 +54,10 @@ impl Process {
 struct FakeGuest(Arc<Process>);
 
 impl Guest for FakeGuest {
+    fn sandbox(&self) -> Option<berth_jail::Sandbox> {
+        None
+    }
+
     fn pid(&self) -> u32 {
         4242
     }
@@ -80,6 +85,18 @@ impl Guest for FakeGuest {
 
     async fn kill_all(&self) -> Result<(), JailError> {
         self.kill(9).map(drop)
+    }
+
+    async fn freeze(&self, frozen: bool) -> Result<(), JailError> {
+        if self.0.exit.borrow().is_some() {
+            return Err(JailError::Gone);
+        }
+        self.0.frozen.send_replace(frozen);
+        Ok(())
+    }
+
+    fn usage(&self) -> Option<berth_jail::Usage> {
+        Some(berth_jail::Usage::default())
     }
 
     fn listening(&self) -> watch::Receiver<BTreeSet<u16>> {
@@ -122,6 +139,20 @@ impl FakeJail {
 impl Launcher for FakeJail {
     type Guest = FakeGuest;
 
+    fn parts(&self) -> Arc<crate::visit::Parts> {
+        Arc::new(crate::visit::Parts {
+            rootfs: berth_jail::Rootfs {
+                lower: Vec::new(),
+                upper: "/upper".into(),
+                work: "/work".into(),
+                read_only: false,
+            },
+            mounts: Vec::new(),
+            disk: None,
+            id_base: 1 << 20,
+        })
+    }
+
     async fn launch(&self, _ordinal: u32, output: WriteEnds) -> Result<FakeGuest, EngineError> {
         assert_eq!(self.at_once.fetch_add(1, Ordering::Relaxed), 0);
         self.held.subscribe().wait_for(|held| !held).await.unwrap();
@@ -135,6 +166,7 @@ impl Launcher for FakeJail {
         let process = Arc::new(Process {
             exit: watch::Sender::new(None),
             ports: watch::Sender::new(BTreeSet::new()),
+            frozen: watch::Sender::new(false),
             signals: Mutex::default(),
             polite: AtomicBool::new(false),
             output: Mutex::new(Some(output)),
@@ -153,6 +185,8 @@ struct World {
     made: AtomicU32,
     slots: Slots,
     policy: Mutex<crate::Policy>,
+    /// Of the containers made from now on.
+    sleep: Mutex<Option<SleepPolicy>>,
 }
 
 impl World {
@@ -173,6 +207,7 @@ impl World {
             made: AtomicU32::new(0),
             slots: Slots::default(),
             policy: Mutex::default(),
+            sleep: Mutex::default(),
         }
     }
 
@@ -241,6 +276,7 @@ impl World {
                 restarting: false,
                 timings: Timings::default(),
             },
+            sleep: *self.sleep.lock().unwrap(),
             home: Home {
                 dir: dir.clone(),
                 trash: self.temp.path().join("trash"),
@@ -569,6 +605,11 @@ enum Move {
     Remove(bool),
     /// The caller of the latest request vanishes.
     Vanish,
+    Pause,
+    Unpause,
+    Wake,
+    /// Something uses the container for a moment.
+    Use,
     ProcessExits,
     HoldLaunches(bool),
     FailLaunches(bool),
@@ -582,6 +623,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => Just(Move::Wait),
         1 => Just(Move::Stop),
         1 => Just(Move::Kill),
+        1 => Just(Move::Pause),
+        1 => Just(Move::Unpause),
+        2 => Just(Move::Wake),
+        2 => Just(Move::Use),
         2 => any::<bool>().prop_map(Move::Remove),
         2 => Just(Move::Vanish),
         2 => Just(Move::ProcessExits),
@@ -604,6 +649,11 @@ fn answered(result: Result<ExitStatus, EngineError>) {
 /// last remove nothing is left.
 async fn storm(moves: Vec<Move>) {
     let world = World::new();
+    *world.sleep.lock().unwrap() = Some(SleepPolicy {
+        freeze_after: Duration::from_millis(2),
+        quiet_connection_after: None,
+        checkpoint_after: None,
+    });
     let mut calls = tokio::task::JoinSet::new();
     let mut aborts = Vec::new();
     for step in moves {
@@ -613,7 +663,19 @@ async fn storm(moves: Vec<Move>) {
                 (Ok(_), _) | (Err(EngineError::NameInUse(_)), Some(_)) => {}
                 (result, before) => panic!("{result:?} with {before:?}"),
             },
-            Move::Start | Move::Wait | Move::Stop | Move::Kill | Move::Remove(_) => {
+            Move::Use => {
+                if let Some(handle) = handle {
+                    drop(handle.shared().activity.begin());
+                }
+            }
+            Move::Start
+            | Move::Wait
+            | Move::Stop
+            | Move::Kill
+            | Move::Pause
+            | Move::Unpause
+            | Move::Wake
+            | Move::Remove(_) => {
                 let Some(handle) = handle else { continue };
                 aborts.push(calls.spawn(async move {
                     match step {
@@ -621,6 +683,9 @@ async fn storm(moves: Vec<Move>) {
                         Move::Wait => answered(handle.wait().await),
                         Move::Stop => drop(handle.stop(Duration::from_millis(5)).await),
                         Move::Kill => drop(handle.kill(9, false).await),
+                        Move::Pause => drop(handle.pause().await),
+                        Move::Unpause => drop(handle.unpause().await),
+                        Move::Wake => drop(handle.wake().await),
                         Move::Remove(force) => drop(handle.remove(force).await),
                         _ => {}
                     }

@@ -59,7 +59,10 @@ impl World {
             }
             Decision::Park => self.parked += 1,
             Decision::AnswerExit => assert!(!self.starting && !self.process),
-            Decision::Signal | Decision::Exec => assert!(self.process && !self.removal),
+            Decision::Signal | Decision::Exec | Decision::Rest => {
+                assert!(self.process && !self.removal)
+            }
+            Decision::Visit => assert!(!self.starting && !self.cleaning && !self.removal),
             Decision::Terminate => {
                 assert!(self.process && !self.removal);
                 self.parked += 1;
@@ -152,6 +155,8 @@ fn asks() -> impl Strategy<Value = Ask> {
         1 => Just(Ask::Kill),
         1 => Just(Ask::Stop),
         1 => Just(Ask::Exec),
+        1 => Just(Ask::Visit),
+        1 => Just(Ask::Rest),
         1 => any::<bool>().prop_map(|force| Ask::Remove { force }),
     ]
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,35 @@ static void serve(int fd) {
     }
 }
 
+/* Answers each line on any connection by how many there have been; a line that begins with `slow`
+ * after half a second. SIGTERM ends it with 3. */
+static void count(int listener) {
+    struct pollfd fds[64] = {{.fd = listener, .events = POLLIN}};
+    nfds_t used = 1;
+    int lines = 0;
+    signal(SIGTERM, on_term);
+    for (;;) {
+        if (poll(fds, used, -1) < 0)
+            continue;
+        if (fds[0].revents && used < 64)
+            fds[used++] = (struct pollfd){.fd = accept(listener, NULL, NULL), .events = POLLIN};
+        for (nfds_t index = 1; index < used; index++) {
+            char line[256];
+            if (!fds[index].revents)
+                continue;
+            ssize_t got = read(fds[index].fd, line, sizeof line - 1);
+            if (got <= 0) {
+                close(fds[index].fd);
+                fds[index--] = fds[--used];
+                continue;
+            }
+            if (!strncmp(line, "slow", 4))
+                usleep(500000);
+            dprintf(fds[index].fd, "%d\n", ++lines);
+        }
+    }
+}
+
 static void sleep_forever(void) {
     for (;;)
         pause();
@@ -74,6 +104,14 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "listen")) { /* port, delay in ms */
         usleep((useconds_t)(argc > 3 ? atoi(argv[3]) : 0) * 1000);
         serve(listen_on(number));
+    }
+    if (!strcmp(what, "count")) /* port: every line is answered by its number */
+        count(listen_on(number));
+    if (!strcmp(what, "count-and-spin")) { /* the same, and a child that uses CPU */
+        if (fork() == 0)
+            for (;;)
+                ;
+        count(listen_on(number));
     }
     if (!strcmp(what, "listen-and-close")) {
         close(listen_on(number));

@@ -358,3 +358,34 @@ pub(crate) fn cpu_milli(pid: u32) -> u64 {
     let number = |text: String| text.trim().parse::<u64>().unwrap();
     number(quota) * 1000 / number(period)
 }
+
+/// Whether the freezer has stopped a process.
+pub(crate) fn is_frozen(pid: u32) -> bool {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mount = |wanted: &dyn Fn(&str) -> bool| {
+        let line = mounts.lines().find(|line| {
+            line.split_once(" - ")
+                .is_some_and(|(_, after)| wanted(after))
+        });
+        line.map(|line| PathBuf::from(line.split(' ').nth(4).unwrap()))
+    };
+    let path = |controller: &str| {
+        let line = groups.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            fields.next()?.split(',').find(|name| *name == controller)?;
+            fields.next()
+        });
+        line.unwrap().trim_start_matches('/').to_owned()
+    };
+    if let Some(unified) = mount(&|after| after.starts_with("cgroup2 ")) {
+        let events = unified.join(path("")).join("cgroup.events");
+        return std::fs::read_to_string(events)
+            .unwrap()
+            .lines()
+            .any(|line| line == "frozen 1");
+    }
+    let freezer = mount(&|after| after.starts_with("cgroup ") && after.contains("freezer"));
+    let state = freezer.unwrap().join(path("freezer")).join("freezer.state");
+    std::fs::read_to_string(state).unwrap().trim() == "FROZEN"
+}

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use rustix::fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::tar_read::{Entry, Kind};
@@ -49,13 +49,16 @@ pub(super) fn apply_at(parent: BorrowedFd<'_>, base: &[u8], entry: &Entry) -> io
         }
     }
     if entry.kind != Kind::Symlink {
-        // The caller has just created this node and nobody else writes here: it is no link.
-        fs::chmodat(
-            parent,
-            base,
-            Mode::from_raw_mode(entry.mode),
-            AtFlags::empty(),
-        )?;
+        // A container that runs may have put a link in the node's place: the descriptor is of
+        // whatever is there, and its procfs link leads nowhere else.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let node = fs::openat(parent, base, flags, Mode::empty())?;
+        let path = format!("/proc/self/fd/{}", node.as_raw_fd());
+        match fs::chmod(path, Mode::from_raw_mode(entry.mode)) {
+            // It is a link now; links have no modes.
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
     Ok(fs::utimensat(
         parent,

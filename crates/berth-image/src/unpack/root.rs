@@ -64,6 +64,8 @@ pub struct Root {
     last: Option<(Vec<u8>, OwnedFd)>,
     /// Owner of directories that are made because they are missing.
     owner: Option<(u32, u32)>,
+    /// Where an archive is unpacked, if not at the root: its path, and itself.
+    below: Option<(Vec<u8>, OwnedFd)>,
 }
 
 impl From<OwnedFd> for Root {
@@ -72,6 +74,7 @@ impl From<OwnedFd> for Root {
             fd,
             last: None,
             owner: None,
+            below: None,
         }
     }
 }
@@ -91,6 +94,38 @@ impl Root {
     /// Gives the directories that [`Root::parent`] makes from now on to a user and a group.
     pub fn set_owner(&mut self, owner: Option<(u32, u32)>) {
         self.owner = owner;
+    }
+
+    /// Unpacks below a directory of the tree from now on. It must exist.
+    pub(super) fn descend(&mut self, path: &[u8]) -> io::Result<()> {
+        let fd = self.open_directory(path)?;
+        self.below = Some((path.to_vec(), fd));
+        Ok(())
+    }
+
+    /// Where an archive is unpacked.
+    pub(super) fn base(&self) -> BorrowedFd<'_> {
+        let below = self.below.as_ref().map(|(_, fd)| fd);
+        below.unwrap_or(&self.fd).as_fd()
+    }
+
+    /// [`Root::parent`] of a name in the archive.
+    pub(super) fn parent_below(&mut self, path: &[u8]) -> io::Result<OwnedFd> {
+        let full = self.full(path).into_owned();
+        self.parent(&full)
+    }
+
+    /// [`Root::existing_parent`] of a name in the archive.
+    pub(super) fn existing_parent_below(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
+        self.existing_parent(&self.full(path))
+    }
+
+    fn full<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
+        match &self.below {
+            None => Cow::Borrowed(path),
+            Some((below, _)) if path.is_empty() => Cow::Owned(below.clone()),
+            Some((below, _)) => Cow::Owned([below, b"/".as_slice(), path].concat()),
+        }
     }
 
     /// The directory of this name; missing parts are made, with mode 0755.
@@ -116,9 +151,10 @@ impl Root {
         }
     }
 
-    /// The directory of exactly this name: no link is followed.
+    /// The directory of exactly this name in the archive: no link is followed.
     pub fn open_exact(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
-        match self.open_with(
+        match open_at(
+            self.base(),
             path,
             OFlags::RDONLY | OFlags::DIRECTORY,
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
@@ -181,21 +217,7 @@ impl Root {
         flags: OFlags,
         resolve: ResolveFlags,
     ) -> Result<OwnedFd, Errno> {
-        let path = if path.is_empty() { b"." } else { path };
-        let mut retries = 0;
-        loop {
-            let result = fs::openat2(
-                &self.fd,
-                path,
-                flags | OFlags::CLOEXEC,
-                Mode::empty(),
-                resolve,
-            );
-            match result {
-                Err(Errno::AGAIN) if retries < MAX_RETRIES => retries += 1,
-                result => return result,
-            }
-        }
+        open_at(self.fd.as_fd(), path, flags, resolve)
     }
 
     /// Makes the missing directories of a path. A dangling link on the way gets the directory it
@@ -246,6 +268,23 @@ impl Root {
                 self.make(&path, links + 1).map(drop)
             }
             Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn open_at(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = flags | OFlags::CLOEXEC;
+    let mut retries = 0;
+    loop {
+        match fs::openat2(directory, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) if retries < MAX_RETRIES => retries += 1,
+            result => return result,
         }
     }
 }

@@ -100,6 +100,25 @@ impl Session {
         }
     }
 
+    /// Kills what is in the groups of sandboxes, frozen or not, and removes them: for when their
+    /// zygote is dead.
+    pub(crate) fn sweep_sandboxes(&self) -> io::Result<()> {
+        let mut groups = Vec::new();
+        for directory in self.directories() {
+            let Ok(entries) = std::fs::read_dir(&directory) else {
+                continue;
+            };
+            let all = entries.flatten().filter(|entry| {
+                entry.file_name() != HELPERS && entry.file_type().is_ok_and(|kind| kind.is_dir())
+            });
+            groups.extend(all.map(|entry| entry.path()));
+        }
+        if groups.is_empty() {
+            return Ok(());
+        }
+        super::sweep::clear(&groups)
+    }
+
     /// The session's directory in every hierarchy.
     pub(super) fn directories(&self) -> Vec<PathBuf> {
         let roots = self.hierarchies.roots();

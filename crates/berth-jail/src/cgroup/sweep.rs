@@ -19,12 +19,18 @@ const ROUND: Duration = Duration::from_secs(5);
 /// Kills every process of the session but this one, and removes its groups.
 pub(crate) fn sweep(path: &str) -> io::Result<()> {
     let session = Session::open(path)?;
+    clear(&session.directories())?;
+    session.remove();
+    if session.directories().iter().any(|path| path.exists()) {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    Ok(())
+}
+
+/// Kills every process in these groups and below but this one, and removes the groups.
+pub(super) fn clear(roots: &[PathBuf]) -> io::Result<()> {
     for _ in 0..ROUNDS {
-        let groups: Vec<PathBuf> = session
-            .directories()
-            .iter()
-            .flat_map(|d| below(d))
-            .collect();
+        let groups: Vec<PathBuf> = roots.iter().flat_map(|root| below(root)).collect();
         if groups.is_empty() {
             break;
         }
@@ -36,10 +42,6 @@ pub(crate) fn sweep(path: &str) -> io::Result<()> {
             break;
         }
         wait_for_all(&killed)?;
-    }
-    session.remove();
-    if session.directories().iter().any(|path| path.exists()) {
-        return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     Ok(())
 }

@@ -117,7 +117,7 @@ fn parse_id(text: &str) -> Option<u32> {
 }
 
 /// From here on files are created as the container's root, with all privileges kept.
-pub(super) fn create_files_as(id_base: u32) -> Result<(), Failure> {
+pub(crate) fn create_files_as(id_base: u32) -> Result<(), Failure> {
     let step = || "take the container's file-system ids".to_owned();
     rustix::thread::set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)
         .step(step)?;

@@ -40,13 +40,7 @@ pub(super) fn build(
     ready.extend(files(spec, &device)?);
     dev::finish(&device)?;
     // Outer mounts before the ones that lie inside them; files of ours after volumes.
-    ready.sort_by_key(|mount| {
-        mount
-            .target
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .count()
-    });
+    ready.sort_by_key(|mount| depth(&mount.target));
     for mount in ready {
         let target = root.target(&mount.target, mount.kind)?;
         overlay::attach(&mount.mount, &target, || {
@@ -58,6 +52,22 @@ pub(super) fn build(
             .step(|| "make the root read-only".to_owned())?;
     }
     Root::current()
+}
+
+/// How many directories lie between the root and a path.
+pub(crate) fn depth(target: &str) -> usize {
+    target.split('/').filter(|part| !part.is_empty()).count()
+}
+
+/// What a bind mount of this descriptor can be mounted on.
+pub(crate) fn kind_of(tree: &OwnedFd, path: &std::path::Path) -> Result<Kind, Failure> {
+    let stat = rustix::fs::fstat(tree).step(|| format!("look at `{}`", path.display()))?;
+    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    Ok(if directory {
+        Kind::Directory
+    } else {
+        Kind::File
+    })
 }
 
 /// Opens the sources of the specification's mounts.
@@ -73,19 +83,13 @@ fn prepare(spec: &SandboxSpec, user_namespace: BorrowedFd<'_>) -> Result<Vec<Rea
         let (source, kind) = match &mount.source {
             MountSource::Bind(path) => {
                 let tree = overlay::idmapped(path, user_namespace)?;
-                let stat =
-                    rustix::fs::fstat(&tree).step(|| format!("look at `{}`", path.display()))?;
-                let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-                let kind = if directory {
-                    Kind::Directory
-                } else {
-                    Kind::File
-                };
+                let kind = kind_of(&tree, path)?;
                 (tree, kind)
             }
             MountSource::Tmpfs(bytes) => (tmpfs(*bytes, "1777", spec.id_base)?, Kind::Directory),
         };
-        let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        // Set-user-id programs of a volume work as those of the image do: both are mapped.
+        let mut attributes = libc::MOUNT_ATTR_NODEV;
         if mount.read_only {
             attributes |= libc::MOUNT_ATTR_RDONLY;
         }

@@ -25,7 +25,7 @@ pub(super) fn idmapped(path: &Path, user_namespace: BorrowedFd<'_>) -> Result<Ow
 }
 
 /// A detached copy of a host mount's part at `path`.
-pub(super) fn clone_tree(path: &Path) -> Result<OwnedFd, Failure> {
+pub(crate) fn clone_tree(path: &Path) -> Result<OwnedFd, Failure> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     rustix::mount::open_tree(CWD, path, flags).step(|| format!("open `{}`", path.display()))
 }
@@ -44,25 +44,41 @@ pub(super) fn enter(
     disk: Option<OwnedFd>,
     user_namespace: BorrowedFd<'_>,
 ) -> Result<OwnedFd, Failure> {
-    let root = if let Some(somewhere) = rootfs.lower.first() {
-        let layers = Layers::open(rootfs, disk, user_namespace)?;
-        match layers.by_descriptor()? {
-            Some(root) => {
-                attach_somewhere(&root, somewhere)?;
-                root
-            }
-            None => layers.by_name(somewhere)?,
-        }
-    } else {
+    let root = mount(rootfs, disk, Some(user_namespace))?;
+    pivot(&root)?;
+    Ok(root)
+}
+
+/// Mounts the container's root file system somewhere in the calling thread's mount namespace.
+/// Without a user namespace ids are as on disk: those inside.
+pub(crate) fn mount(
+    rootfs: &Rootfs,
+    disk: Option<OwnedFd>,
+    user_namespace: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, Failure> {
+    let Some(somewhere) = rootfs.lower.first() else {
         // An image without layers: overlayfs insists on one, and the writable directory is all.
-        let root = idmapped(&rootfs.upper, user_namespace)?;
+        let root = mapped(&rootfs.upper, user_namespace)?;
         sys::mount::add_attributes(&root, libc::MOUNT_ATTR_NODEV)
             .step(|| "restrict the root".to_owned())?;
         attach_somewhere(&root, &rootfs.upper)?;
-        root
+        return Ok(root);
     };
-    pivot(&root)?;
-    Ok(root)
+    let layers = Layers::open(rootfs, disk, user_namespace)?;
+    match layers.by_descriptor()? {
+        Some(root) => {
+            attach_somewhere(&root, somewhere)?;
+            Ok(root)
+        }
+        None => layers.by_name(somewhere),
+    }
+}
+
+fn mapped(path: &Path, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Failure> {
+    match user_namespace {
+        Some(user_namespace) => idmapped(path, user_namespace),
+        None => clone_tree(path),
+    }
 }
 
 /// Idmapped copies of everything the overlay is made of. A detached mount ends with its descriptor,
@@ -91,7 +107,7 @@ impl Layers {
     fn open(
         rootfs: &Rootfs,
         disk: Option<OwnedFd>,
-        user_namespace: BorrowedFd<'_>,
+        user_namespace: Option<BorrowedFd<'_>>,
     ) -> Result<Self, Failure> {
         let host_directory = match &disk {
             Some(_) => Path::new(""),
@@ -108,12 +124,14 @@ impl Layers {
         let below = |path: &Path| path.strip_prefix(host_directory).unwrap_or(path).to_owned();
         let (upper, work) = (below(&rootfs.upper), below(&rootfs.work));
         forget_volatile(&parent, &work);
-        sys::mount::idmap(&parent, user_namespace)
-            .step(|| "map the ids of the writable layer".to_owned())?;
+        if let Some(user_namespace) = user_namespace {
+            sys::mount::idmap(&parent, user_namespace)
+                .step(|| "map the ids of the writable layer".to_owned())?;
+        }
         let lower = rootfs.lower.iter();
         Ok(Self {
             lower: lower
-                .map(|layer| idmapped(layer, user_namespace))
+                .map(|layer| mapped(layer, user_namespace))
                 .collect::<Result<_, _>>()?,
             upper,
             work,
@@ -234,7 +252,7 @@ fn pivot(root: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Attaches a detached mount on what `target` is a descriptor of.
-pub(super) fn attach(
+pub(crate) fn attach(
     mount: &OwnedFd,
     target: &OwnedFd,
     step: impl FnOnce() -> String,
@@ -291,7 +309,7 @@ mod tests {
         sys::namespace::unshare(UnshareFlags::NEWNS).unwrap();
         make_private().unwrap();
         create_files_as(ID_BASE).unwrap();
-        let layers = Layers::open(&rootfs, None, user_namespace.as_fd()).unwrap();
+        let layers = Layers::open(&rootfs, None, Some(user_namespace.as_fd())).unwrap();
         let root = if by_name {
             layers.by_name(&rootfs.upper).unwrap()
         } else {

@@ -23,13 +23,13 @@ const KERNEL: [i64; 4] = [PROC, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
 const SMALL_FILE: u64 = 4 * 1024 * 1024;
 
 /// The root directory of a container.
-pub(super) struct Root {
+pub(crate) struct Root {
     fd: OwnedFd,
 }
 
 /// What a mount target must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     File,
 }
@@ -44,6 +44,11 @@ impl Root {
         let fd = rustix::fs::openat(CWD, "/", flags, Mode::empty())
             .step(|| "open the container's root".to_owned())?;
         Ok(Self { fd })
+    }
+
+    /// An open root directory.
+    pub(crate) fn of(fd: OwnedFd) -> Self {
+        Self { fd }
     }
 
     /// Opens a path, following symbolic links inside the root only, and no magic ones: those fail
@@ -87,7 +92,7 @@ impl Root {
 
     /// Finds or creates something to mount on; nothing of the kernel's own file systems, to which a
     /// link of the image may lead (CVE-2023-27561).
-    pub(super) fn target(&self, path: &str, kind: Kind) -> Result<OwnedFd, Failure> {
+    pub(crate) fn target(&self, path: &str, kind: Kind) -> Result<OwnedFd, Failure> {
         let found = self.find_or_create(path, kind, None, 0)?;
         if is_kernel_s(&found) {
             return Err(unsafe_path(path, "in a file system of the kernel"));

@@ -1,18 +1,19 @@
 //! The socket to the zygote: requests out, replies and events in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 
 use crate::cgroup::{Capabilities, Session};
 use crate::error::JailError;
-use crate::protocol::{Reply, Request, Ticket};
+use crate::protocol::{PROTOCOL, Reply, Request, Ticket};
 use crate::spec::{ExitStatus, SpawnTimings};
 use crate::{packet, sys};
 
@@ -20,12 +21,17 @@ use crate::{packet, sys};
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) pid: u32,
-    pub(super) pidfd: OwnedFd,
+    /// `None`: it had ended before we heard of it.
+    pub(super) pidfd: Option<OwnedFd>,
+    /// CPU time of a sandbox that has ended, in nanoseconds.
+    pub(super) cpu_ns: AtomicU64,
     /// Of a sandbox's first process only.
     pub(super) timings: SpawnTimings,
     pub(super) exit: watch::Sender<Option<ExitStatus>>,
     /// Of a sandbox's first process only.
     pub(super) listening: watch::Sender<BTreeSet<u16>>,
+    /// It was killed because its zygote had ended.
+    pub(super) lost: AtomicBool,
 }
 
 /// The answer to a request that starts a process.
@@ -44,6 +50,10 @@ struct State {
     pending: HashMap<Ticket, oneshot::Sender<Answer>>,
     running: HashMap<Ticket, Arc<Running>>,
     dead: bool,
+    /// It is us who closed the connection.
+    dropped: bool,
+    /// The zygote was asked to leave.
+    leaving: bool,
 }
 
 /// Shared by the handles and the reading task.
@@ -60,6 +70,44 @@ impl Shared {
     }
 }
 
+/// The zygote's process.
+#[derive(Debug)]
+pub(super) enum Peer {
+    /// Started by this process, which reaps it.
+    Child(tokio::process::Child),
+    /// Started by a process before; its pidfd.
+    Other(OwnedFd),
+}
+
+impl Peer {
+    /// Waits for its end.
+    async fn ended(self) -> io::Result<String> {
+        match self {
+            Self::Child(mut child) => child.wait().await.map(|status| status.to_string()),
+            Self::Other(pidfd) => {
+                // Readable from its end on.
+                let _ = sys::async_fd::register(pidfd)?.readable().await?;
+                Ok("it was another process's child".to_owned())
+            }
+        }
+    }
+
+    fn kill(&mut self) {
+        // It may have ended.
+        let _ = match self {
+            Self::Child(child) => child.start_kill(),
+            Self::Other(pidfd) => sys::signal::send(pidfd, libc::SIGKILL).map(|_| ()),
+        };
+    }
+}
+
+/// What a zygote has for a successor.
+#[derive(Debug, Default)]
+pub(super) struct Greeting {
+    pub(super) sandboxes: Vec<(String, Ticket, Started)>,
+    pub(super) deposits: BTreeMap<String, Vec<OwnedFd>>,
+}
+
 /// The connection; dropping it closes the socket.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -71,26 +119,26 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Waits for the zygote's greeting and starts the reading task.
+    /// Takes the zygote's end of a fresh connection and reads its greeting.
     pub(super) async fn open(
         socket: OwnedFd,
-        mut child: tokio::process::Child,
+        peer: Peer,
         mut session: Session,
-    ) -> Result<Arc<Self>, JailError> {
+    ) -> Result<(Arc<Self>, Greeting), JailError> {
         let shared = Arc::new(Shared {
             socket: sys::async_fd::register(socket).map_err(JailError::Launch)?,
             state: Mutex::default(),
         });
-        let capabilities = match receive(&shared.socket).await {
-            Ok(Some((Reply::Hello { capabilities }, _))) => capabilities,
-            Ok(Some(_)) => return Err(JailError::Launch(io::Error::other("unexpected greeting"))),
-            Ok(None) => {
-                let status = child.wait().await.map_err(JailError::Launch)?;
-                let text = format!("it ended at once: {status}");
-                return Err(JailError::Launch(io::Error::other(text)));
-            }
-            Err(error) => return Err(JailError::Launch(error)),
+        let Some((hello, _)) = receive::<serde_json::Value>(&shared.socket)
+            .await
+            .map_err(JailError::Launch)?
+        else {
+            let status = peer.ended().await.map_err(JailError::Launch)?;
+            let text = format!("it ended at once: {status}");
+            return Err(JailError::Launch(io::Error::other(text)));
         };
+        let (capabilities, last_ticket) = greeted(hello)?;
+        let greeting = greeting(&shared).await?;
         // The zygote has made the session's groups; this finds out which controllers took part.
         session.create().map_err(JailError::Launch)?;
         if !capabilities.missing_limits.is_empty() {
@@ -100,14 +148,41 @@ impl Connection {
             );
         }
         let (dead_sender, dead) = watch::channel(false);
-        tokio::spawn(read(Arc::clone(&shared), child, dead_sender));
-        Ok(Arc::new(Self {
+        tokio::spawn(read(
+            Arc::clone(&shared),
+            peer,
+            session.clone(),
+            dead_sender,
+        ));
+        let connection = Self {
             shared,
-            last_ticket: AtomicU64::new(0),
+            last_ticket: AtomicU64::new(last_ticket),
             dead,
             session,
             capabilities,
-        }))
+        };
+        Ok((Arc::new(connection), greeting))
+    }
+
+    /// Whether the zygote is known to have ended.
+    pub(super) fn is_dead(&self) -> bool {
+        self.shared.state().dead
+    }
+
+    /// Waits until the zygote has ended and nothing of its sandboxes is left.
+    pub(super) async fn ended(&self) {
+        let mut dead = self.dead.clone();
+        // An error means the same.
+        let _ = dead.wait_for(|dead| *dead).await;
+    }
+
+    /// Tells the zygote something that has no answer.
+    pub(super) async fn say(
+        &self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), JailError> {
+        self.send(request, fds).await.map_err(unsent)
     }
 
     pub(super) fn capabilities(&self) -> &Capabilities {
@@ -140,10 +215,7 @@ impl Connection {
         }
         if let Err(error) = self.send(request, fds).await {
             self.shared.state().pending.remove(&ticket);
-            return Err(match error.kind() {
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => JailError::ZygoteGone,
-                _ => JailError::setup("send a request to the jail's helper process", error),
-            });
+            return Err(unsent(error));
         }
         receiver.await.unwrap_or(Err(JailError::ZygoteGone))
     }
@@ -151,9 +223,9 @@ impl Connection {
     /// Asks the zygote to kill everything and leave, and waits until it has.
     pub(super) async fn shutdown(&self) {
         // An error means that it has gone already.
+        self.shared.state().leaving = true;
         let _ = self.send(&Request::Shutdown, &[]).await;
-        let mut dead = self.dead.clone();
-        let _ = dead.wait_for(|dead| *dead).await;
+        self.ended().await;
     }
 
     async fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -170,17 +242,97 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // The reading task shares the descriptor; this ends it, and tells the zygote.
+        self.shared.state().dropped = true;
         let _ = rustix::net::shutdown(self.shared.socket.get_ref(), rustix::net::Shutdown::Both);
     }
 }
 
-async fn receive(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
+fn unsent(error: io::Error) -> JailError {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => JailError::ZygoteGone,
+        _ => JailError::setup("send a request to the jail's helper process", error),
+    }
+}
+
+async fn receive<T: DeserializeOwned>(
+    socket: &AsyncFd<OwnedFd>,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     socket
         .async_io(Interest::READABLE, |socket| packet::receive(socket))
         .await
 }
 
-async fn read(shared: Arc<Shared>, mut child: tokio::process::Child, dead: watch::Sender<bool>) {
+/// Checks the first packet, which is the same in every version as far as this looks at it.
+fn greeted(hello: serde_json::Value) -> Result<(Capabilities, Ticket), JailError> {
+    if hello.as_str() == Some("Busy") {
+        return Err(JailError::ZygoteBusy);
+    }
+    let protocol = hello.pointer("/Hello/protocol");
+    let theirs = protocol.and_then(serde_json::Value::as_u64).unwrap_or(1);
+    if theirs != u64::from(PROTOCOL) {
+        return Err(JailError::ZygoteVersion {
+            theirs,
+            ours: PROTOCOL,
+        });
+    }
+    match serde_json::from_value(hello) {
+        Ok(Reply::Hello {
+            capabilities,
+            last_ticket,
+            ..
+        }) => Ok((capabilities, last_ticket)),
+        Ok(_) => Err(JailError::Launch(io::Error::other("unexpected greeting"))),
+        Err(error) => Err(JailError::Launch(error.into())),
+    }
+}
+
+/// The rest of the greeting.
+async fn greeting(shared: &Shared) -> Result<Greeting, JailError> {
+    let mut greeting = Greeting::default();
+    loop {
+        let packet = receive(&shared.socket).await.map_err(JailError::Launch)?;
+        let (reply, mut fds) = packet.ok_or(JailError::ZygoteGone)?;
+        match reply {
+            Reply::Greeted => return Ok(greeting),
+            Reply::Deposited { name } => drop(greeting.deposits.insert(name, fds)),
+            Reply::Survivor {
+                ticket,
+                id,
+                pid,
+                cgroup,
+                ports,
+                ended,
+            } => {
+                let pidfd = fds.pop();
+                if pidfd.is_none() && ended.is_none() {
+                    continue;
+                }
+                let running = Arc::new(Running {
+                    pid,
+                    pidfd,
+                    cpu_ns: AtomicU64::new(0),
+                    timings: SpawnTimings::default(),
+                    exit: watch::Sender::new(ended),
+                    listening: watch::Sender::new(ports.into_iter().collect()),
+                    lost: AtomicBool::new(false),
+                });
+                if ended.is_none() {
+                    let mut state = shared.state();
+                    state.running.insert(ticket, Arc::clone(&running));
+                }
+                let started = Started {
+                    running,
+                    cgroup,
+                    terminal: None,
+                };
+                greeting.sandboxes.push((id, ticket, started));
+            }
+            other => handle(shared, other, fds),
+        }
+    }
+}
+
+async fn read(shared: Arc<Shared>, mut peer: Peer, session: Session, dead: watch::Sender<bool>) {
     loop {
         match receive(&shared.socket).await {
             Ok(Some((reply, fds))) => handle(&shared, reply, fds),
@@ -190,30 +342,50 @@ async fn read(shared: Arc<Shared>, mut child: tokio::process::Child, dead: watch
             Ok(None) | Err(_) => break,
         }
     }
-    let (pending, running) = {
+    let dropped = shared.state().dropped;
+    let pending = {
         let mut state = shared.state();
         state.dead = true;
-        (
-            std::mem::take(&mut state.pending),
-            std::mem::take(&mut state.running),
-        )
+        std::mem::take(&mut state.pending)
     };
     // Pending calls fail as their senders go.
     drop(pending);
+    if dropped {
+        // Whether it leaves now or waits for a successor is its own affair.
+        if let Peer::Child(mut child) = peer {
+            tokio::spawn(async move { child.wait().await });
+        }
+        return;
+    }
+    // It has ended, or does not talk to us any more, which is no better.
+    if !shared.state().leaving {
+        peer.kill();
+    }
+    let _ = peer.ended().await;
+    // Its children die with it, as the kernel sees to; not those that arranged otherwise.
+    let swept = tokio::task::spawn_blocking(move || session.sweep_sandboxes()).await;
+    if let Ok(Err(error)) = swept {
+        tracing::warn!(%error, "cannot clean up after the jail's helper process");
+    }
+    let running = std::mem::take(&mut shared.state().running);
     for process in running.into_values() {
+        process.lost.store(true, Ordering::Relaxed);
         process.exit.send_replace(Some(ExitStatus {
             code: 137,
             signal: Some(libc::SIGKILL),
             oom_killed: false,
         }));
     }
-    let _ = child.wait().await;
     dead.send_replace(true);
 }
 
 fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
     match reply {
-        Reply::Hello { .. } => {}
+        Reply::Hello { .. }
+        | Reply::Busy
+        | Reply::Survivor { .. }
+        | Reply::Deposited { .. }
+        | Reply::Greeted => {}
         Reply::Spawned {
             ticket,
             pid,
@@ -230,9 +402,14 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
                 let _ = sender.send(Err(failure.into()));
             }
         }
-        Reply::Exited { ticket, status } => {
+        Reply::Exited {
+            ticket,
+            status,
+            cpu_ns,
+        } => {
             let process = shared.state().running.remove(&ticket);
             if let Some(process) = process {
+                process.cpu_ns.store(cpu_ns, Ordering::Relaxed);
                 process.exit.send_replace(Some(status));
             }
         }
@@ -265,10 +442,12 @@ fn started(
     };
     let running = Arc::new(Running {
         pid,
-        pidfd,
+        pidfd: Some(pidfd),
+        cpu_ns: AtomicU64::new(0),
         timings,
         exit: watch::Sender::new(None),
         listening: watch::Sender::new(BTreeSet::new()),
+        lost: AtomicBool::new(false),
     });
     state.running.insert(ticket, Arc::clone(&running));
     drop(state);
@@ -279,6 +458,8 @@ fn started(
     });
     if sender.send(answer).is_err() {
         // Whoever asked does not wait any more: nobody would ever own this process.
-        let _ = sys::signal::send(&running.pidfd, libc::SIGKILL);
+        if let Some(pidfd) = &running.pidfd {
+            let _ = sys::signal::send(pidfd, libc::SIGKILL);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
@@ -107,6 +108,23 @@ impl Sandbox {
         *self.inner.running.exit.borrow()
     }
 
+    /// Whether it was killed because the zygote had ended; its status is 137 then.
+    pub fn is_lost(&self) -> bool {
+        self.inner.running.lost.load(Ordering::Relaxed)
+    }
+
+    /// Lets the zygote forget how it ended: that is recorded. Until then the zygote tells every
+    /// successor of this daemon. Harmless to repeat.
+    pub async fn acknowledge(&self) {
+        let sandbox = self.inner.ticket;
+        // A zygote that has ended has forgotten.
+        let _ = self
+            .inner
+            .connection
+            .say(&Request::Acknowledge { sandbox }, &[])
+            .await;
+    }
+
     /// Signals the first process (through its pidfd). `Ok(false)`: it has ended.
     pub fn kill(&self, signal: i32) -> Result<bool, JailError> {
         self.inner.running.kill(signal)
@@ -199,6 +217,12 @@ impl Sandbox {
         limited.map_err(|error| JailError::setup("limit the container's CPU", error))
     }
 
+    /// Nanoseconds of CPU time that it had used when it ended.
+    pub fn cpu_ns_at_end(&self) -> Option<u64> {
+        self.exit_status()?;
+        Some(self.inner.running.cpu_ns.load(Ordering::Relaxed))
+    }
+
     /// Memory in bytes and CPU time in nanoseconds used so far, and processes alive.
     pub fn usage(&self) -> Result<Usage, JailError> {
         if self.exit_status().is_some() || !self.inner.group.exists() {
@@ -255,7 +279,10 @@ impl Running {
     }
 
     fn kill(&self, signal: i32) -> Result<bool, JailError> {
-        sys::signal::send(&self.pidfd, signal)
+        let Some(pidfd) = &self.pidfd else {
+            return Ok(false);
+        };
+        sys::signal::send(pidfd, signal)
             .map_err(|error| JailError::setup(format!("send signal {signal}"), error))
     }
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
+use super::door::Ended;
 use super::listen;
 use super::server::Server;
 use crate::cgroup::SandboxGroup;
 use crate::child::Policy;
+use crate::crash_point;
 use crate::error::Failure;
 use crate::protocol::{Reply, Report, Ticket};
 use crate::spec::{ExitStatus, SpawnTimings};
@@ -55,6 +57,8 @@ pub(super) enum Role {
     /// A sandbox's first process.
     Sandbox {
         ticket: Ticket,
+        /// As in its specification.
+        id: String,
         group: SandboxGroup,
         name: String,
         policy: Policy,
@@ -83,6 +87,11 @@ pub(super) struct Process {
 }
 
 impl Process {
+    /// Its pid.
+    pub(super) fn number(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Ticket of the sandbox it belongs to.
     fn sandbox(&self) -> Option<Ticket> {
         match &self.role {
@@ -144,10 +153,14 @@ impl Server {
         let Some(process) = self.processes.get_mut(&key) else {
             return;
         };
+        crash_point(match &process.role {
+            Role::Exec { .. } => "zygote.exec-runs",
+            _ => "zygote.runs",
+        });
         process.announced = true;
         let (at, mut timings) = process.ready.unwrap_or_default();
         timings.exec = Duration::from_nanos(sys::clock::now().saturating_sub(at));
-        let pid = process.pid.as_raw_nonzero().get().unsigned_abs();
+        let pid = process.number();
         let (reply, is_sandbox) = match &process.role {
             Role::Blank { .. } => return,
             Role::Sandbox { ticket, name, .. } => (
@@ -230,6 +243,9 @@ impl Server {
         // What it still had to say comes first.
         self.drain_reports(key);
         if let Some(process) = self.processes.remove(&key) {
+            if process.announced {
+                crash_point("zygote.ended");
+            }
             self.unwatch(&process.pidfd);
             if let Some(listener) = &process.listener {
                 self.unwatch(listener);
@@ -255,15 +271,36 @@ impl Server {
             signal,
             oom_killed: false,
         };
+        let pid = process.number();
+        let mut cpu_ns = 0;
         let ticket = match &process.role {
             Role::Blank { group, .. } => {
                 self.blanks.retain(|blank| *blank != key);
                 self.discard(group.clone());
                 return;
             }
-            Role::Sandbox { ticket, group, .. } => {
+            Role::Sandbox {
+                ticket,
+                id,
+                group,
+                name,
+                ..
+            } => {
                 status.oom_killed = code != 0 && group.oom_kills() > 0;
+                cpu_ns = group.usage().cpu_ns;
                 self.discard(group.clone());
+                if self.door.is_some() && process.announced {
+                    let ended = Ended {
+                        id: id.clone(),
+                        pid,
+                        cgroup: name.clone(),
+                        status,
+                    };
+                    self.ended.insert(*ticket, ended);
+                }
+                if process.announced {
+                    crash_point("zygote.reaped");
+                }
                 *ticket
             }
             Role::Exec { ticket, sandbox } => {
@@ -276,7 +313,11 @@ impl Server {
         self.tickets.remove(&ticket);
         self.ports.remove(&ticket);
         let reply = if process.announced {
-            Reply::Exited { ticket, status }
+            Reply::Exited {
+                ticket,
+                status,
+                cpu_ns,
+            }
         } else {
             let killed = Failure::SetupKilled(signal.unwrap_or(0));
             Reply::Failed {

@@ -11,6 +11,7 @@ use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 use super::children::{Key, Process, Role, Source};
 use super::server::Server;
 use crate::child::{self, ExecRequest, Policy, Stdio};
+use crate::crash_point;
 use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Reply, Request, Ticket};
@@ -52,6 +53,20 @@ impl Server {
                 process,
                 streams,
             } => (ticket, self.exec(ticket, sandbox, &process, streams, fds)),
+            Request::Deposit { name } => {
+                crash_point("zygote.deposit");
+                self.deposits.insert(name, fds);
+                return;
+            }
+            Request::Withdraw { name } => {
+                self.deposits.remove(&name);
+                return;
+            }
+            Request::Acknowledge { sandbox } => {
+                crash_point("zygote.acknowledged");
+                self.ended.remove(&sandbox);
+                return;
+            }
             Request::Shutdown => return self.leave(),
         };
         if let Err(failure) = outcome {
@@ -60,7 +75,10 @@ impl Server {
     }
 
     fn spawn(&mut self, ticket: Ticket, order: Order, fds: &[OwnedFd]) -> Result<(), Failure> {
+        crash_point("zygote.spawn");
+        self.last_ticket = self.last_ticket.max(ticket);
         let spec = &order.spec;
+        let id = spec.id.clone();
         let user_namespace = self
             .user_namespaces
             .get(spec.id_base)
@@ -88,6 +106,7 @@ impl Server {
             if let Role::Blank { group, name } = &process.role {
                 process.role = Role::Sandbox {
                     ticket,
+                    id,
                     group: group.clone(),
                     name: name.clone(),
                     policy,
@@ -95,6 +114,7 @@ impl Server {
                 };
             }
             self.tickets.insert(ticket, key);
+            crash_point("zygote.ordered");
             return Ok(());
         }
     }
@@ -134,6 +154,8 @@ impl Server {
         streams: [bool; 3],
         fds: Vec<OwnedFd>,
     ) -> Result<(), Failure> {
+        crash_point("zygote.exec");
+        self.last_ticket = self.last_ticket.max(ticket);
         let running = self
             .tickets
             .get(&sandbox)

@@ -1,20 +1,24 @@
 //! The event loop: the daemon's socket, the children's pidfds, their reports, their `listen` calls.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::event::{Timespec, epoll};
 
-use super::children::{Key, Process, Source};
+use super::children::{Key, Process, Role, Source};
+use super::door::{Door, Ended};
 use super::user_namespace::UserNamespaces;
 use crate::cgroup::{SandboxGroup, Session};
 use crate::packet;
 use crate::protocol::{Reply, Ticket};
 use crate::seccomp::Filter;
+use crate::sys;
 
 /// The daemon's socket in the epoll set; no child has this key.
 const CONTROL: u64 = 0;
+/// The socket that the next daemon knocks at; no child has this key.
+const DOOR: u64 = 1;
 /// Events taken at a time.
 const BATCH: usize = 64;
 /// How soon a group that was busy is tried again.
@@ -33,7 +37,8 @@ pub(super) struct Server {
     pub(super) control: Option<OwnedFd>,
     outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     pub(super) session: Session,
-    leave_with_daemon: bool,
+    /// `None`: leave with the daemon.
+    pub(super) door: Option<Door>,
     pub(super) leaving: bool,
     pub(super) filter: Filter,
     pub(super) own_pid_namespace: OwnedFd,
@@ -49,23 +54,28 @@ pub(super) struct Server {
     pub(super) last_key: Key,
     /// Groups that could not be removed yet, and how often that was tried.
     pub(super) doomed: Vec<(SandboxGroup, u32)>,
+    pub(super) last_ticket: Ticket,
+    /// Ends that no daemon has acknowledged; only with a door.
+    pub(super) ended: BTreeMap<Ticket, Ended>,
+    /// Descriptors kept for the next daemon.
+    pub(super) deposits: BTreeMap<String, Vec<OwnedFd>>,
 }
 
 impl Server {
-    pub(super) fn new(
-        control: OwnedFd,
-        session: Session,
-        leave_with_daemon: bool,
-    ) -> io::Result<Self> {
+    pub(super) fn new(control: OwnedFd, session: Session, door: Option<Door>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN;
         epoll::add(&epoll, &control, epoll::EventData::new_u64(CONTROL), flags)?;
+        if let Some(door) = &door {
+            let data = epoll::EventData::new_u64(DOOR);
+            epoll::add(&epoll, &door.listener, data, flags)?;
+        }
         Ok(Self {
             epoll,
             control: Some(control),
             outbox: VecDeque::new(),
             session,
-            leave_with_daemon,
+            door,
             leaving: false,
             filter: Filter::compile(),
             own_pid_namespace: std::fs::File::open("/proc/self/ns/pid")?.into(),
@@ -76,6 +86,9 @@ impl Server {
             blanks: VecDeque::new(),
             last_key: 0,
             doomed: Vec::new(),
+            last_ticket: 0,
+            ended: BTreeMap::new(),
+            deposits: BTreeMap::new(),
         })
     }
 
@@ -105,9 +118,10 @@ impl Server {
     }
 
     fn dispatch(&mut self, token: u64) {
-        if token == CONTROL {
-            self.read_requests();
-            return;
+        match token {
+            CONTROL => return self.read_requests(),
+            DOOR => return self.knocked(),
+            _ => {}
         }
         let (key, source) = Source::of(token);
         match source {
@@ -117,7 +131,18 @@ impl Server {
         }
     }
 
-    fn read_requests(&mut self) {
+    /// Takes requests of this daemon from now on.
+    pub(super) fn listen_to(&self, control: BorrowedFd<'_>) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(CONTROL);
+        Ok(epoll::add(
+            &self.epoll,
+            control,
+            data,
+            epoll::EventFlags::IN,
+        )?)
+    }
+
+    pub(super) fn read_requests(&mut self) {
         while let Some(control) = &self.control {
             match packet::receive(control) {
                 Ok(Some((request, fds))) => self.handle(request, fds),
@@ -133,8 +158,21 @@ impl Server {
     fn disconnected(&mut self) {
         self.control = None;
         self.outbox.clear();
-        if self.leave_with_daemon {
-            self.leave();
+        if self.door.is_none() {
+            return self.leave();
+        }
+        // Nobody waits for what is half-way, nor hears of what was exec'ed.
+        let lost = self
+            .processes
+            .values()
+            .filter(|process| match process.role {
+                Role::Blank { .. } => false,
+                Role::Sandbox { .. } => !process.announced,
+                Role::Exec { .. } => true,
+            });
+        for process in lost {
+            // It may have ended.
+            let _ = sys::signal::send(&process.pidfd, libc::SIGKILL);
         }
     }
 
@@ -208,10 +246,5 @@ impl Server {
                 &[],
             );
         }
-    }
-
-    fn greet(&mut self) {
-        let capabilities = self.session.capabilities();
-        self.reply(&Reply::Hello { capabilities }, &[]);
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod isolation;
+mod keep;
 mod privileges;
 mod process;
 mod resources;

@@ -22,6 +22,7 @@ static NUMBER: AtomicU32 = AtomicU32::new(1);
 /// A zygote and a directory.
 pub(crate) struct World {
     pub(crate) zygote: Zygote,
+    pub(crate) config: ZygoteConfig,
     pub(crate) cgroup: String,
     pub(crate) directory: tempfile::TempDir,
     base: u32,
@@ -49,21 +50,34 @@ pub(crate) struct Output {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(|_| OnDisconnect::KillAll).await
+    }
+
+    /// With a zygote that outlives its daemon.
+    pub(crate) async fn keeping() -> Self {
+        Self::with(|directory| OnDisconnect::Keep {
+            socket: directory.join("zygote.sock"),
+        })
+        .await
+    }
+
+    async fn with(on_disconnect: impl FnOnce(&Path) -> OnDisconnect) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("berth-test/{}-{number}", std::process::id());
-        let config = ZygoteConfig {
-            executable: PathBuf::from(env!("CARGO_BIN_EXE_berth-zygote")),
-            cgroup: cgroup.clone(),
-            on_disconnect: OnDisconnect::KillAll,
-        };
         let directory = tempfile::Builder::new()
             .prefix("jail")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
         // The container's users must get through on their way to the layers.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let config = ZygoteConfig {
+            executable: PathBuf::from(env!("CARGO_BIN_EXE_berth-zygote")),
+            cgroup: cgroup.clone(),
+            on_disconnect: on_disconnect(directory.path()),
+        };
         Self {
-            zygote: Zygote::launch(config).await.unwrap(),
+            zygote: Zygote::launch(config.clone()).await.unwrap(),
+            config,
             sweep: Sweep(Some(cgroup.clone())),
             cgroup,
             directory,

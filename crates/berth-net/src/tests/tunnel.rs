@@ -207,6 +207,26 @@ fn workerd_is_not_asked_about_the_hosts_own_addresses() {
 }
 
 #[test]
+fn without_internet_a_class_may_stand_in_for_a_metadata_service() {
+    in_world(|| async {
+        let (network, workerd) = tunnelled(offline()).await;
+        let client = start_inside(&network, || {
+            let request = b"GET / HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n";
+            exchange("169.254.169.254:80".parse().unwrap(), request).unwrap()
+        });
+        let (lines, mut stream) = take(&workerd).await;
+        assert_eq!(lines[0], "CONNECT 169.254.169.254:80 HTTP/1.1");
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\n\r\nhere")
+            .await
+            .unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        drop(stream);
+        assert_eq!(client.await.unwrap(), b"here");
+    });
+}
+
+#[test]
 fn a_changed_egress_holds_for_new_connections_only() {
     in_world(|| async {
         let (network, first) = tunnelled(internet()).await;

@@ -33,9 +33,9 @@ async fn hundred_first_requests(version: &str) {
 }
 
 #[tokio::test]
-async fn thirty_objects_at_once_all_answer() {
+async fn sixty_objects_at_once_all_answer() {
     let session = start("0.3.7").await;
-    let paths: Vec<_> = (0..30)
+    let paths: Vec<_> = (0..60)
         .map(|number| format!("/fetch/Main/object-{number}/id"))
         .collect();
     let replies = join_all(paths.iter().map(|path| session.get(path))).await;
@@ -43,7 +43,7 @@ async fn thirty_objects_at_once_all_answer() {
         .into_iter()
         .map(|reply| reply.ok().json()["boot"].to_string())
         .collect();
-    assert_eq!(boots.len(), 30, "each object has a process of its own");
+    assert_eq!(boots.len(), 60, "each object has a process of its own");
     session.stop().await;
 }
 

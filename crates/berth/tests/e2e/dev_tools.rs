@@ -64,6 +64,35 @@ async fn commands_look_into_the_session() {
     );
     assert!(environment.contains("ADDED=1"), "{environment}");
 
+    let trace: Value = serde_json::from_str(&stdout(
+        &session.berth(["trace", "--json", &instance]).await,
+    ))
+    .unwrap();
+    let steps = trace["steps"].as_array().unwrap();
+    for phase in [
+        "call",
+        "network",
+        "prepare",
+        "open",
+        "spawn",
+        "rootfs",
+        "exec",
+        "boot",
+        "hold",
+        "first byte",
+    ] {
+        let found = steps.iter().filter(|step| step["phase"] == phase);
+        assert!(found.count() > 0, "{phase}: {trace}");
+    }
+    let end = |step: &Value| step["at_us"].as_u64().unwrap() + step["took_us"].as_u64().unwrap();
+    let last = steps.iter().rfind(|step| step["phase"] == "first byte");
+    assert_eq!(trace["total_us"].as_u64(), last.map(end), "{trace}");
+    let table = stdout(&session.berth(["trace", &instance]).await);
+    assert!(
+        table.contains("POST /containers/{container}/start"),
+        "{table}"
+    );
+
     let unknown = session.berth(["logs", "no-such-instance"]).await;
     assert!(!unknown.status.success());
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no-such-instance"));

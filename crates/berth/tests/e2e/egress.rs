@@ -357,6 +357,7 @@ async fn addresses_ranges_and_globs_are_intercepted_by_the_container_s_own_metho
         ("Http", "198.18.0.0/15", "range"),
         ("Http", "[2001:db8::7]", "six"),
         ("Http", "api.*.example", "glob"),
+        ("Http", "169.254.169.254", "metadata"),
     ] {
         call(
             &session,
@@ -381,6 +382,10 @@ async fn addresses_ranges_and_globs_are_intercepted_by_the_container_s_own_metho
         (
             "http://[2001:db8::7]/",
             "200 six GET http://[2001:db8::7]/ ",
+        ),
+        (
+            "http://169.254.169.254/",
+            "200 metadata GET http://169.254.169.254/ ",
         ),
         (
             "http://api.v1.example/",
@@ -408,4 +413,107 @@ async fn addresses_ranges_and_globs_are_intercepted_by_the_container_s_own_metho
         json!(["replaced: one", "replaced: two"])
     );
     session.stop().await;
+}
+
+/// The certificate authority of intercepted TLS, where Cloudflare puts it too.
+const AUTHORITY: &str = "/etc/cloudflare/certs/cloudflare-containers-ca.crt";
+
+#[tokio::test]
+async fn tls_is_intercepted_with_an_authority_of_the_instance() {
+    let session = start().await;
+    let secure = "Secure/s";
+    for (url, expected) in [
+        (
+            "https://static.example/",
+            "200 static static.example/ Secure 64",
+        ),
+        (
+            "https://STATIC.example:443/",
+            "200 static static.example/ Secure 64",
+        ),
+        (
+            "https://any.example/x",
+            "200 outbound any.example/x Secure 64",
+        ),
+        ("https://denied.example/", DENIED),
+        ("http://any.example/", "200 outbound any.example/ Secure 64"),
+    ] {
+        assert_eq!(get(&session, secure, url).await, expected, "{url}");
+    }
+
+    // Whom the request is for decides, not whom the hello named; also for a second request.
+    let to = json!({ "host": ELSEWHERE, "port": 443, "sni": "static.example" });
+    let requests = [
+        request("/", "denied.example"),
+        request("/", "any.example"),
+        request("/", "static.example"),
+    ];
+    assert_eq!(
+        exchange(&session, secure, to, &requests).await,
+        [
+            DENIED,
+            "200 outbound any.example/ Secure 64",
+            "200 static static.example/ Secure 64"
+        ]
+    );
+    // A hello without a name, or to another port: nobody intercepts, and there is no internet.
+    for (sni, port) in [("", 443), ("any.example", 8443)] {
+        let to = json!({ "host": ELSEWHERE, "port": port, "sni": sni });
+        let answers = exchange(&session, secure, to, &[request("/", "any.example")]).await;
+        assert!(
+            !answers[0].starts_with(char::is_numeric),
+            "{sni}:{port} {answers:?}"
+        );
+    }
+    // A client that speaks HTTP/2 and nothing else is told so in the handshake.
+    let only = ask(
+        &session,
+        secure,
+        "h2",
+        json!({ "url": "https://any.example" }),
+    )
+    .await;
+    assert_eq!(
+        only["error"], "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
+        "{only}"
+    );
+
+    // Each instance has its own, and the next container of an object gets it again.
+    let file = json!({ "path": AUTHORITY });
+    let first = ask(&session, secure, "file", file.clone()).await;
+    let other = ask(&session, "Secure/other", "file", file.clone()).await;
+    let begin = "-----BEGIN CERTIFICATE-----";
+    for authority in [&first, &other] {
+        assert!(
+            authority["text"].as_str().unwrap().starts_with(begin),
+            "{authority}"
+        );
+    }
+    assert_ne!(first, other);
+    call(&session, &format!("{secure}/destroy"), json!([])).await;
+    assert_eq!(
+        get(&session, secure, "https://static.example/").await,
+        "200 static static.example/ Secure 64"
+    );
+
+    websocket_through_tls(&session).await;
+    session.stop().await;
+}
+
+async fn websocket_through_tls(session: &DevSession) {
+    // Before the start: the authority is put in place when the container is made.
+    let direct = "Direct/tls";
+    let intercept = json!(["Https", "*.tls.example", "tls"]);
+    call(session, &format!("{direct}/intercept"), intercept).await;
+    assert_eq!(
+        get(session, direct, "https://a.tls.example/p").await,
+        "200 tls GET https://a.tls.example/p "
+    );
+    let arguments = json!({ "url": "wss://b.tls.example/", "messages": ["one", "two"] });
+    let answers = ask(session, direct, "websocket", arguments).await;
+    assert_eq!(
+        answers["answers"],
+        json!(["tls: one", "tls: two"]),
+        "{answers}"
+    );
 }

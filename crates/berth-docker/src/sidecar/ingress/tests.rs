@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
@@ -20,6 +20,7 @@ const BROKEN: u16 = 8;
 #[derive(Default)]
 struct Fake {
     app: Option<SocketAddr>,
+    steps: Mutex<Vec<Step>>,
     updates: Mutex<Vec<UpdateEgress>>,
     carried_in: AtomicUsize,
     carried_out: AtomicUsize,
@@ -36,7 +37,9 @@ impl Drop for OnDrop {
 }
 
 impl Service for Fake {
-    async fn connect(&self, port: u16) -> Result<TcpStream, NoTunnel> {
+    type Traffic = ();
+
+    async fn connect(&self, port: u16) -> Result<(TcpStream, ()), NoTunnel> {
         if port == HOLDING {
             let _held = OnDrop(self.hold_dropped.clone());
             self.hold_began.notify_one();
@@ -47,21 +50,24 @@ impl Service for Fake {
             return Err(NoTunnel::NotStarted("its image is broken".to_owned()));
         }
         let app = self.app.filter(|app| app.port() == port);
-        TcpStream::connect(app.ok_or_else(refused)?)
-            .await
-            .map_err(|_| refused())
+        let app = TcpStream::connect(app.ok_or_else(refused)?).await;
+        Ok((app.map_err(|_| refused())?, ()))
     }
 
     fn configure(&self, update: UpdateEgress) {
         self.updates.lock().unwrap().push(update);
     }
 
-    fn carried(&self, bytes: Carried) {
+    fn carried(&self, _traffic: &(), bytes: Carried<'_>) {
         let counter = match bytes {
-            Carried::In(count) => (&self.carried_in, count),
-            Carried::Out(count) => (&self.carried_out, count),
+            Carried::In(bytes) => (&self.carried_in, bytes.len()),
+            Carried::Out(bytes) => (&self.carried_out, bytes.len()),
         };
         counter.0.fetch_add(counter.1, Ordering::Relaxed);
+    }
+
+    fn traced(&self, step: Step) {
+        self.steps.lock().unwrap().push(step);
     }
 
     fn ca_pem(&self) -> String {
@@ -163,6 +169,15 @@ async fn a_tunnel_carries_bytes_and_half_closes() {
     assert_eq!(ingress.service.carried_in.load(Ordering::Relaxed), 8);
     let carried_out = ingress.service.carried_out.load(Ordering::Relaxed);
     assert_eq!(carried_out, answer.len());
+    let steps: Vec<Phase> = ingress
+        .service
+        .steps
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|step| step.phase)
+        .collect();
+    assert_eq!(steps, [Phase::Hold, Phase::FirstByte]);
 }
 
 #[tokio::test]

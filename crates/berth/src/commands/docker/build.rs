@@ -33,11 +33,14 @@ pub(super) async fn run(target: &Target, args: BuildArgs) -> Result<ExitCode, Re
     let data = target.data_dir().await?;
     let store = open_store(&data)?;
     let context = absolute(&args.context_directory)?;
+    // A signal still ends the process while it waits for its input.
+    let dockerfile = Dockerfile::read(&args, &context)?;
     let mut signals = Signals::listen()?;
     let sessions = data.join("sessions");
+    berth_engine::sweep(&sessions)?;
     let session = Session::create(&sessions, &context)?;
     let outcome = tokio::select! {
-        outcome = Box::pin(build(&store, &session, &args, context)) => outcome.map(Some),
+        outcome = Box::pin(build(&store, &session, &args, dockerfile, context)) => outcome.map(Some),
         // What was dropped half-way leaves finished layers only.
         () = signals.next() => Ok(None),
     };
@@ -60,10 +63,11 @@ async fn build(
     store: &ImageStore,
     session: &Session,
     args: &BuildArgs,
+    dockerfile: Dockerfile,
     context: PathBuf,
 ) -> Result<Image, Report> {
     let request = BuildRequest {
-        dockerfile: dockerfile(args, &context, &session.dir)?,
+        dockerfile: dockerfile.path(&session.dir)?,
         args: build_args(&args.args),
         context,
         target: args.target.clone(),
@@ -100,25 +104,43 @@ async fn carry_out(
     Ok(berth_build::build(store, zygote, request, &show).await?)
 }
 
-/// The Dockerfile's path. One from standard input gets a file of its own, unless it is the
-/// context's, whose name then stands in errors.
-fn dockerfile(args: &BuildArgs, context: &Path, directory: &Path) -> Result<PathBuf, Report> {
-    let in_context = context.join("Dockerfile");
-    match &args.file {
-        None => Ok(in_context),
-        Some(file) if file == Path::new("-") => {
-            let mut text = Vec::new();
-            std::io::stdin()
-                .read_to_end(&mut text)
-                .context("could not read the Dockerfile from standard input")?;
-            if fs_err::read(&in_context).is_ok_and(|found| found == text) {
-                return Ok(in_context);
+/// The Dockerfile: a file, or text that needs one.
+enum Dockerfile {
+    File(PathBuf),
+    Text(Vec<u8>),
+}
+
+impl Dockerfile {
+    /// Reads it if it comes from standard input. If it is the context's, which wrangler passes that
+    /// way, it is taken from there, so that errors name a file that the user has.
+    fn read(args: &BuildArgs, context: &Path) -> Result<Self, Report> {
+        let in_context = context.join("Dockerfile");
+        match &args.file {
+            None => Ok(Self::File(in_context)),
+            Some(file) if file == Path::new("-") => {
+                let mut text = Vec::new();
+                std::io::stdin()
+                    .read_to_end(&mut text)
+                    .context("could not read the Dockerfile from standard input")?;
+                if fs_err::read(&in_context).is_ok_and(|found| found == text) {
+                    return Ok(Self::File(in_context));
+                }
+                Ok(Self::Text(text))
             }
-            let path = directory.join("Dockerfile");
-            fs_err::write(&path, text).context("could not keep the Dockerfile")?;
-            Ok(path)
+            Some(file) => Ok(Self::File(absolute(file)?)),
         }
-        Some(file) => absolute(file),
+    }
+
+    /// Its path; text is kept in `directory`.
+    fn path(self, directory: &Path) -> Result<PathBuf, Report> {
+        match self {
+            Self::File(path) => Ok(path),
+            Self::Text(text) => {
+                let path = directory.join("Dockerfile");
+                fs_err::write(&path, text).context("could not keep the Dockerfile")?;
+                Ok(path)
+            }
+        }
     }
 }
 

@@ -1,0 +1,117 @@
+//! Volumes: what directory snapshots are kept in.
+//!
+//! workerd 1.20261117.1 keeps a snapshot in `workerd-snap-<uuid>` and, for each restore, makes a
+//! `workerd-snap-clone-<uuid>` of it that it deletes with the container.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use berth_engine::{EngineError, VolumeInfo, Volumes};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::body::CreateVolume;
+use crate::error::ApiError;
+use crate::filters::{Candidate, Filters};
+use crate::query::Query;
+use crate::respond::{Reply, empty, json_reply, ok};
+use crate::time::{now_ms, rfc3339};
+
+/// How workerd's clones begin.
+const CLONE_PREFIX: &str = "workerd-snap-clone-";
+
+/// A clone that nobody has used for this long (milliseconds) was left by a workerd that was killed:
+/// between its creation and its use lies a copy.
+const ABANDONED_AFTER: u64 = 60 * 60 * 1000;
+
+/// `POST /volumes/create`: 201; a volume that exists is answered as it is.
+pub(crate) async fn create(api: &Arc<Api>, body: CreateVolume) -> Reply {
+    if !matches!(body.driver.as_str(), "" | "local") {
+        let message = format!("the volume driver {}", body.driver);
+        return Err(ApiError::unsupported(&message));
+    }
+    let name = if body.name.is_empty() {
+        crate::api::random_id()
+    } else {
+        body.name
+    };
+    let (labels, options) = (body.labels, body.driver_opts);
+    let made = blocking(api, move |volumes| volumes.create(&name, labels, options)).await?;
+    Ok(json_reply(StatusCode::CREATED, &volume_json(&made)))
+}
+
+/// `GET /volumes/{name}`: 200; 404.
+pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
+    let wanted = name.to_owned();
+    let found = blocking(api, move |volumes| {
+        volumes
+            .get(&wanted)
+            .ok_or(EngineError::NoSuchVolume(wanted))
+    });
+    Ok(ok(&volume_json(&found.await?)))
+}
+
+/// `GET /volumes`: all, or those that the filters `name` and `label` leave.
+pub(crate) async fn list(api: &Arc<Api>, query: &Query) -> Reply {
+    let filters = Filters::parse_known(query.get("filters"), &["name", "label"])?;
+    let all = blocking(api, Volumes::list).await?;
+    let wanted = all.iter().filter(|volume| {
+        filters.matches(&Candidate {
+            id: "",
+            name: &volume.name,
+            image: "",
+            image_id: "",
+            status: "",
+            labels: &volume.labels,
+        })
+    });
+    let volumes: Vec<Value> = wanted.map(volume_json).collect();
+    Ok(ok(&json!({"Volumes": volumes, "Warnings": Value::Null})))
+}
+
+/// `DELETE /volumes/{name}`: 204; 404; 409 while something uses it.
+pub(crate) async fn remove(api: &Arc<Api>, name: &str) -> Reply {
+    let wanted = name.to_owned();
+    blocking(api, move |volumes| volumes.remove(&wanted)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Removes clones whose workerd died before it could. Blocks.
+pub(crate) fn remove_abandoned(volumes: &Volumes) {
+    let now = now_ms();
+    for volume in volumes.list().unwrap_or_default() {
+        let old = now.saturating_sub(volume.created_ms) > ABANDONED_AFTER;
+        if !old || !volume.name.starts_with(CLONE_PREFIX) {
+            continue;
+        }
+        match volumes.remove(&volume.name) {
+            Ok(()) => tracing::info!(volume = volume.name, "an abandoned clone is gone"),
+            Err(EngineError::VolumeInUse(_) | EngineError::NoSuchVolume(_)) => {}
+            Err(error) => tracing::warn!(%error, "an abandoned clone stays"),
+        }
+    }
+}
+
+fn volume_json(volume: &VolumeInfo) -> Value {
+    let labels: &BTreeMap<String, String> = &volume.labels;
+    json!({
+        "Name": volume.name,
+        "Driver": "local",
+        "Mountpoint": "",
+        "CreatedAt": rfc3339(volume.created_ms),
+        "Labels": labels,
+        "Options": volume.options,
+        "Scope": "local",
+    })
+}
+
+/// Runs a blocking operation beside the tasks of the server.
+async fn blocking<T: Send + 'static>(
+    api: &Arc<Api>,
+    operation: impl FnOnce(&Volumes) -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let volumes = api.engine.volumes().clone();
+    let done = tokio::task::spawn_blocking(move || operation(&volumes)).await;
+    Ok(done.map_err(|error| ApiError::internal(format!("the volumes: {error}")))??)
+}

