@@ -32,7 +32,9 @@ mod vars;
 mod worker;
 
 pub(crate) use cx::Cx;
+pub(crate) use field::{Field, Fields, member};
 pub use instance::{
     INSTANCE_TYPES, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, instance_type,
 };
+pub(crate) use nearest::list;
 pub(crate) use project::{Decoded, Settings, decode};

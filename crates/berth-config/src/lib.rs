@@ -3,12 +3,16 @@
 //! [`load()`] finds and reads the file, checks everything that can be checked without running the
 //! Worker, and returns either a [`Project`] or every mistake at once, each a [`Diagnostic`] with
 //! file, line, the line's text and a hint.
+//!
+//! What is Berth's alone and so not in wrangler's file, which wrangler must go on to accept, is in
+//! `berth.jsonc` beside it.
 #![forbid(unsafe_code)]
 
 mod decode;
 mod diagnostic;
 mod dotenv;
 mod load;
+mod own;
 mod parse;
 mod project;
 mod secrets;

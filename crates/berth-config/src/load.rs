@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::decode::{Cx, Decoded, Settings, decode};
+use crate::own;
 use crate::parse::{Format, parse};
 use crate::secrets::{self, Secrets};
 use crate::source::Source;
@@ -73,9 +74,12 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
         cx.push(finding);
     }
     let mut decoded = decode(&cx, &parsed.root, &settings);
+    let (own_errors, own_warnings) = own::apply(&mut decoded.project);
     let mut from_secrets = add_secrets(&cx, &mut decoded, options);
     add_vars(&cx, &mut decoded, options);
     let (mut errors, mut warnings) = cx.finish();
+    errors.extend(own_errors);
+    warnings.extend(own_warnings);
     let is_error = |finding: &Diagnostic| finding.severity == Severity::Error;
     errors.extend(from_secrets.extract_if(.., |finding| is_error(finding)));
     warnings.extend(from_secrets);
@@ -88,11 +92,11 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
     })
 }
 
-/// Files whose change makes the project stale: the configuration file and every file that gives
+/// Files whose change makes the project stale: the configuration file, `berth.jsonc` and every file that gives
 /// secrets or would give some if it existed. Absolute.
 pub fn watched_files(project: &Project) -> Vec<PathBuf> {
     let (dev_vars, dotenv) = secrets::files(&project.root, project.environment.as_deref());
-    [project.config_path.clone()]
+    [project.config_path.clone(), own::path(project)]
         .into_iter()
         .chain(dev_vars)
         .chain(dotenv)

@@ -104,6 +104,15 @@ pub struct ContainerSummary {
     pub state: String,
     /// The same in words, such as `Up 5 minutes`.
     pub status: String,
+    /// `frozen` or `paused`; `None`: awake.
+    #[serde(default)]
+    pub asleep: Option<String>,
+    /// Why it does not sleep (as deeply as it should).
+    #[serde(default)]
+    pub sleepless: Option<String>,
+    /// What it has used.
+    #[serde(default)]
+    pub metered: Option<ContainerUsage>,
     /// Unix seconds.
     pub created: u64,
     /// Exit code of the last run, if it has ended.
@@ -111,6 +120,26 @@ pub struct ContainerSummary {
     /// In-process egress sidecars are in the API's listing, not in [`Client::list`]'s.
     #[serde(default)]
     sidecar: bool,
+}
+
+/// What a container has used, as the listing tells it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerUsage {
+    /// CPU time in nanoseconds.
+    pub cpu_ns: u64,
+    /// Milliseconds awake.
+    pub running_ms: u64,
+    /// Milliseconds frozen.
+    pub frozen_ms: u64,
+    /// Bytes of memory now.
+    pub memory_bytes: u64,
+    /// Bytes of memory it may use, times the milliseconds that it had them; in decimal.
+    pub memory_byte_ms: String,
+    /// Payload bytes into it.
+    pub ingress_bytes: u64,
+    /// Payload bytes out of it.
+    pub egress_bytes: u64,
 }
 
 /// Where the time of a container's last start went. Times are microseconds.

@@ -6,10 +6,12 @@ mod lifecycle;
 mod list;
 mod logs;
 mod policy;
+mod stats;
 mod wait;
 
 pub(crate) use create::create;
-pub(crate) use lifecycle::{kill, remove, start, stop};
+pub(crate) use lifecycle::{kill, pause, remove, start, stop, unpause};
 pub(crate) use list::{inspect, list};
 pub(crate) use logs::logs;
+pub(crate) use stats::stats;
 pub(crate) use wait::wait;

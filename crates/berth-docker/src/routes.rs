@@ -66,6 +66,7 @@ async fn containers_routes(
     match (method.as_str(), path) {
         ("GET", ["json"]) => containers::list(api, &query),
         ("GET", [name, "json"]) => containers::inspect(api, name),
+        ("GET", [name, "stats"]) => containers::stats(api, name, &query),
         ("GET", [name, "trace"]) => trace::report(api, name),
         ("GET", [name, "logs"]) => containers::logs(api, name, &query).await,
         ("POST", [name, "wait"]) => {
@@ -87,11 +88,19 @@ async fn containers_routes(
             let body = decode::<CreateExec>(&collect(request.into_body()).await?)?;
             exec::create(api, name, body)
         }
-        ("POST", [name, operation @ ("start" | "stop" | "kill")]) => {
+        (
+            "POST",
+            [
+                name,
+                operation @ ("start" | "stop" | "kill" | "pause" | "unpause"),
+            ],
+        ) => {
             collect(request.into_body()).await?;
             match *operation {
                 "start" => containers::start(api, name).await,
                 "stop" => containers::stop(api, name, &query).await,
+                "pause" => containers::pause(api, name).await,
+                "unpause" => containers::unpause(api, name).await,
                 _ => containers::kill(api, name, &query).await,
             }
         }
@@ -102,13 +111,9 @@ async fn containers_routes(
         ("GET", [name, "archive"]) => archive::read(api, name, &query).await,
         ("HEAD", [name, "archive"]) => archive::stat(api, name, &query).await,
         ("PUT", [name, "archive"]) => archive::write(api, name, &query, request).await,
-        (
-            _,
-            [
-                _,
-                "restart" | "pause" | "unpause" | "attach" | "rename" | "update" | "top" | "stats",
-            ],
-        ) => Err(ApiError::unsupported("this operation on containers")),
+        (_, [_, "restart" | "attach" | "rename" | "update" | "top"]) => {
+            Err(ApiError::unsupported("this operation on containers"))
+        }
         _ => Err(page_not_found()),
     }
 }

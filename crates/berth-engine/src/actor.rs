@@ -16,6 +16,7 @@ mod tasks;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub(crate) struct Prepared<L> {
     pub(crate) slots: Slots,
     /// When it goes to sleep.
     pub(crate) sleep: Option<SleepPolicy>,
+    /// See [`crate::EngineConfig::criu`].
+    pub(crate) criu: Option<PathBuf>,
 }
 
 /// Prepares a container and lives its life.
@@ -86,6 +89,7 @@ pub(crate) async fn run<L: Launcher>(
         events,
         sink: prepared.sink,
         policy: prepared.sleep,
+        criu: prepared.criu,
         sleep: Sleep::new(),
         nap_at: None,
         sleepers: VecDeque::new(),
@@ -141,6 +145,7 @@ struct Actor<L: Launcher> {
     /// When it goes to sleep; `None`: never.
     policy: Option<SleepPolicy>,
     sleep: Sleep,
+    criu: Option<PathBuf>,
     /// When to look whether it is time to rest.
     nap_at: Option<Instant>,
     /// Decided again when the container is awake.

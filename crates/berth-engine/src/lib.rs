@@ -19,6 +19,7 @@ mod activity;
 mod actor;
 mod archive;
 mod boost;
+mod checkpoint;
 mod commit;
 mod disks;
 mod engine;

@@ -1,7 +1,7 @@
 //! What a container has used: CPU time, the time it ran and slept, memory over time, bytes.
 //!
 //! Owner: the actor starts, stops and switches the clocks; anybody reads at any time. A container
-//! that is started again goes on where it was. Invariant: `running`, `frozen` and `checkpointed` are
+//! that is started again goes on where it was. Invariant: `running` and `frozen` are
 //! disjoint, and their sum is the time since its process was started, over all its starts.
 
 use std::fmt;
@@ -20,8 +20,6 @@ pub struct Metered {
     pub running: Duration,
     /// Time frozen, by idleness or by hand. Costs no CPU.
     pub frozen: Duration,
-    /// Time on disk. Costs neither CPU nor memory.
-    pub checkpointed: Duration,
     /// Bytes of memory it may use, times the milliseconds that it had them (awake or frozen).
     pub memory_byte_ms: u128,
     /// Bytes of memory now.
@@ -39,11 +37,9 @@ pub(crate) type Read = Arc<dyn Fn() -> Option<Usage> + Send + Sync>;
 
 /// Which clock runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "checkpoints follow")]
 pub(crate) enum Clock {
     Running,
     Frozen,
-    Checkpointed,
 }
 
 /// The meter of one container.
@@ -120,15 +116,11 @@ impl State {
         // Whole milliseconds are written down; the rest stays on the clock.
         let time = Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         current.since += time;
-        let (total, memory) = match current.clock {
-            Clock::Running => (&mut self.past.running, true),
-            Clock::Frozen => (&mut self.past.frozen, true),
-            Clock::Checkpointed => (&mut self.past.checkpointed, false),
-        };
-        *total += time;
-        if memory {
-            self.past.memory_byte_ms += u128::from(current.memory_limit) * time.as_millis();
+        match current.clock {
+            Clock::Running => self.past.running += time,
+            Clock::Frozen => self.past.frozen += time,
         }
+        self.past.memory_byte_ms += u128::from(current.memory_limit) * time.as_millis();
     }
 
     fn usage(&self) -> Option<Usage> {
@@ -173,8 +165,6 @@ mod tests {
         pass(2).await;
         meter.switch(Clock::Frozen);
         pass(3).await;
-        meter.switch(Clock::Checkpointed);
-        pass(4).await;
         meter.switch(Clock::Running);
         let now = meter.read();
         assert_eq!((now.cpu.as_nanos(), now.memory_bytes, now.pids), (7, 5, 2));
@@ -186,7 +176,6 @@ mod tests {
         let end = meter.read();
         assert_eq!(end.running, Duration::from_secs(3));
         assert_eq!(end.frozen, Duration::from_secs(3));
-        assert_eq!(end.checkpointed, Duration::from_secs(4));
         assert_eq!(end.memory_byte_ms, 100 * 6000);
         assert_eq!((end.cpu.as_nanos(), end.memory_bytes), (15, 0));
     }

@@ -181,7 +181,8 @@ pub struct SleepPolicy {
     /// An open connection on which nothing has moved for this long, the last of it an answer, does
     /// not keep the container awake. `None`: every open connection does.
     pub quiet_connection_after: Option<Duration>,
-    /// Frozen for this long it is written to disk and its memory is freed. `None`: never.
+    /// Frozen for this long CRIU is asked whether it can be written to disk; see `checkpoint.rs` for
+    /// why it stays frozen all the same. `None`: never.
     pub checkpoint_after: Option<Duration>,
 }
 
@@ -190,8 +191,6 @@ pub struct SleepPolicy {
 pub enum Rest {
     /// Frozen because it was idle; the next connection or exec thaws it.
     Frozen,
-    /// Written to disk because it was idle; the next connection or exec restores it.
-    Checkpointed,
     /// Frozen by [`Engine::pause`](crate::Engine::pause); only `unpause` thaws it.
     Paused,
 }

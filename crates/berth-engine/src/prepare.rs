@@ -139,6 +139,7 @@ pub(crate) fn prepare(
         sink,
         slots: means.slots.clone(),
         sleep,
+        criu: means.config.criu.clone(),
     })
 }
 

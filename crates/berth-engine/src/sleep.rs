@@ -5,12 +5,10 @@
 //!
 //! ```text
 //!          idle, pause                    still idle
-//!  Awake ──────────────▶ Freezing ─▶ Frozen ─────────▶ Checkpointing ─▶ Checkpointed
-//!    ▲                      │          │  ▲ failed          │               │
-//!    │                      │ wanted   │  └─────────────────┤ wanted        │
-//!    │                      ▼          ▼                    ▼               ▼
-//!    └───────────────────Thawing ◀── need              Restoring ◀──────  need
-//!    └─────────────────────────────────────────────────────┘
+//!  Awake ──────────────▶ Freezing ─▶ Frozen ─────────▶ Checkpointing
+//!    ▲                      │          │  ▲                 │
+//!    │               wanted │     need │  └─────────────────┤ wanted
+//!    └───────────────────Thawing ◀─────┴────────────────────┘
 //! ```
 //!
 //! Invariants, property-tested below: at most one order is under way; who needs the container awake
@@ -22,21 +20,18 @@
 pub(crate) enum Order {
     Freeze,
     Thaw,
+    /// To ask whether it could be written to disk.
     Checkpoint,
-    Restore,
 }
 
 /// How deeply it rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "checkpoints follow")]
 pub(crate) enum Depth {
     Awake,
     Freezing,
     Frozen,
     Thawing,
     Checkpointing,
-    Checkpointed,
-    Restoring,
 }
 
 /// Whether something that needs the container awake may go on.
@@ -108,15 +103,11 @@ impl Sleep {
                 self.depth = Depth::Thawing;
                 Readiness::Later(Some(Order::Thaw))
             }
-            Depth::Checkpointed => {
-                self.depth = Depth::Restoring;
-                Readiness::Later(Some(Order::Restore))
-            }
             Depth::Freezing | Depth::Checkpointing => {
                 self.wanted = true;
                 Readiness::Later(None)
             }
-            Depth::Thawing | Depth::Restoring => Readiness::Later(None),
+            Depth::Thawing => Readiness::Later(None),
         }
     }
 
@@ -165,26 +156,13 @@ impl Sleep {
         }
     }
 
-    /// [`Order::Checkpoint`] is done; if it failed the container is frozen as before.
-    #[allow(dead_code, reason = "checkpoints follow")]
-    pub(crate) fn checkpointed(&mut self, done: bool) -> Option<Order> {
+    /// [`Order::Checkpoint`] is done; the container is frozen as before.
+    pub(crate) fn checkpointed(&mut self) -> Option<Order> {
         if self.depth != Depth::Checkpointing {
             return None;
         }
-        if done {
-            let wake = (Depth::Restoring, Order::Restore);
-            return self.settle(!self.wanted, Depth::Checkpointed, wake);
-        }
         let wake = (Depth::Thawing, Order::Thaw);
-        self.settle(!self.wanted, Depth::Frozen, wake)
-    }
-
-    /// [`Order::Restore`] is done; if it failed the container has ended.
-    #[allow(dead_code, reason = "checkpoints follow")]
-    pub(crate) fn restored(&mut self) {
-        if self.depth == Depth::Restoring {
-            *self = Self::new();
-        }
+        self.settle(true, Depth::Frozen, wake)
     }
 
     /// The process has ended, whatever was under way.

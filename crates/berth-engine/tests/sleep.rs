@@ -64,6 +64,7 @@ fn trials(program: &Arc<Path>) -> Vec<Trial> {
             a_frozen_container_can_be_killed_and_removed,
             a_container_that_nobody_used_stays_awake,
             pause_and_unpause,
+            what_cannot_be_written_to_disk_stays_frozen_and_says_why,
             what_an_ended_container_used_is_known,
         ]
     )
@@ -331,6 +332,30 @@ async fn pause_and_unpause(world: World) -> World {
     assert_eq!(rest(&world), Some(Rest::Paused));
     let stopped = engine.stop("c", Duration::from_secs(30)).await.unwrap();
     assert_eq!(stopped.code, 3);
+    world
+}
+
+async fn what_cannot_be_written_to_disk_stays_frozen_and_says_why(world: World) -> World {
+    let mut events = world.engine.events();
+    let policy = SleepPolicy {
+        checkpoint_after: Some(Duration::from_millis(50)),
+        ..POLICY
+    };
+    counter(&world, "count", policy).await;
+    assert_eq!(ask(&world).await, "1");
+    asleep(&mut events).await;
+    // The engine of these tests has no CRIU.
+    world
+        .line("c", |line| {
+            String::from_utf8_lossy(&line.bytes).contains("stays frozen in memory")
+        })
+        .await;
+    let info = world.engine.inspect("c").unwrap();
+    let reason = info.sleepless.clone().unwrap();
+    assert!(reason.contains("has no `criu`"), "{reason}");
+    assert_eq!(rest(&world), Some(Rest::Frozen));
+    assert!(frozen(&info));
+    assert_eq!(ask(&world).await, "2", "its memory is kept");
     world
 }
 

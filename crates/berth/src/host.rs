@@ -52,7 +52,7 @@ impl Host {
             state_dir: session.dir.clone(),
             default_limits: berth_jail::Limits::default(),
             startup_cpu_milli: Some(STARTUP_CPU_MILLI),
-            criu: None,
+            criu: find_criu(),
             log_bytes: LOG_BYTES,
         };
         let engine = Engine::open(config, store.clone(), zygote.clone()).await?;
@@ -93,4 +93,15 @@ pub(crate) async fn launch_zygote(session: &Session) -> Result<Zygote, Report> {
 pub(crate) fn open_store(data: &Path) -> Result<ImageStore, Report> {
     fs_err::create_dir_all(data).context("could not create the data directory")?;
     Ok(ImageStore::open(data)?)
+}
+
+/// `BERTH_CRIU`, or the one in `PATH`.
+fn find_criu() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("BERTH_CRIU").filter(|path| !path.is_empty()) {
+        return Some(named.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join("criu"))
+        .find(|program| program.is_file())
 }

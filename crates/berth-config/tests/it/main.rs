@@ -11,6 +11,7 @@ mod containers;
 mod environments;
 mod fixtures;
 mod fuzz;
+mod own;
 mod places;
 mod secrets;
 mod support;

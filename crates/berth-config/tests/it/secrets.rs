@@ -62,6 +62,7 @@ fn watched_files_are_all_that_could_matter() {
         names,
         [
             "wrangler.jsonc",
+            "berth.jsonc",
             ".dev.vars.staging",
             ".dev.vars",
             ".env",

@@ -1,6 +1,6 @@
 //! Containers in Docker's JSON.
 
-use berth_engine::{ContainerInfo, Status};
+use berth_engine::{ContainerInfo, Metered, Rest, Status};
 use serde_json::{Value, json};
 
 use crate::sidecar::{INGRESS_PORT, Sidecar, SidecarStatus};
@@ -18,8 +18,12 @@ pub(crate) fn status_word(status: Status) -> &'static str {
 
 /// `GET /containers/{id}/json`. `DisplayName` is ours.
 pub(crate) fn inspect(info: &ContainerInfo) -> Value {
+    // A container that sleeps runs, as far as workerd is concerned: whoever needs it wakes it.
+    let paused = matches!(info.rest, Some((Rest::Paused, _)));
     let status = if info.restarting {
         "restarting"
+    } else if paused {
+        "paused"
     } else {
         status_word(info.status)
     };
@@ -34,7 +38,7 @@ pub(crate) fn inspect(info: &ContainerInfo) -> Value {
         "State": {
             "Status": status,
             "Running": running,
-            "Paused": false,
+            "Paused": paused,
             "Restarting": info.restarting,
             "OOMKilled": info.exit.is_some_and(|exit| exit.oom_killed),
             "Dead": false,
@@ -104,8 +108,9 @@ pub(crate) fn inspect_sidecar(sidecar: &Sidecar) -> Value {
     })
 }
 
-/// One entry of `GET /containers/json`. `DisplayName`, `StartedMs` and `ExitCode` are ours.
-pub(crate) fn summary(info: &ContainerInfo) -> Value {
+/// One entry of `GET /containers/json`. `DisplayName`, `StartedMs`, `ExitCode`, `Asleep`,
+/// `AsleepSinceMs`, `Sleepless` and `Metered` are ours.
+pub(crate) fn summary(info: &ContainerInfo, metered: Option<&Metered>) -> Value {
     json!({
         "Id": info.id,
         "Names": [format!("/{}", info.name)],
@@ -119,6 +124,10 @@ pub(crate) fn summary(info: &ContainerInfo) -> Value {
         "State": status_word(info.status),
         "Status": describe(info),
         "StartedMs": info.started_ms,
+        "Asleep": info.rest.map(|(rest, _)| rest_word(rest)),
+        "AsleepSinceMs": info.rest.map(|(_, since)| since),
+        "Sleepless": info.sleepless,
+        "Metered": metered.map(super::stats::metered),
         "ExitCode": info.exit.map(|exit| exit.code),
     })
 }
@@ -151,12 +160,29 @@ pub(crate) fn summary_of_sidecar(sidecar: &Sidecar) -> Value {
     })
 }
 
-/// `Up 5 minutes`, `Exited (1) 3 seconds ago`, …
+fn rest_word(rest: Rest) -> &'static str {
+    match rest {
+        Rest::Frozen => "frozen",
+        Rest::Paused => "paused",
+    }
+}
+
+/// `Up 5 minutes`, `Up 5 minutes, asleep (frozen) for 20 seconds`, `Exited (1) 3 seconds ago`, …
 fn describe(info: &ContainerInfo) -> String {
     match info.status {
         Status::Created => "Created".to_owned(),
         Status::Starting => "Starting".to_owned(),
-        Status::Running => format!("Up {}", since(info.started_ms)),
+        Status::Running => {
+            let up = since(info.started_ms);
+            match info.rest {
+                None => format!("Up {up}"),
+                Some((Rest::Paused, _)) => format!("Up {up} (Paused)"),
+                Some((rest, at)) => {
+                    let (rest, asleep) = (rest_word(rest), since(Some(at)));
+                    format!("Up {up}, asleep ({rest}) for {asleep}")
+                }
+            }
+        }
         Status::Exited => format!(
             "Exited ({}) {} ago",
             info.exit.map_or(0, |exit| exit.code),

@@ -96,6 +96,18 @@ pub(crate) async fn stop(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+/// 204 when it is frozen; 409 if it is already, or does not run; 404.
+pub(crate) async fn pause(api: &Arc<Api>, name: &str) -> Reply {
+    api.engine.pause(name).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// 204 when it runs again; 409 if it is not paused; 404.
+pub(crate) async fn unpause(api: &Arc<Api>, name: &str) -> Reply {
+    api.engine.unpause(name).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
 /// 204; 409 if it does not run; 404.
 pub(crate) async fn kill(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
     let signal = query

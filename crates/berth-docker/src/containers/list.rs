@@ -28,7 +28,10 @@ pub(crate) fn list(api: &Arc<Api>, query: &Query) -> Reply {
             labels: &info.labels,
         };
         if (all || info.status == Status::Running) && filters.matches(&candidate) {
-            found.push((info.created_ms, json::summary(&info)));
+            found.push((
+                info.created_ms,
+                json::summary(&info, api.engine.metered(&info.id).as_ref()),
+            ));
         }
     }
     for sidecar in api.sidecars.list() {

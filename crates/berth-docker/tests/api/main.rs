@@ -9,6 +9,8 @@
 mod exec;
 mod lifecycle;
 mod look;
+mod sleep;
+mod snapshots;
 mod transport;
 mod workerd;
 mod world;

@@ -87,7 +87,7 @@ async fn what_comes_with_the_next_issue_says_so() {
         ("GET", "/containers/x/archive?path=%2F."),
         ("POST", "/volumes/create"),
         ("POST", "/commit?container=x"),
-        ("POST", "/containers/x/pause"),
+        ("POST", "/containers/x/rename"),
     ] {
         let body = serde_json::json!({});
         let reply = world.docker.send(method, path, &body).await;

@@ -24,6 +24,7 @@ impl<L: Launcher> Actor<L> {
             }
             Fact::Exited(status) => self.exited(status),
             Fact::Froze(launch, result) => self.froze(launch, result),
+            Fact::NotCheckpointed(launch, reason) => self.not_checkpointed(launch, reason),
             Fact::Thawed(launch, result) => self.thawed(launch, result),
             Fact::Killed | Fact::Cleaned => {}
         }

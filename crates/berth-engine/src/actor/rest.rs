@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::tasks::{self, Fact};
 use super::{Actor, Reply, Request};
-use crate::launch::Launcher;
+use crate::launch::{Guest as _, Launcher};
 use crate::log::now_ms;
 use crate::meter::Clock;
 use crate::sleep::{Depth, Order, Readiness};
@@ -158,7 +158,12 @@ impl<L: Launcher> Actor<L> {
                 let thaw = tasks::freeze(guest, false, launch);
                 self.spawn(thaw, Fact::Thawed(launch, gone()));
             }
-            Order::Checkpoint | Order::Restore => {}
+            Order::Checkpoint => {
+                let (criu, dir) = (self.criu.clone(), self.home.dir.join("checkpoint"));
+                let attempt = tasks::checkpoint(criu, guest.pid(), dir, launch);
+                let panicked = "the task that asks CRIU panicked".to_owned();
+                self.spawn(attempt, Fact::NotCheckpointed(launch, panicked));
+            }
         }
     }
 
@@ -194,6 +199,21 @@ impl<L: Launcher> Actor<L> {
         };
         self.fell_asleep(rest, Clock::Frozen);
         self.answer_pausers();
+    }
+
+    /// It stays frozen, and says why.
+    pub(super) fn not_checkpointed(&mut self, launch: u32, reason: String) {
+        if launch != self.launches || self.guest.is_none() {
+            return;
+        }
+        tracing::info!(container = %self.info.name, reason, "stays frozen in memory");
+        let sink = self.sink.clone();
+        let note = format!("stays frozen in memory: {reason}");
+        tokio::spawn(async move { sink.note(&note).await });
+        self.info.sleepless = Some(reason);
+        self.publish();
+        let order = self.sleep.checkpointed();
+        self.carry_out(order);
     }
 
     pub(super) fn thawed(&mut self, launch: u32, result: Result<(), JailError>) {

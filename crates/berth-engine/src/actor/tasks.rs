@@ -26,6 +26,8 @@ pub(super) enum Fact<G> {
     /// The freezing of this launch has been tried.
     Froze(u32, Result<(), JailError>),
     Thawed(u32, Result<(), JailError>),
+    /// Why this launch cannot be written to disk.
+    NotCheckpointed(u32, String),
     /// The killing is done; the exit is reported by itself.
     Killed,
     Cleaned,
@@ -135,6 +137,17 @@ pub(super) async fn first_listen<G>(
         std::future::pending::<()>().await;
     }
     Fact::FirstListen(since.elapsed())
+}
+
+/// Asks whether the container could be written to disk.
+pub(super) async fn checkpoint<G>(
+    criu: Option<PathBuf>,
+    pid: u32,
+    dir: PathBuf,
+    launch: u32,
+) -> Fact<G> {
+    let reason = crate::checkpoint::why_not(criu.as_deref(), pid, &dir).await;
+    Fact::NotCheckpointed(launch, reason)
 }
 
 /// Freezes or thaws everything.

@@ -277,6 +277,7 @@ impl World {
                 timings: Timings::default(),
             },
             sleep: *self.sleep.lock().unwrap(),
+            criu: None,
             home: Home {
                 dir: dir.clone(),
                 trash: self.temp.path().join("trash"),

@@ -67,13 +67,9 @@ impl World {
         let next = match self.order.take() {
             None => return,
             Some(Order::Freeze) => self.sleep.froze(success),
-            Some(Order::Checkpoint) => self.sleep.checkpointed(success),
+            Some(Order::Checkpoint) => self.sleep.checkpointed(),
             Some(Order::Thaw) => {
                 self.sleep.thawed();
-                None
-            }
-            Some(Order::Restore) => {
-                self.sleep.restored();
                 None
             }
         };
@@ -116,7 +112,7 @@ impl World {
         }
         let under_way = matches!(
             self.sleep.depth,
-            Depth::Freezing | Depth::Thawing | Depth::Checkpointing | Depth::Restoring
+            Depth::Freezing | Depth::Thawing | Depth::Checkpointing
         );
         assert_eq!(under_way, self.order.is_some(), "{self:?}");
         assert!(
@@ -152,17 +148,16 @@ fn a_connection_during_the_freezing_thaws_at_once() {
 }
 
 #[test]
-fn a_failed_checkpoint_stays_frozen_and_a_good_one_restores() {
+fn a_container_stays_frozen_after_a_checkpoint_was_tried() {
     let mut sleep = Sleep::new();
     sleep.doze();
     sleep.froze(true);
     assert_eq!(sleep.deepen(), Some(Order::Checkpoint));
-    assert_eq!(sleep.checkpointed(false), None);
+    assert_eq!(sleep.checkpointed(), None);
     assert_eq!(sleep.depth(), Depth::Frozen);
     sleep.deepen();
-    assert_eq!(sleep.checkpointed(true), None);
-    assert_eq!(sleep.depth(), Depth::Checkpointed);
-    assert_eq!(sleep.need(false), Readiness::Later(Some(Order::Restore)));
+    assert_eq!(sleep.need(false), Readiness::Later(None));
+    assert_eq!(sleep.checkpointed(), Some(Order::Thaw));
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod hello;
 mod images;
 mod lifecycle;
 mod limits;
+mod sleep;
 mod status_hooks;
 mod websocket_chat;
 

@@ -1,0 +1,74 @@
+//! Sleep that keeps memory, through gateway, workerd, the npm class and a Node program.
+
+use std::time::Duration;
+
+use berth_test::{DevSession, Event, Project};
+use serde_json::Value;
+
+use crate::world;
+
+/// Longer than it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const OWN: &str = r#"{
+  // Idle instances give their CPU back
+  "containers": {
+    "MyContainer": { "sleep": { "freeze_after": "300ms", "quiet_connection_after": "300ms" } }
+  }
+}"#;
+
+async fn listed(session: &DevSession) -> Value {
+    let output = session.berth(["ps", "--json"]).await;
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    list[0].clone()
+}
+
+#[tokio::test]
+async fn an_idle_instance_sleeps_and_the_next_request_finds_its_memory() {
+    let project = Project::example("hello");
+    project.write("berth.jsonc", OWN);
+    let session = world().dev(&project).start().await;
+    for round in 1..=3 {
+        let mark = session.events().mark();
+        let text = session.text("/container/a").await;
+        assert!(
+            text.contains(&format!("answered {round} request")),
+            "{text}"
+        );
+        session
+            .events()
+            .wait_after(
+                mark,
+                "the container falls asleep",
+                PATIENCE,
+                |event: &Event| event.is_container("asleep", "MyContainer"),
+            )
+            .await;
+        let row = listed(&session).await;
+        assert_eq!(row["asleep"], "frozen", "{row}");
+        assert_eq!(row["state"], "running");
+        assert!(
+            row["status"].as_str().unwrap().contains("asleep (frozen)"),
+            "{row}"
+        );
+        let before = row["usage"].clone();
+        let after = listed(&session).await["usage"].clone();
+        assert_eq!(
+            before["cpu_ns"], after["cpu_ns"],
+            "looking costs the container nothing"
+        );
+        assert!(after["frozen_ms"].as_u64() >= before["frozen_ms"].as_u64());
+        assert_eq!(before["running_ms"], after["running_ms"]);
+    }
+    // A command in it wakes it.
+    let instance = listed(&session).await["instance"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let output = session
+        .berth(["exec", &instance, "--", "echo", "hello"])
+        .await;
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "hello");
+    // The session ends while the container is asleep or about to be.
+    session.stop().await;
+}
