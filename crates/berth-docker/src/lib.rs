@@ -35,7 +35,7 @@ mod error;
 mod exec;
 mod filters;
 pub mod frame;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod helper;
 mod images;
