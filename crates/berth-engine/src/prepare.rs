@@ -31,6 +31,7 @@ use crate::launch::JailLauncher;
 use crate::log::{LogStore, Sink, now_ms};
 use crate::mounts::{Mounted, check as check_mounts};
 use crate::process::{Effective, effective};
+use crate::slots::Slots;
 use crate::volumes::Volumes;
 use crate::{
     ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Policy, Status, Timings,
@@ -52,6 +53,7 @@ pub(crate) struct Means {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) deletions: TaskTracker,
     pub(crate) disks: Disks,
+    pub(crate) slots: Slots,
     pub(crate) volumes: Volumes,
 }
 
@@ -137,6 +139,7 @@ pub(crate) fn prepare(
         info,
         home,
         sink,
+        slots: means.slots.clone(),
         sleep,
         criu: means.config.criu.clone(),
     })
@@ -229,6 +232,7 @@ fn snapshot(
         limits,
         policy: spec.policy.clone(),
         restart_count: 0,
+        restarting: false,
         timings: Timings::default(),
     }
 }
