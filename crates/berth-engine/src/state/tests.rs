@@ -60,7 +60,7 @@ impl World {
             Decision::Park => self.parked += 1,
             Decision::AnswerExit => assert!(!self.starting && !self.process),
             Decision::Signal | Decision::Exec | Decision::Rest => {
-                assert!(self.process && !self.removal)
+                assert!(self.process && !self.removal);
             }
             Decision::Visit => assert!(!self.starting && !self.cleaning && !self.removal),
             Decision::Terminate => {
