@@ -212,7 +212,7 @@ pub(crate) fn inspect(api: &Arc<Api>, id: &str) -> Reply {
         State::Created => (false, 0, None),
         State::Starting => (true, 0, None),
         State::Running { pid } => (true, pid, None),
-        State::Ended { code } => (false, 0, Some(code)),
+        State::Ended { code, pid } => (false, pid, Some(code)),
     };
     let body = &instance.body;
     Ok(ok(&json!({

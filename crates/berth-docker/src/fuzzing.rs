@@ -45,13 +45,17 @@ pub fn frame_decoder() -> FrameDecoder {
 struct Nobody;
 
 impl crate::sidecar::IngressService for Nobody {
-    async fn connect(&self, _port: u16) -> Result<TcpStream, String> {
+    type Traffic = ();
+
+    async fn connect(&self, _port: u16) -> Result<(TcpStream, ()), String> {
         Err("nothing listens".to_owned())
     }
 
     fn configure(&self, _update: UpdateEgress) {}
 
-    fn carried(&self, _bytes: crate::sidecar::Carried) {}
+    fn carried(&self, _traffic: &(), _piece: crate::sidecar::Carried<'_>) {}
+
+    fn traced(&self, _: crate::trace::Step) {}
 
     fn ca_pem(&self) -> String {
         String::new()

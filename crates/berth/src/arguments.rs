@@ -5,7 +5,7 @@
 //! the data directory.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The command line of this process as of `berth`.
 pub(crate) fn of_process() -> Vec<OsString> {
@@ -29,11 +29,14 @@ fn translate(arguments: Vec<OsString>, has_data_dir: bool) -> Vec<OsString> {
     translated
 }
 
-/// `<data>` of an absolute `<data>/bin/docker` where an engine has been.
-fn data_dir(program: &Path) -> Option<&Path> {
-    let bin = program.parent().filter(|bin| bin.is_absolute())?;
+/// `<data>` of `<data>/bin/docker` where an engine has been. A name without a directory was found
+/// in `PATH` and says nothing.
+fn data_dir(program: &Path) -> Option<PathBuf> {
+    program.parent().filter(|bin| !bin.as_os_str().is_empty())?;
+    let program = std::path::absolute(program).ok()?;
+    let bin = program.parent()?;
     let data = bin.parent()?;
-    (bin.ends_with("bin") && data.join("engine.lock").exists()).then_some(data)
+    (bin.ends_with("bin") && data.join("engine.lock").exists()).then(|| data.to_owned())
 }
 
 #[cfg(test)]

@@ -16,8 +16,15 @@ const MAX_ENDED: usize = 1024;
 pub(crate) enum State {
     Created,
     Starting,
-    Running { pid: u32 },
-    Ended { code: i32 },
+    Running {
+        pid: u32,
+    },
+    /// `pid`: what it was, or 0 if it never ran. workerd 1.20261117.1 takes it from its first look,
+    /// which a quick process does not live to see.
+    Ended {
+        code: i32,
+        pid: u32,
+    },
 }
 
 /// One exec.
@@ -60,9 +67,12 @@ impl Instance {
     pub(crate) fn ended(&self, code: i32) {
         lock(&self.terminal).take();
         let mut state = lock(&self.state);
-        if !matches!(*state, State::Ended { .. }) {
-            *state = State::Ended { code };
-        }
+        let pid = match *state {
+            State::Ended { .. } => return,
+            State::Running { pid } => pid,
+            State::Created | State::Starting => 0,
+        };
+        *state = State::Ended { code, pid };
     }
 
     pub(crate) fn resize(&self, rows: u16, columns: u16) -> Result<(), ApiError> {
@@ -169,7 +179,7 @@ mod tests {
         assert!(instance.resize(1, 1).is_err());
         instance.ended(3);
         instance.ended(0);
-        assert_eq!(instance.state(), State::Ended { code: 3 });
+        assert_eq!(instance.state(), State::Ended { code: 3, pid: 7 });
     }
 
     #[test]

@@ -223,6 +223,7 @@ async fn the_wire_as_workerd_reads_it() {
     let inspected = world.docker.get(&format!("/exec/{id}/json")).await.json();
     assert_eq!(inspected["Running"], false);
     assert_eq!(inspected["ExitCode"], 0);
+    assert!(inspected["Pid"].as_u64().unwrap() > 0, "what it was");
     let again = world
         .docker
         .raw(&request.replace("Connection: Upgrade", "Connection: Upgrade, close"))

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -85,6 +87,22 @@ static int serve(int port, int delay_ms, int http) {
     }
 }
 
+/* Owner, group, permissions and content of a file, or the error number. */
+static int show(const char *path) {
+    struct stat found;
+    int file = open(path, O_RDONLY);
+    if (file < 0 || fstat(file, &found)) { printf("error %d\n", errno); return 1; }
+    printf("%d:%d %o ", found.st_uid, found.st_gid, found.st_mode & 07777);
+    fflush(stdout);
+    copy(file, 1);
+    return 0;
+}
+
+static int put(const char *path, const char *text) {
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    return file < 0 || write(file, text, strlen(text)) < 0 ? errno : 0;
+}
+
 static void flood(size_t bytes) {
     static char block[65536];
     memset(block, 'x', sizeof block);
@@ -129,6 +147,9 @@ int main(int argc, char **argv) {
     if (!strcmp(verb, "serve")) return serve(number, argc > 3 ? atoi(argv[3]) : 0, 0);
     if (!strcmp(verb, "http")) return serve(number, argc > 3 ? atoi(argv[3]) : 0, 1);
     if (!strcmp(verb, "exit")) return number;
+    if (!strcmp(verb, "show")) return show(argv[2]);
+    if (!strcmp(verb, "put")) return put(argv[2], argv[3]);
+    if (!strcmp(verb, "rm")) return unlink(argv[2]) ? errno : 0;
     if (!strcmp(verb, "cat")) { copy(0, 1); return 0; }
     if (!strcmp(verb, "flood")) { flood(number); return 0; }
     if (!strcmp(verb, "size")) { print_sizes(); return 0; }

@@ -10,6 +10,7 @@ mod exec;
 mod lifecycle;
 mod look;
 mod sleep;
+mod snapshots;
 mod transport;
 mod workerd;
 mod world;

@@ -175,6 +175,7 @@ pub(crate) fn applications() -> Applications {
             },
             sleep: None,
             max_instances: 4,
+            stop_grace: berth_engine::STOP_GRACE,
             application_id: "the-application".to_owned(),
         }],
         identity: Identity {
@@ -184,6 +185,7 @@ pub(crate) fn applications() -> Applications {
             country: "DE".to_owned(),
             node_id: "the-node".to_owned(),
         },
+        starts_per_second: None,
     }
 }
 
@@ -224,7 +226,6 @@ fn guest_rootfs() -> Vec<u8> {
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
-    #[expect(dead_code, reason = "shown when an assertion fails")]
     pub head: String,
     pub body: Vec<u8>,
 }
@@ -270,6 +271,28 @@ impl Docker {
             body.len()
         ))
         .await
+    }
+
+    /// Uploads an archive.
+    pub async fn upload(&self, container: &str, path: &str, tar: &[u8]) -> Reply {
+        let mut stream = UnixStream::connect(&self.socket).await.unwrap();
+        let head = format!(
+            "PUT /containers/{container}/archive?path={path} HTTP/1.1\r\nHost: localhost\r\n\
+             Connection: close\r\nContent-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
+            tar.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(tar).await.unwrap();
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+        parse(&answer)
+    }
+
+    /// Downloads an archive.
+    pub async fn download(&self, container: &str, path: &str) -> Reply {
+        let path = format!("/containers/{container}/archive?path={path}");
+        self.get(&path).await
     }
 
     /// Force-deletes a container.

@@ -107,11 +107,22 @@ impl Engine {
     /// [`EngineError::NoSuchContainer`], [`EngineError::Commit`].
     pub async fn commit(&self, name: &str, spec: CommitSpec) -> Result<Image, EngineError> {
         let handle = self.find(name)?;
+        // Awake, and kept awake: what is frozen here is thawed here. Whoever paused it keeps that.
+        let using = handle.shared().activity.begin();
+        let spec = CommitSpec {
+            pause: spec.pause && handle.wake().await.is_ok(),
+            ..spec
+        };
         let (visit, origin) = (handle.visit().await?, handle.shared().origin.get().cloned());
         let origin = origin.ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))?;
         let images = self.means.images.clone();
         // Runs to its end although the caller goes away: a frozen container is thawed again.
-        let made = tokio::spawn(commit::commit(images, visit.turn().await?, origin, spec));
+        let turn = visit.turn().await?;
+        let made = tokio::spawn(async move {
+            let made = commit::commit(images, turn, origin, spec).await;
+            drop(using);
+            made
+        });
         made.await.unwrap_or(Err(EngineError::ShuttingDown))
     }
 

@@ -1,5 +1,7 @@
 //! Requests that come and go while an instance sleeps, stops and starts.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::json;
 
@@ -51,5 +53,31 @@ async fn requests_at_the_moment_of_a_stop_are_served_by_one_new_start() {
     }
     let boots = session.events().count(|event| event.is_log("boot "));
     assert_eq!(boots, 2);
+    session.stop().await;
+}
+
+/// A WebSocket counts as activity for as long as it is open, silent or not.
+#[tokio::test]
+async fn an_open_websocket_holds_an_instance_awake() {
+    let session = start("0.3.7").await;
+    let mut socket = session.websocket("/fetch/Short/s/").await;
+    socket.send("one").await;
+    assert_eq!(socket.text().await, "8080: one");
+    let mark = session.events().mark();
+    // Twice `sleepAfter` and more: this is about time passing.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    socket.send("two").await;
+    assert_eq!(socket.text().await, "8080: two");
+    assert_eq!(
+        session.events().count(|event| event.is_log("hook onStop ")),
+        0
+    );
+    socket.close(1000).await;
+    session
+        .events()
+        .wait_after(mark, "the instance to stop", PATIENCE, |event| {
+            event.is_log("hook onStop ")
+        })
+        .await;
     session.stop().await;
 }
