@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Applications;
+use crate::admission::{Refusals, StartRate};
 use crate::exec::Execs;
 use crate::helper::Helpers;
 use crate::sidecar::Sidecars;
@@ -29,6 +30,8 @@ pub(crate) struct Api {
     pub(crate) sidecars: Sidecars,
     pub(crate) helpers: Helpers,
     pub(crate) execs: Execs,
+    pub(crate) starts: StartRate,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) traces: Traces,
     /// Namespaces for the next sidecars.
     pub(crate) pool: NetworkPool,
@@ -51,6 +54,8 @@ impl Api {
             sidecars: Sidecars::default(),
             helpers: Helpers::default(),
             execs: Execs::default(),
+            starts: StartRate::default(),
+            refusals: Arc::default(),
             traces: Traces::default(),
             pool: NetworkPool::new(NETWORKS_AHEAD),
             applications: RwLock::new(Arc::new(applications)),

@@ -76,9 +76,15 @@ pub(crate) struct HostConfig {
     #[serde(deserialize_with = "or_default")]
     pub(crate) cap_add: Vec<String>,
     #[serde(deserialize_with = "or_default")]
-    pub(crate) devices: Vec<Value>,
+    pub(crate) devices: Vec<DeviceMapping>,
     #[serde(deserialize_with = "or_default")]
     pub(crate) security_opt: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) restart_policy: Restart,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) ulimits: Vec<Ulimit>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) pid_mode: String,
     /// Billionths of a CPU.
     #[serde(deserialize_with = "number")]
     pub(crate) nano_cpus: i64,
@@ -87,6 +93,40 @@ pub(crate) struct HostConfig {
     pub(crate) memory: i64,
     #[serde(deserialize_with = "number")]
     pub(crate) pids_limit: i64,
+}
+
+/// `HostConfig.RestartPolicy`. workerd 1.20261117.1 sends `on-failure` and 0 for each application
+/// container.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Restart {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) name: String,
+    /// 0: without end.
+    #[serde(deserialize_with = "number")]
+    pub(crate) maximum_retry_count: i64,
+}
+
+/// One of `HostConfig.Devices`.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct DeviceMapping {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) path_on_host: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) path_in_container: String,
+}
+
+/// One of `HostConfig.Ulimits`; -1 is unlimited.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Ulimit {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) name: String,
+    #[serde(deserialize_with = "number")]
+    pub(crate) soft: i64,
+    #[serde(deserialize_with = "number")]
+    pub(crate) hard: i64,
 }
 
 /// One of `HostConfig.Mounts`.

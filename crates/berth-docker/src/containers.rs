@@ -5,6 +5,7 @@ mod json;
 mod lifecycle;
 mod list;
 mod logs;
+mod policy;
 mod stats;
 mod wait;
 

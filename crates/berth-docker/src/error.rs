@@ -48,7 +48,12 @@ impl ApiError {
 
     /// What the engine refused or failed.
     fn from_engine(error: &EngineError) -> Self {
-        let status = match error {
+        Self::new(Self::status_of(error), berth_error::chain(error))
+    }
+
+    /// The status of what the engine refused or failed.
+    pub(crate) fn status_of(error: &EngineError) -> StatusCode {
+        match error {
             EngineError::NoSuchImage(_)
             | EngineError::NoSuchContainer(_)
             | EngineError::NoSuchVolume(_)
@@ -69,7 +74,9 @@ impl ApiError {
             | EngineError::InvalidHost(_)
             | EngineError::Start { .. }
             | EngineError::Exec { .. } => StatusCode::BAD_REQUEST,
-            EngineError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            EngineError::ShuttingDown | EngineError::NoInstance { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             EngineError::NotListening { .. }
             | EngineError::Connect { .. }
             | EngineError::Jail { .. }
@@ -80,8 +87,7 @@ impl ApiError {
             | EngineError::File { .. }
             | EngineError::Kernel { .. }
             | EngineError::NoIdRange => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, berth_error::chain(error))
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::frame::{FrameDecoder, StreamKind, encode};
 use crate::names::ParsedName;
 use crate::query::{Query, segments};
 use crate::respond::{Body, empty};
-use crate::sidecar::is_sidecar;
+use crate::sidecar::{NoTunnel, is_sidecar};
 use crate::{Applications, Identity};
 
 /// Frames of `pieces`, as an exec sends them.
@@ -45,13 +45,17 @@ pub fn frame_decoder() -> FrameDecoder {
 struct Nobody;
 
 impl crate::sidecar::IngressService for Nobody {
-    async fn connect(&self, _port: u16) -> Result<TcpStream, String> {
-        Err("nothing listens".to_owned())
+    type Traffic = ();
+
+    async fn connect(&self, _port: u16) -> Result<(TcpStream, ()), NoTunnel> {
+        Err(NoTunnel::NotListening("nothing listens".to_owned()))
     }
 
     fn configure(&self, _update: UpdateEgress) {}
 
-    fn carried(&self, _bytes: crate::sidecar::Carried) {}
+    fn carried(&self, _traffic: &(), _piece: crate::sidecar::Carried<'_>) {}
+
+    fn traced(&self, _: crate::trace::Step) {}
 
     fn ca_pem(&self) -> String {
         String::new()
@@ -104,6 +108,7 @@ async fn parse(request: Request<Incoming>) -> Response<Body> {
             country: String::new(),
             node_id: String::new(),
         },
+        starts_per_second: None,
     };
     let path = segments(request.uri().path());
     for name in &path {

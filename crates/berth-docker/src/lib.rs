@@ -23,6 +23,7 @@
 //! [`DockerApi::shutdown`].
 #![forbid(unsafe_code)]
 
+mod admission;
 mod api;
 mod archive;
 mod body;
@@ -34,7 +35,7 @@ mod error;
 mod exec;
 mod filters;
 pub mod frame;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod helper;
 mod images;
@@ -52,6 +53,7 @@ mod volumes;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_engine::{Engine, SleepPolicy};
 use berth_jail::Limits;
@@ -77,6 +79,8 @@ pub struct Application {
     pub sleep: Option<SleepPolicy>,
     /// Most instances at the same time.
     pub max_instances: u32,
+    /// How long an instance may take to end after SIGTERM; then it is killed.
+    pub stop_grace: Duration,
     /// `CLOUDFLARE_APPLICATION_ID`.
     pub application_id: String,
 }
@@ -103,6 +107,9 @@ pub struct Applications {
     pub applications: Vec<Application>,
     /// Shared by all of them.
     pub identity: Identity,
+    /// Most instances that may start in one second, of all applications together; `None`: any number.
+    /// Three seconds' worth may start at once.
+    pub starts_per_second: Option<u32>,
 }
 
 /// A running API server.

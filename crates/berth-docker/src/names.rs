@@ -110,6 +110,7 @@ pub(crate) mod tests {
                     limits: berth_jail::Limits::default(),
                     sleep: None,
                     max_instances: 1,
+                    stop_grace: berth_engine::STOP_GRACE,
                     application_id: format!("id-of-{key}"),
                 })
                 .collect(),
@@ -120,6 +121,7 @@ pub(crate) mod tests {
                 country: "DE".to_owned(),
                 node_id: "node".to_owned(),
             },
+            starts_per_second: None,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::api::Api;
@@ -72,6 +72,13 @@ async fn containers_routes(
         ("POST", [name, "wait"]) => {
             collect(request.into_body()).await?;
             containers::wait(api, name, &query)
+        }
+        // One that could not be made: whoever waits for it will be told.
+        ("PUT", [name, "archive"])
+            if api.engine.inspect(name).is_none() && api.refusals.of(name).is_some() =>
+        {
+            collect(request.into_body()).await?;
+            Ok(respond::empty(StatusCode::OK))
         }
         ("POST", ["create"]) => {
             let body = decode::<CreateContainer>(&collect(request.into_body()).await?)?;

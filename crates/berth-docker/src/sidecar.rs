@@ -34,9 +34,11 @@ use crate::trace::{Phase, Step};
 use crate::{EGRESS_IMAGE, time};
 use inside::Inside;
 
-#[cfg(fuzzing)]
-pub(crate) use ingress::{Service as IngressService, serve_stream as serve_ingress_stream};
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
+pub(crate) use ingress::{
+    NoTunnel, Service as IngressService, serve_stream as serve_ingress_stream,
+};
+#[cfg(any(fuzzing, test))]
 pub(crate) use relay::Carried;
 
 /// The port that a sidecar publishes.

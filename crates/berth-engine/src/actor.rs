@@ -11,6 +11,7 @@
 mod facts;
 mod handle;
 mod rest;
+mod restart;
 mod tasks;
 
 use std::collections::VecDeque;
@@ -18,15 +19,16 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use berth_jail::ExitStatus;
 use futures_util::FutureExt as _;
-use rustix::process::Signal;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 pub(crate) use handle::{Handle, Reply, Request, Shared};
+use restart::Restarts;
 use tasks::Fact;
 pub(crate) use tasks::Home;
 
@@ -35,6 +37,7 @@ use crate::launch::{Guest, Launcher};
 use crate::log::Sink;
 use crate::process::Effective;
 use crate::sleep::Sleep;
+use crate::slots::{Slot, Slots};
 use crate::state::{Ask, Decision, Happened, Lifecycle, Order, Refusal};
 use crate::table::Lease;
 use crate::{ContainerInfo, EngineError, Event, SleepPolicy};
@@ -54,6 +57,7 @@ pub(crate) struct Prepared<L> {
     pub(crate) info: ContainerInfo,
     pub(crate) home: Home,
     pub(crate) sink: Sink,
+    pub(crate) slots: Slots,
     /// When it goes to sleep.
     pub(crate) sleep: Option<SleepPolicy>,
     /// See [`crate::EngineConfig::criu`].
@@ -92,6 +96,11 @@ pub(crate) async fn run<L: Launcher>(
         pausers: Vec::new(),
         launcher: Arc::new(prepared.launcher),
         process: Arc::new(prepared.process),
+        slots: prepared.slots,
+        slot: None,
+        restarts: Restarts::new(prepared.info.policy.restart),
+        started: Instant::now(),
+        restart_at: None,
         home: prepared.home,
         info: prepared.info,
         life: Lifecycle::new(),
@@ -147,6 +156,14 @@ struct Actor<L: Launcher> {
     removers: Vec<Reply<()>>,
     /// When a `stop` loses its patience.
     kill_at: Option<Instant>,
+    slots: Slots,
+    /// Held from the start to the end of a process.
+    slot: Option<Slot>,
+    restarts: Restarts,
+    /// When the latest process was exec'ed.
+    started: Instant,
+    /// When its restart policy starts it again.
+    restart_at: Option<Instant>,
     /// Every handle has been dropped.
     orphaned: bool,
 }
@@ -155,6 +172,7 @@ impl<L: Launcher> Actor<L> {
     async fn live(mut self) {
         loop {
             let kill_at = self.kill_at.unwrap_or_else(Instant::now);
+            let restart_at = self.restart_at.unwrap_or_else(Instant::now);
             let nap_at = self.nap_at.unwrap_or_else(Instant::now);
             let activity = Arc::clone(&self.shared.activity);
             tokio::select! {
@@ -176,6 +194,9 @@ impl<L: Launcher> Actor<L> {
                     self.kill_at = None;
                     self.kill_all();
                 }
+                () = tokio::time::sleep_until(restart_at), if self.restart_at.is_some() => {
+                    self.restart();
+                }
                 () = activity.wanted.notified(), if !self.orphaned => self.nudged(),
                 () = tokio::time::sleep_until(nap_at), if self.nap_at.is_some() => self.nap(),
                 else => break,
@@ -195,28 +216,53 @@ impl<L: Launcher> Actor<L> {
                 };
                 return self.remove(force, Some(reply));
             }
+            // Nothing has changed yet: a refused start leaves the container as it is.
+            Ask::Start if self.life.could_start() && !self.take_slot() => {
+                return request.refuse(self.no_instance());
+            }
             ask => self.life.decide(ask),
         };
+        if self.restart_at.is_some() && self.cancel_restart(&request) {
+            let Request::Kill { reply, .. } = request else {
+                return;
+            };
+            // It was about to run; now it stays down, which is what the caller wants.
+            return drop(reply.send(Ok(())));
+        }
         match (decision, request) {
             (Decision::Defer, request) => self.deferred.push_back(request),
             (Decision::Refuse(refusal), request) => {
                 request.refuse(self.refusal(refusal));
             }
-            (Decision::BeginStart, Request::Start(reply)) => self.begin_start(reply),
+            (Decision::BeginStart, Request::Start(reply)) => {
+                self.restarts.started_by_request();
+                self.begin_start(Some(reply));
+            }
             (Decision::AnswerExit, Request::Wait(reply) | Request::Stop { reply, .. }) => {
                 let _ = reply.send(Ok(self.info.exit.unwrap_or(REMOVED)));
             }
             (Decision::Park, Request::Wait(reply) | Request::Stop { reply, .. }) => {
                 self.park(reply);
             }
-            (Decision::Signal, Request::Kill { signal, reply }) => {
+            (
+                Decision::Signal,
+                Request::Kill {
+                    signal,
+                    insist,
+                    reply,
+                },
+            ) => {
+                self.restarts.asked_to_end();
+                if insist {
+                    self.lose_patience_after(self.info.policy.stop_grace);
+                }
                 let _ = reply.send(self.signal(signal));
             }
             (Decision::Terminate, Request::Stop { grace, reply }) => {
-                match self.signal(Signal::TERM.as_raw()) {
+                self.restarts.asked_to_end();
+                match self.signal(self.process.stop_signal) {
                     Ok(()) | Err(EngineError::NotRunning(_)) => {
-                        let patience = Instant::now() + grace;
-                        self.kill_at = Some(self.kill_at.map_or(patience, |at| at.min(patience)));
+                        self.lose_patience_after(grace);
                         self.park(reply);
                     }
                     Err(error) => drop(reply.send(Err(error))),
@@ -283,9 +329,60 @@ impl<L: Launcher> Actor<L> {
         tokio::spawn(crate::exec::run(guest, name, process, spec, using, reply));
     }
 
-    fn begin_start(&mut self, reply: Reply<()>) {
+    /// Kills it then, unless it has ended or is to be killed earlier.
+    fn lose_patience_after(&mut self, grace: Duration) {
+        let patience = Instant::now() + grace;
+        self.kill_at = Some(self.kill_at.map_or(patience, |at| at.min(patience)));
+    }
+
+    /// A slot among the instances of its application; `false`: there is none.
+    fn take_slot(&mut self) -> bool {
+        if let (Some(limit), None) = (&self.info.policy.instances, &self.slot) {
+            self.slot = self.slots.take(limit);
+            return self.slot.is_some();
+        }
+        true
+    }
+
+    fn no_instance(&self) -> EngineError {
+        EngineError::NoInstance {
+            name: self.info.display_name.clone(),
+            max: self
+                .info
+                .policy
+                .instances
+                .as_ref()
+                .map_or(0, |limit| limit.max),
+        }
+    }
+
+    /// Whether the request ends the wait for a restart, and was thereby answered: a kill.
+    fn cancel_restart(&mut self, request: &Request) -> bool {
+        let answered = matches!(request, Request::Kill { .. });
+        let cancels = answered || matches!(request, Request::Start(_) | Request::Stop { .. });
+        if cancels {
+            self.restart_at = None;
+            self.publish();
+        }
+        answered
+    }
+
+    /// What the restart policy wants, now that the pause is over.
+    fn restart(&mut self) {
+        self.restart_at = None;
+        if !self.take_slot() {
+            tracing::warn!(container = %self.info.display_name, error = %self.no_instance(), "not started again");
+            return self.publish();
+        }
+        if self.life.decide(Ask::Start) == Decision::BeginStart {
+            self.info.restart_count = self.restarts.count();
+            self.begin_start(None);
+        }
+    }
+
+    fn begin_start(&mut self, reply: Option<Reply<()>>) {
         self.launches += 1;
-        self.starting = Some(reply);
+        self.starting = reply;
         self.info.exit = None;
         self.info.error = None;
         self.info.finished_ms = None;
@@ -317,9 +414,12 @@ impl<L: Launcher> Actor<L> {
                 return;
             }
             Decision::BeginRemoval(first) => {
+                self.restart_at = None;
+                self.restarts.asked_to_end();
                 self.shared.liveness.send_replace(Liveness::Down);
                 self.shared.gate.hurry();
                 self.publish();
+                berth_jail::crash_point("remove.begun");
                 if let Some(order) = first {
                     self.obey(order);
                 }
@@ -387,6 +487,7 @@ impl<L: Launcher> Actor<L> {
 
     fn publish(&mut self) {
         self.info.status = self.life.status();
+        self.info.restarting = self.restart_at.is_some();
         let info = Arc::new(self.info.clone());
         self.shared.info.send_replace(Some(info));
     }

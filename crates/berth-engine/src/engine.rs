@@ -20,6 +20,7 @@ use crate::actor::{self, Handle};
 use crate::disks::Disks;
 use crate::ids::IdAllocator;
 use crate::prepare::{self, Means};
+use crate::slots::Slots;
 use crate::table::Table;
 use crate::volumes::Volumes;
 use crate::{
@@ -72,6 +73,7 @@ impl Engine {
             zygote,
             ids: IdAllocator::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
+            slots: Slots::default(),
             disks: Disks::new(disks.clone(), deletions.clone()),
             deletions,
         };
@@ -177,10 +179,33 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NotRunning`].
     pub async fn kill(&self, name: &str, signal: i32) -> Result<(), EngineError> {
-        self.find(name)?.kill(signal).await
+        self.find(name)?.kill(signal, false).await
     }
 
-    /// SIGTERM, then SIGKILL after `grace`. The stored exit if it has ended before.
+    /// Signals the first process and, if it still lives after [`crate::Policy::stop_grace`], kills
+    /// everything. Returns when the signal was sent.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`].
+    pub async fn ask_to_end(&self, name: &str, signal: i32) -> Result<(), EngineError> {
+        self.find(name)?.kill(signal, true).await
+    }
+
+    /// Tells who listens to events that a container was not even made.
+    pub fn tell_refused(&self, display_name: String, reason: String) {
+        // An error means that nobody listens.
+        let _ = self.means.events.send(Event::CreateFailed {
+            display_name,
+            reason,
+        });
+    }
+
+    /// Whether one more instance may start right now.
+    pub fn has_room(&self, limit: &crate::InstanceLimit) -> bool {
+        self.means.slots.is_free(limit)
+    }
+
+    /// The image's stop signal (SIGTERM unless it says otherwise), then SIGKILL after `grace`. The stored exit if it has ended before.
     ///
     /// # Errors
     /// [`EngineError::NotRunning`] if it was never started.

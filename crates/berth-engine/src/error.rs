@@ -123,6 +123,19 @@ pub enum EngineError {
     /// 400: a host name or address that cannot stand in `/etc/hosts`.
     #[error("`{0}` is not a host name or address")]
     InvalidHost(String),
+    /// 503: as many instances of the application run as may.
+    ///
+    /// The `@cloudflare/containers` class (0.3.7) knows the text, in whatever case, and answers 503.
+    #[error(
+        "there is no container instance that can be provided to this Durable Object: \
+         {max} of at most {max} run already (`max_instances`), so `{name}` was not started"
+    )]
+    NoInstance {
+        /// Who wanted to start.
+        name: String,
+        /// `max_instances`.
+        max: u32,
+    },
     /// 404.
     #[error("no such volume: {0}")]
     NoSuchVolume(String),
@@ -206,6 +219,11 @@ impl Hint for EngineError {
                 "check that the program in the container listens on port {port}, \
                  on 127.0.0.1, 0.0.0.0 or dual-stack ::"
             )),
+            Self::NoInstance { .. } => Some(
+                "raise `max_instances` of the container in the configuration, or let idle \
+                 instances sleep earlier (`sleepAfter`)"
+                    .to_owned(),
+            ),
             Self::NoIdRange => {
                 Some("stop other Berth sessions or containers of this machine".to_owned())
             }

@@ -35,6 +35,7 @@ pub(crate) async fn run<G: Guest>(
 ) {
     let result = execute(&guest, name, &container, &spec).await;
     if let Ok(exec) = &result {
+        berth_jail::crash_point("exec.runs");
         let process = exec.process.clone();
         tokio::spawn(async move {
             process.wait().await;

@@ -50,6 +50,10 @@ pub(crate) trait Guest: Clone + Send + Sync + 'static {
     fn timings(&self) -> Option<SpawnTimings>;
     /// The end of the first process.
     fn wait(&self) -> impl Future<Output = ExitStatus> + Send;
+    /// Whether it ended because the jail's helper process did.
+    fn is_lost(&self) -> bool {
+        false
+    }
     /// Signals the first process; `Ok(false)`: it has ended.
     fn kill(&self, signal: i32) -> Result<bool, JailError>;
     /// Kills everything and waits for the last process; harmless when nothing is left.
@@ -96,6 +100,24 @@ impl JailLauncher {
         let disk = disk.upgrade().ok_or(std::io::ErrorKind::NotFound)?;
         disk.mount().map(Some)
     }
+
+    /// For one attempt to start: a mount of the disk is good for one sandbox.
+    fn descriptors(&self, output: &WriteEnds) -> Result<SandboxFds, EngineError> {
+        let failed = |step| {
+            let name = self.name.clone();
+            move |source| EngineError::Kernel { step, name, source }
+        };
+        let streams = || Ok((output.stdout.try_clone()?, output.stderr.try_clone()?));
+        let (stdout, stderr) = streams().map_err(failed("pass output pipes on"))?;
+        let netns = self.network.namespace_owned();
+        Ok(SandboxFds {
+            netns: netns.map_err(failed("open the network namespace"))?,
+            stdin: None,
+            stdout,
+            stderr,
+            disk: self.mount_disk().map_err(failed("mount the disk"))?,
+        })
+    }
 }
 
 impl Launcher for JailLauncher {
@@ -111,14 +133,6 @@ impl Launcher for JailLauncher {
     }
 
     async fn launch(&self, ordinal: u32, output: WriteEnds) -> Result<Sandbox, EngineError> {
-        let netns = self
-            .network
-            .namespace_owned()
-            .map_err(|source| EngineError::Kernel {
-                step: "open the network namespace",
-                name: self.name.clone(),
-                source,
-            })?;
         let mut spec = self.sandbox.clone();
         debug_assert_eq!(spec.id_base, self.ids.base());
         if ordinal > 1 {
@@ -130,19 +144,16 @@ impl Launcher for JailLauncher {
         let own = spec.limits;
         spec.limits = startup_limits(own, self.startup_cpu_milli);
         let boosted = spec.limits.cpu_milli != own.cpu_milli;
-        let disk = self.mount_disk().map_err(|source| EngineError::Kernel {
-            step: "mount the disk",
-            name: self.name.clone(),
-            source,
-        })?;
-        let fds = SandboxFds {
-            netns,
-            stdin: None,
-            stdout: output.stdout,
-            stderr: output.stderr,
-            disk,
+        let fds = self.descriptors(&output)?;
+        let spawned = match self.zygote.spawn(spec.clone(), fds).await {
+            // It ended meanwhile, and with it whatever it had begun: the next one takes its place.
+            Err(JailError::ZygoteGone) => {
+                let fds = self.descriptors(&output)?;
+                self.zygote.spawn(spec, fds).await
+            }
+            spawned => spawned,
         };
-        let spawned = self.zygote.spawn(spec, fds).await;
+        drop(output);
         let sandbox = spawned.map_err(|source| EngineError::Start {
             name: self.name.clone(),
             source,
@@ -169,6 +180,10 @@ impl Guest for Sandbox {
 
     async fn wait(&self) -> ExitStatus {
         Sandbox::wait(self).await
+    }
+
+    fn is_lost(&self) -> bool {
+        Sandbox::is_lost(self)
     }
 
     fn kill(&self, signal: i32) -> Result<bool, JailError> {

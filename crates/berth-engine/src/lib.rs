@@ -36,7 +36,9 @@ mod mounts;
 mod prepare;
 mod process;
 mod session;
+mod signals;
 mod sleep;
+mod slots;
 mod state;
 mod table;
 mod terminal;
@@ -55,5 +57,6 @@ pub use model::{
     SleepPolicy, Status, Timings,
 };
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
+pub use signals::signal_number;
 pub use terminal::resize;
 pub use volumes::{VolumeInfo, VolumeLease, Volumes};

@@ -238,6 +238,8 @@ pub struct ContainerInfo {
     pub policy: Policy,
     /// How often its restart policy has started it again.
     pub restart_count: u32,
+    /// It has ended and will be started again after a pause.
+    pub restarting: bool,
     /// How long each phase of its life's beginning took.
     pub timings: Timings,
 }

@@ -31,6 +31,7 @@ use crate::launch::JailLauncher;
 use crate::log::{LogStore, Sink, now_ms};
 use crate::mounts::{Mounted, check as check_mounts};
 use crate::process::{Effective, effective};
+use crate::slots::Slots;
 use crate::volumes::Volumes;
 use crate::{
     ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Policy, Status, Timings,
@@ -52,6 +53,7 @@ pub(crate) struct Means {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) deletions: TaskTracker,
     pub(crate) disks: Disks,
+    pub(crate) slots: Slots,
     pub(crate) volumes: Volumes,
 }
 
@@ -95,6 +97,7 @@ pub(crate) fn prepare(
     let disk_bytes = limits.disk_bytes.filter(|_| !image.layers.is_empty());
     let mut mounted = Mounted::new(&means.volumes, &spec.mounts)?;
     let home = make_home(means, shared, disk_bytes)?;
+    berth_jail::crash_point("create.made");
     let log = Arc::new(LogStore::new(home.dir.clone(), means.config.log_bytes));
     // The only place that sets it, once per container.
     let _ = shared.log.set(Arc::clone(&log));
@@ -129,12 +132,14 @@ pub(crate) fn prepare(
         mounted,
         shared: Arc::clone(shared),
     };
+    berth_jail::crash_point("create.prepared");
     Ok(Prepared {
         launcher,
         process,
         info,
         home,
         sink,
+        slots: means.slots.clone(),
         sleep,
         criu: means.config.criu.clone(),
     })
@@ -227,6 +232,7 @@ fn snapshot(
         limits,
         policy: spec.policy.clone(),
         restart_count: 0,
+        restarting: false,
         timings: Timings::default(),
     }
 }

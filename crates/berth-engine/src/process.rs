@@ -11,6 +11,7 @@
 use indexmap::IndexMap;
 use oci_spec::image::{Config, ImageConfiguration};
 
+use crate::signals::{SIGTERM, signal_number};
 use crate::{ContainerSpec, EngineError, ExecSpec};
 
 /// `PATH` of a container whose image sets none: Docker's.
@@ -26,6 +27,8 @@ pub(crate) struct Effective {
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,
     pub(crate) user: String,
+    /// What asks the program to end: the image's `STOPSIGNAL`, or SIGTERM.
+    pub(crate) stop_signal: i32,
 }
 
 impl Effective {
@@ -68,6 +71,9 @@ pub(crate) fn effective(
         cwd: pick(spec.working_dir.as_ref(), config, Config::working_dir)
             .unwrap_or_else(|| "/".to_owned()),
         user: pick(spec.user.as_ref(), config, Config::user).unwrap_or_default(),
+        stop_signal: pick(None, config, Config::stop_signal)
+            .and_then(|text| signal_number(&text))
+            .unwrap_or(SIGTERM),
     })
 }
 
@@ -190,6 +196,7 @@ mod tests {
             env: list(&["PATH=/bin", "HOSTNAME=h", "X=1"]),
             cwd: "/srv".to_owned(),
             user: "app".to_owned(),
+            stop_signal: SIGTERM,
         }
     }
 

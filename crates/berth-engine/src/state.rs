@@ -165,6 +165,11 @@ impl Lifecycle {
         }
     }
 
+    /// Whether a start would begin at once.
+    pub(crate) fn could_start(&self) -> bool {
+        matches!(self.phase, Phase::Created | Phase::Exited)
+    }
+
     /// Decides a request. Accepting one changes the state at once.
     pub(crate) fn decide(&mut self, ask: Ask) -> Decision {
         match ask {

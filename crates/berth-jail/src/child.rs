@@ -31,7 +31,7 @@ use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Report};
 use crate::seccomp::Filter;
-use crate::spec::{ProcessSpec, SandboxSpec, SpawnTimings};
+use crate::spec::{ProcessSpec, RlimitKind, SandboxSpec, SpawnTimings};
 use crate::sys;
 use crate::sys::clock::Stopwatch;
 use enter::Entry;
@@ -84,6 +84,7 @@ pub(crate) struct Policy {
     pub(crate) id_base: u32,
     pub(crate) capabilities: Vec<String>,
     pub(crate) no_new_privs: bool,
+    pub(crate) rlimits: Vec<crate::spec::Rlimit>,
 }
 
 impl Policy {
@@ -93,6 +94,7 @@ impl Policy {
             id_base: spec.id_base,
             capabilities: spec.capabilities.clone(),
             no_new_privs: spec.no_new_privs,
+            rlimits: spec.extras.rlimits.clone(),
         }
     }
 }
@@ -167,7 +169,12 @@ fn start(
     group
         .apply(&spec.limits)
         .step(|| "apply the resource limits".to_owned())?;
-    limit_process()?;
+    limit_process(&spec.extras.rlimits)?;
+    for device in &spec.extras.devices {
+        group
+            .allow_device(*device)
+            .step(|| "allow a device".to_owned())?;
+    }
     timings.cgroup += watch.lap();
     rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
         .step(|| "enter the network namespace".to_owned())?;
@@ -202,7 +209,7 @@ fn enter_sandbox(exec: &ExecRequest<'_>, report: BorrowedFd<'_>) -> Result<(), F
     exec.group
         .join()
         .step(|| "join the control groups".to_owned())?;
-    limit_process()?;
+    limit_process(&exec.policy.rlimits)?;
     let entered = rustix::thread::move_into_thread_name_spaces(
         exec.sandbox,
         ThreadNameSpaceType::MOUNT
@@ -231,7 +238,7 @@ fn enter_sandbox(exec: &ExecRequest<'_>, report: BorrowedFd<'_>) -> Result<(), F
 }
 
 /// Limits that a process carries itself, set while the host's /proc is in reach.
-fn limit_process() -> Result<(), Failure> {
+fn limit_process(asked: &[crate::spec::Rlimit]) -> Result<(), Failure> {
     // Not being allowed to (a daemon with a lower score and no CAP_SYS_RESOURCE) is harmless.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT);
     let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
@@ -245,5 +252,34 @@ fn limit_process() -> Result<(), Failure> {
             .step(|| "limit open files".to_owned())?;
     }
     rustix::process::setrlimit(Resource::Core, both(CORE_BYTES))
-        .step(|| "forbid core dumps".to_owned())
+        .step(|| "forbid core dumps".to_owned())?;
+    for limit in asked {
+        let resource = match limit.kind {
+            RlimitKind::Nofile => Resource::Nofile,
+            RlimitKind::Nproc => Resource::Nproc,
+            RlimitKind::Core => Resource::Core,
+            RlimitKind::Memlock => Resource::Memlock,
+            RlimitKind::Stack => Resource::Stack,
+            RlimitKind::Fsize => Resource::Fsize,
+        };
+        // More than the daemon's own limit takes CAP_SYS_RESOURCE, which it may not have.
+        let most = rustix::process::getrlimit(resource).maximum;
+        let lowered = |value: Option<u64>| match (value, most) {
+            (Some(value), Some(most)) => Some(value.min(most)),
+            (value, most) => value.or(most),
+        };
+        let hard = lowered(limit.hard);
+        let soft = lowered(limit.soft);
+        let soft = match (soft, hard) {
+            (Some(soft), Some(hard)) => Some(soft.min(hard)),
+            (soft, hard) => soft.or(hard),
+        };
+        let limit = Rlimit {
+            current: soft,
+            maximum: hard,
+        };
+        rustix::process::setrlimit(resource, limit)
+            .step(|| format!("apply the limit {resource:?}"))?;
+    }
+    Ok(())
 }

@@ -160,7 +160,9 @@ impl Zygote {
 
     /// Starts a sandbox; returns when its first process has been exec'ed, or why it was not.
     ///
-    /// Dropping the future may leave a sandbox half-way; it is killed as soon as it runs.
+    /// Dropping the future may leave a sandbox half-way; it is killed as soon as it runs. A zygote
+    /// that ends meanwhile is replaced and the start repeated, unless there is a disk: then the
+    /// answer is [`JailError::ZygoteGone`].
     ///
     /// # Errors
     /// [`JailError`].
@@ -170,7 +172,8 @@ impl Zygote {
         passed.extend(fds.stdin.iter().map(std::os::fd::AsFd::as_fd));
         passed.extend([fds.stdout.as_fd(), fds.stderr.as_fd()]);
         passed.extend(fds.disk.iter().map(std::os::fd::AsFd::as_fd));
-        let mut again = true;
+        // A mount is good for one sandbox.
+        let mut again = fds.disk.is_none();
         loop {
             let connection = self.living().await?;
             let ticket = connection.ticket();

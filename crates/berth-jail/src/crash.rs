@@ -5,19 +5,12 @@
 //! its successor passes. Exists in builds with debug assertions only; a release build contains no
 //! trace of it.
 
-/// Every point there is, in the order of a container's life; each is in the code once.
+/// Every point there is, in the order of a container's life; each is in the code once. Those of the
+/// zygote kill the zygote, the others the daemon.
 pub const CRASH_POINTS: &[&str] = &[
-    "sidecar.create",
-    "sidecar.recorded",
-    "sidecar.deposited",
-    "sidecar.start",
-    "sidecar.bound",
-    "sidecar.started",
     "create.made",
-    "create.recorded",
-    "start.recorded",
-    "start.deposited",
-    "zygote.deposit",
+    "create.prepared",
+    "start.pipes",
     "zygote.spawn",
     "zygote.ordered",
     "zygote.runs",
@@ -29,12 +22,9 @@ pub const CRASH_POINTS: &[&str] = &[
     "zygote.ended",
     "zygote.reaped",
     "exit.seen",
-    "exit.recorded",
-    "zygote.acknowledged",
-    "remove.recorded",
+    "exit.told",
+    "remove.begun",
     "remove.moved",
-    "sidecar.delete",
-    "sidecar.forgotten",
 ];
 
 /// Name of the environment variable.

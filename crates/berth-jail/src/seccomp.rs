@@ -28,6 +28,8 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 #[derive(Clone)]
 pub(crate) struct Filter {
     program: Vec<Instruction>,
+    /// For sandboxes that may mount.
+    mounting: Vec<Instruction>,
 }
 
 impl std::fmt::Debug for Filter {
@@ -42,16 +44,28 @@ impl std::fmt::Debug for Filter {
 impl Filter {
     /// Compiles the filter for this machine.
     pub(crate) fn compile() -> Self {
+        let usual = verdicts();
+        let mut mounting = usual.clone();
+        for call in profile::MOUNTING {
+            mounting.insert(u32::try_from(*call).unwrap_or(u32::MAX), Verdict::Allow);
+        }
+        let compile = |verdicts| program::compile(ARCHITECTURE, &runs(verdicts, 0));
         Self {
-            program: program::compile(ARCHITECTURE, &runs(&verdicts(), 0)),
+            program: compile(&usual),
+            mounting: compile(&mounting),
         }
     }
 
     /// Installs it on the calling process and hands the listener to the zygote. Needs CAP_SYS_ADMIN
     /// in the process's user namespace, or `no_new_privs`.
-    pub(crate) fn install(&self, report: BorrowedFd<'_>) -> Result<(), Failure> {
-        let listener = sys::seccomp::install(&self.program)
-            .step(|| "install the seccomp filter".to_owned())?;
+    pub(crate) fn install(&self, report: BorrowedFd<'_>, mounting: bool) -> Result<(), Failure> {
+        let program = if mounting {
+            &self.mounting
+        } else {
+            &self.program
+        };
+        let listener =
+            sys::seccomp::install(program).step(|| "install the seccomp filter".to_owned())?;
         packet::send(report, &Report::Listener, &[listener.as_fd()])
             .step(|| "hand over the listen notification".to_owned())
     }
@@ -151,6 +165,20 @@ mod tests {
             assert_eq!(interpreter::run(&program, ARCHITECTURE, x32, 0), EPERM);
             let i386 = interpreter::run(&program, 0x4000_0003, number, 0);
             assert_eq!(i386, KILL);
+        }
+    }
+
+    #[test]
+    fn who_may_mount_may_nothing_else() {
+        let filter = Filter::compile();
+        for number in 0..1024 {
+            let run = |program| interpreter::run(program, ARCHITECTURE, number, 0);
+            let expected = if profile::MOUNTING.contains(&libc::c_long::from(number)) {
+                ALLOW
+            } else {
+                run(&filter.program)
+            };
+            assert_eq!(run(&filter.mounting), expected, "system call {number}");
         }
     }
 

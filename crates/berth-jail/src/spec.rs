@@ -51,8 +51,22 @@ pub struct SandboxExtras {
 pub enum Device {
     /// `/dev/fuse`: file systems in user space.
     Fuse,
-    /// `/dev/net/tun`: tunnels of the container's own.
-    Tun,
+}
+
+impl Device {
+    /// Name below `/dev`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fuse => "fuse",
+        }
+    }
+
+    /// Major and minor number, fixed by the kernel's list of devices.
+    pub(crate) fn number(self) -> (u32, u32) {
+        match self {
+            Self::Fuse => (10, 229),
+        }
+    }
 }
 
 /// A limit that a process carries itself (`setrlimit`).

@@ -80,6 +80,18 @@ pub(crate) struct DevArgs {
     /// Directory for the state of Durable Objects, KV, D1 and queues [default: .berth/state]
     #[arg(long, value_name = "DIR")]
     pub(crate) persist_to: Option<PathBuf>,
+    /// Seconds that a container may take to end after SIGTERM; then it is killed
+    #[arg(
+        long,
+        env = "BERTH_STOP_GRACE",
+        value_name = "SECONDS",
+        default_value_t = 900
+    )]
+    pub(crate) stop_grace: u32,
+    /// Containers that may start per second, with a burst of three seconds; more are refused as
+    /// Cloudflare refuses them [default: any number]
+    #[arg(long, env = "BERTH_START_RATE", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) start_rate: Option<u32>,
     /// Do not build or start containers
     #[arg(long)]
     pub(crate) no_containers: bool,

@@ -10,6 +10,22 @@ use anyhow::{Context as _, ensure};
 use super::http::Client;
 use crate::ci::root;
 
+/// The program: built in release mode, or the one that `BERTH_BENCH_BINARY` names.
+fn executable() -> anyhow::Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("BERTH_BENCH_BINARY") {
+        return Ok(fs_err::canonicalize(PathBuf::from(binary))?);
+    }
+    let status = Command::new("cargo")
+        .args(["build", "--release", "--package", "berth"])
+        .current_dir(root())
+        .status()
+        .context("could not start cargo")?;
+    ensure!(status.success(), "the release build failed: {status}");
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    Ok(fs_err::canonicalize(target.join("release/berth"))?)
+}
+
 /// A running container, from outside.
 pub(crate) struct Running {
     pub(crate) pid: u32,
@@ -28,17 +44,9 @@ pub(crate) struct Dev {
 }
 
 impl Dev {
-    /// Builds the program in release mode, starts the project and waits until it is ready.
+    /// Starts the project with the program under measurement and waits until it is ready.
     pub(crate) fn start(project: &Path) -> anyhow::Result<Self> {
-        let status = Command::new("cargo")
-            .args(["build", "--release", "--package", "berth"])
-            .current_dir(root())
-            .status()
-            .context("could not start cargo")?;
-        ensure!(status.success(), "the release build failed: {status}");
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
-        let executable = target.join("release/berth");
+        let executable = executable()?;
         let mut child = Command::new(&executable)
             .args(["dev", "--json", "--port", "0", "--ip", "127.0.0.1"])
             .arg(project)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_engine::{ContainerSpec, Policy, Status};
+use berth_engine::{ContainerInfo, ContainerSpec, EngineError, Policy, Status};
 use berth_jail::Limits;
 use berth_net::{DnsPolicy, Egress, Network, Upstream};
 use http::StatusCode;
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::api::{Api, random_id};
 use crate::body::{CreateContainer, HostConfig};
+use crate::containers::policy::policy;
 use crate::environment::{RealValues, resolve_placeholders};
 use crate::error::ApiError;
 use crate::helper::is_helper;
@@ -55,7 +56,9 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
     {
         return Err(in_use(name));
     }
-    let warnings = warnings(&body.host_config);
+    let applications = api.applications();
+    let application = ParsedName::parse(name, &applications).application;
+    let (policy, warnings) = policy(name, &body.host_config, application);
     let joined = joined_sidecar(api, &body.host_config.network_mode)?;
     let network = match &joined {
         Some(sidecar) => sidecar.network.clone(),
@@ -63,15 +66,65 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
     };
     let mounts = mounts(&body.host_config)?;
     let spec = ContainerSpec {
+        policy,
         mounts,
         ..container_spec(api, name, body, joined.as_deref(), network)
     };
     replace_ended(api, name).await;
-    let info = api.engine.create(spec).await?;
-    if let Some(sidecar) = joined {
-        sidecar.join(&info.name);
+    if let Some(sidecar) = &joined {
+        sidecar.join(name);
     }
-    Ok(created(&info.id, &warnings))
+    match admit_and_create(api, spec).await {
+        Ok(info) => Ok(created(&info.id, &warnings)),
+        Err(error) if is_workerds(name) && is_told_later(&error) => {
+            refuse(api, name, &error);
+            Ok(created(&random_id(), &warnings))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Nothing is made for an instance that may not start.
+async fn admit_and_create(api: &Api, spec: ContainerSpec) -> Result<ContainerInfo, EngineError> {
+    match &spec.policy.instances {
+        Some(limit) if !api.engine.has_room(limit) => Err(EngineError::NoInstance {
+            name: spec.display_name,
+            max: limit.max,
+        }),
+        _ => api.engine.create(spec).await,
+    }
+}
+
+/// What is wrong with the image, the machine or the number of instances rather than with the
+/// request: workerd's next calls are answered with it. See `admission.rs`.
+pub(super) fn is_told_later(error: &EngineError) -> bool {
+    matches!(
+        error,
+        EngineError::NoInstance { .. }
+            | EngineError::NoSuchImage(_)
+            | EngineError::NoCommand(_)
+            | EngineError::Image { .. }
+            | EngineError::File { .. }
+            | EngineError::Kernel { .. }
+            | EngineError::NoIdRange
+            | EngineError::Start { .. }
+            | EngineError::Jail { .. }
+    )
+}
+
+/// Remembers why a container of workerd's does not start.
+pub(super) fn refuse(api: &Api, name: &str, error: &EngineError) {
+    let applications = api.applications();
+    let display_name = ParsedName::parse(name, &applications).display_name(name);
+    let reason = berth_error::chain(error).replace(name, &display_name);
+    let status = ApiError::status_of(error);
+    let news = api
+        .refusals
+        .refuse(name, ApiError::new(status, reason.as_str()));
+    // The engine has told everything else.
+    if news && matches!(error, EngineError::NoInstance { .. }) {
+        api.engine.tell_refused(display_name, reason);
+    }
 }
 
 /// Removes a container of workerd's that has ended, so that its successor finds the name free.
@@ -123,20 +176,6 @@ fn check_supported(body: &CreateContainer) -> Result<(), ApiError> {
         return Err(ApiError::bad_request("no image given"));
     }
     Ok(())
-}
-
-/// Privileges that are asked for and not given.
-fn warnings(host: &HostConfig) -> Vec<String> {
-    let asked = [
-        ("CapAdd", host.cap_add.is_empty()),
-        ("Devices", host.devices.is_empty()),
-        ("SecurityOpt", host.security_opt.is_empty()),
-    ];
-    asked
-        .into_iter()
-        .filter(|(_, empty)| !empty)
-        .map(|(field, _)| format!("{field} is not supported and was ignored"))
-        .collect()
 }
 
 /// The sidecar of `container:<name>`; joining another container's network is refused.

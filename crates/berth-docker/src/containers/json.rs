@@ -20,7 +20,9 @@ pub(crate) fn status_word(status: Status) -> &'static str {
 pub(crate) fn inspect(info: &ContainerInfo) -> Value {
     // A container that sleeps runs, as far as workerd is concerned: whoever needs it wakes it.
     let paused = matches!(info.rest, Some((Rest::Paused, _)));
-    let status = if paused {
+    let status = if info.restarting {
+        "restarting"
+    } else if paused {
         "paused"
     } else {
         status_word(info.status)
@@ -37,7 +39,7 @@ pub(crate) fn inspect(info: &ContainerInfo) -> Value {
             "Status": status,
             "Running": running,
             "Paused": paused,
-            "Restarting": false,
+            "Restarting": info.restarting,
             "OOMKilled": info.exit.is_some_and(|exit| exit.oom_killed),
             "Dead": false,
             "Pid": info.pid.filter(|_| running).unwrap_or_default(),
@@ -47,7 +49,7 @@ pub(crate) fn inspect(info: &ContainerInfo) -> Value {
             "FinishedAt": rfc3339_or_never(info.finished_ms),
         },
         "Image": info.image_id,
-        "RestartCount": 0,
+        "RestartCount": info.restart_count,
         "Config": {
             "Image": info.image,
             "Env": info.env,

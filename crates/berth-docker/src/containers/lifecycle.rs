@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_engine::Status;
+use berth_engine::{Status, signal_number};
 use http::StatusCode;
 
+use crate::admission::too_many;
 use crate::api::Api;
+use crate::containers::create::{is_told_later, refuse};
 use crate::error::ApiError;
+use crate::names::is_workerds;
 use crate::query::Query;
 use crate::respond::{Reply, empty};
 
@@ -30,8 +33,44 @@ pub(crate) async fn start(api: &Arc<Api>, name: &str) -> Reply {
             StatusCode::NOT_MODIFIED
         }));
     }
-    api.engine.start(name).await?;
+    if is_workerds(name) {
+        start_workerds(api, name).await?;
+    } else {
+        api.engine.start(name).await?;
+    }
     Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Starts a container of workerd's, or remembers why not: see `admission.rs`.
+async fn start_workerds(api: &Api, name: &str) -> Result<(), ApiError> {
+    let Some(info) = api.engine.inspect(name) else {
+        return match api.refusals.of(name) {
+            Some(_) => Ok(()),
+            None => Err(ApiError::no_such_container(name)),
+        };
+    };
+    let per_second = api.applications().starts_per_second;
+    if let Some(rate) = per_second
+        && !api.starts.admit(per_second)
+    {
+        let text = too_many(rate);
+        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, text.as_str());
+        if api.refusals.refuse(name, error) {
+            api.engine.tell_refused(info.display_name, text);
+        }
+        return Ok(());
+    }
+    match api.engine.start(name).await {
+        Ok(()) => {
+            api.refusals.forget(name);
+            Ok(())
+        }
+        Err(error) if is_told_later(&error) => {
+            refuse(api, name, &error);
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// 204 when it has ended; 304 if it had already.
@@ -73,7 +112,7 @@ pub(crate) async fn unpause(api: &Arc<Api>, name: &str) -> Reply {
 pub(crate) async fn kill(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
     let signal = query
         .get("signal")
-        .map_or(Some(SIGKILL), parse_signal)
+        .map_or(Some(SIGKILL), signal_number)
         .ok_or_else(|| {
             ApiError::bad_request(format!(
                 "Invalid signal: {}",
@@ -88,7 +127,11 @@ pub(crate) async fn kill(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
         }
         return Ok(empty(StatusCode::NO_CONTENT));
     }
-    api.engine.kill(name, signal).await?;
+    if is_workerds(name) && signal == SIGTERM {
+        api.engine.ask_to_end(name, signal).await?;
+    } else {
+        api.engine.kill(name, signal).await?;
+    }
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -113,46 +156,6 @@ pub(crate) async fn remove(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
 
 const SIGKILL: i32 = 9;
 
-/// `SIGTERM`, `TERM`, `15`.
-pub(crate) fn parse_signal(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let position = SIGNALS
-        .iter()
-        .position(|names| names.split('|').any(|known| known == name))?;
-    i32::try_from(position + 1).ok()
-}
-
-/// Names of the signals from 1 on, as on every Linux architecture that Berth runs on.
-const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT|IOT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD|CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO|POLL", "PWR", "SYS",
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_by_name_and_number() {
-        for (text, number) in [
-            ("SIGTERM", 15),
-            ("term", 15),
-            ("9", 9),
-            ("KILL", 9),
-            ("SIGHUP", 1),
-            ("SIGSYS", 31),
-            ("SIGIOT", 6),
-            ("64", 64),
-        ] {
-            assert_eq!(parse_signal(text), Some(number), "{text}");
-        }
-        for text in ["", "SIGNOPE", "0", "65", "-1"] {
-            assert_eq!(parse_signal(text), None, "{text}");
-        }
-    }
-}
+/// With which the class asks a container to end (`stop`, `sleepAfter`). Nobody else insists: workerd
+/// 1.20261117.1 sends the signal and forgets it.
+const SIGTERM: i32 = 15;

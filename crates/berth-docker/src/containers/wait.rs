@@ -52,6 +52,11 @@ pub(crate) fn wait(api: &Arc<Api>, name: &str, query: &Query) -> Reply {
             Condition::NotRunning | Condition::NextExit => late(helper.exit()),
         });
     }
+    if condition != Condition::Removed
+        && let Some(error) = api.refusals.of(name)
+    {
+        return Err(error);
+    }
     // Subscribed before the look at the state, so that no exit is missed in between.
     let events = api.engine.events();
     let info = api

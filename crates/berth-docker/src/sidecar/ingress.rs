@@ -32,6 +32,15 @@ use crate::body::{UpdateEgress, collect, decode};
 use crate::respond::{Body, empty, typed};
 use crate::trace::{Phase, Step};
 
+/// Why there is no tunnel.
+#[derive(Debug)]
+pub(crate) enum NoTunnel {
+    /// Nothing listens (yet); the cause is for our log.
+    NotListening(String),
+    /// The container could not be started; the client is told why.
+    NotStarted(String),
+}
+
 /// What an ingress leads to.
 pub(crate) trait Service: Send + Sync + 'static {
     /// What is kept with an open tunnel and dropped with it.
@@ -40,7 +49,7 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn connect(
         &self,
         port: u16,
-    ) -> impl Future<Output = Result<(TcpStream, Self::Traffic), String>> + Send;
+    ) -> impl Future<Output = Result<(TcpStream, Self::Traffic), NoTunnel>> + Send;
     /// Applies an update before it returns.
     fn configure(&self, update: UpdateEgress);
     /// Hears of every piece that a tunnel carried.
@@ -183,12 +192,14 @@ async fn connect<S: Service>(
             empty(StatusCode::OK)
         }
         Err(cause) => {
-            tracing::debug!(%target, cause, "refused a tunnel");
-            typed(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "text/plain",
-                not_listening(target),
-            )
+            let text = match cause {
+                NoTunnel::NotListening(cause) => {
+                    tracing::debug!(%target, cause, "refused a tunnel");
+                    not_listening(target)
+                }
+                NoTunnel::NotStarted(reason) => reason,
+            };
+            typed(StatusCode::SERVICE_UNAVAILABLE, "text/plain", text)
         }
     }
 }

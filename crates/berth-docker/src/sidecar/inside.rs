@@ -6,9 +6,10 @@ use berth_engine::Connected;
 use berth_net::NetworkUsage;
 use tokio::net::TcpStream;
 
-use super::ingress::Service;
+use super::ingress::{NoTunnel, Service};
 use super::relay::Carried;
 use super::{Sidecar, tunnel_to};
+use crate::admission::Refusals;
 use crate::api::{Api, lock};
 use crate::body::UpdateEgress;
 use crate::trace::Step;
@@ -18,11 +19,13 @@ use crate::trace::Step;
 pub(crate) struct Inside {
     api: Weak<Api>,
     sidecar: Arc<Sidecar>,
+    refusals: Arc<Refusals>,
 }
 
 impl Inside {
     pub(crate) fn new(api: &Arc<Api>, sidecar: Arc<Sidecar>) -> Self {
         Self {
+            refusals: api.refusals.clone(),
             // The server's tasks must not keep it.
             api: Arc::downgrade(api),
             sidecar,
@@ -34,11 +37,17 @@ impl Service for Inside {
     type Traffic = Connected;
 
     /// The engine holds the connection while the container starts up.
-    async fn connect(&self, port: u16) -> Result<(TcpStream, Connected), String> {
-        let container = self.sidecar.joined().ok_or("no container has joined")?;
-        let api = self.api.upgrade().ok_or("the session is ending")?;
+    async fn connect(&self, port: u16) -> Result<(TcpStream, Connected), NoTunnel> {
+        let because = |cause: &str| NoTunnel::NotListening(cause.to_owned());
+        let joined = self.sidecar.joined();
+        let container = joined.ok_or_else(|| because("no container has joined"))?;
+        if let Some(error) = self.refusals.of(&container) {
+            return Err(NoTunnel::NotStarted(error.message));
+        }
+        let api = self.api.upgrade();
+        let api = api.ok_or_else(|| because("the session is ending"))?;
         let tunnel = api.engine.connect(&container, port).await;
-        let tunnel = tunnel.map_err(|error| berth_error::chain(&error))?;
+        let tunnel = tunnel.map_err(|error| because(&berth_error::chain(&error)))?;
         Ok((tunnel.stream, tunnel.traffic))
     }
 

@@ -9,8 +9,8 @@
 mod exec;
 mod lifecycle;
 mod look;
-mod snapshots;
 mod sleep;
+mod snapshots;
 mod transport;
 mod workerd;
 mod world;

@@ -68,6 +68,7 @@ async fn the_socket_is_private_and_exclusive() {
                 country: String::new(),
                 node_id: String::new(),
             },
+            starts_per_second: None,
         },
     );
     assert_eq!(

@@ -175,6 +175,7 @@ pub(crate) fn applications() -> Applications {
             },
             sleep: None,
             max_instances: 4,
+            stop_grace: berth_engine::STOP_GRACE,
             application_id: "the-application".to_owned(),
         }],
         identity: Identity {
@@ -184,6 +185,7 @@ pub(crate) fn applications() -> Applications {
             country: "DE".to_owned(),
             node_id: "the-node".to_owned(),
         },
+        starts_per_second: None,
     }
 }
 

@@ -39,6 +39,7 @@ impl<L: Launcher> Actor<L> {
         self.info.timings.jail = guest.timings();
         self.info.timings.first_listen = None;
         let since = Instant::now();
+        self.started = since;
         let listening = guest.listening();
         let watch = tasks::first_listen(listening.clone(), since);
         self.listen_watch = Some(self.spawn(watch, Fact::Killed));
@@ -62,6 +63,7 @@ impl<L: Launcher> Actor<L> {
             self.wind_up();
         }
         self.publish();
+        berth_jail::crash_point("start.running");
         self.tell(Event::Started);
         if let Some(reply) = self.starting.take() {
             let removed = self.life.status() != Status::Running;
@@ -78,6 +80,7 @@ impl<L: Launcher> Actor<L> {
         self.info.exit = Some(tasks::exit_of_failed_start(&error));
         self.info.error = Some(berth_error::chain(&error));
         self.info.finished_ms = Some(now_ms());
+        self.slot = None;
         self.shared.liveness.send_replace(Liveness::Down);
         let orders = self.life.observe(Happened::StartFailed);
         self.publish();
@@ -98,9 +101,15 @@ impl<L: Launcher> Actor<L> {
         self.info.pid = None;
         self.info.exit = Some(status);
         self.info.finished_ms = Some(now_ms());
+        self.slot = None;
         self.shared.liveness.send_replace(Liveness::Down);
         let orders = self.life.observe(Happened::Exited);
+        if self.life.status() == Status::Exited {
+            let pause = self.restarts.after(status, self.started.elapsed());
+            self.restart_at = pause.map(|pause| Instant::now() + pause);
+        }
         self.publish();
+        berth_jail::crash_point("exit.told");
         self.tell(Event::Exited);
         self.serve_sleepers();
         self.obey_all(orders);

@@ -30,6 +30,8 @@ pub(crate) enum Request {
     Wait(Reply<ExitStatus>),
     Kill {
         signal: i32,
+        /// Kill it if it still lives when its patience is over.
+        insist: bool,
         reply: Reply<()>,
     },
     Stop {
@@ -168,8 +170,13 @@ impl Handle {
         self.ask(Request::Wait).await
     }
 
-    pub(crate) async fn kill(&self, signal: i32) -> Result<(), EngineError> {
-        self.ask(|reply| Request::Kill { signal, reply }).await
+    pub(crate) async fn kill(&self, signal: i32, insist: bool) -> Result<(), EngineError> {
+        self.ask(|reply| Request::Kill {
+            signal,
+            insist,
+            reply,
+        })
+        .await
     }
 
     pub(crate) async fn stop(&self, grace: Duration) -> Result<ExitStatus, EngineError> {

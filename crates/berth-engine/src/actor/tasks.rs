@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_jail::crash_point;
 use berth_jail::{Disk, ExitStatus, JailError, Limits};
 use rustix::process::Signal;
 use tokio::sync::watch;
@@ -66,8 +67,10 @@ async fn try_launch<L: Launcher>(
         source,
     })?;
     let open = begin.elapsed();
+    crash_point("start.pipes");
     match launcher.launch(ordinal, output).await {
         Ok(guest) => {
+            crash_point("start.launched");
             let spawn = begin.elapsed().saturating_sub(open);
             tracing::debug!(?open, ?spawn, pid = guest.pid(), "first process runs");
             Ok(Launched {
@@ -109,7 +112,12 @@ pub(super) async fn watch_exit<G: Guest>(
     limits: Limits,
 ) -> Fact<G> {
     let status = guest.wait().await;
+    crash_point("exit.seen");
     capture.finish().await;
+    if guest.is_lost() {
+        sink.note("killed: the helper process that ran it had ended")
+            .await;
+    }
     if status.oom_killed {
         sink.note(&out_of_memory(limits)).await;
     }
@@ -193,7 +201,10 @@ pub(super) async fn clean<G>(home: Home, gate: Gate) -> Fact<G> {
     };
     let target = home.trash.join(name);
     let doomed = match fs_err::tokio::rename(&home.dir, &target).await {
-        Ok(()) => target,
+        Ok(()) => {
+            crash_point("remove.moved");
+            target
+        }
         Err(error) => {
             tracing::warn!(%error, "cannot move a container's directory away");
             home.dir.clone()

@@ -19,7 +19,7 @@ use super::*;
 use crate::log::LogStore;
 use crate::log::capture::WriteEnds;
 use crate::table::Table;
-use crate::{Status, Timings};
+use crate::{RestartPolicy, Status, Timings};
 
 /// What a fake process did and will do.
 #[derive(Debug)]
@@ -183,6 +183,8 @@ struct World {
     deletions: TaskTracker,
     temp: tempfile::TempDir,
     made: AtomicU32,
+    slots: Slots,
+    policy: Mutex<crate::Policy>,
     /// Of the containers made from now on.
     sleep: Mutex<Option<SleepPolicy>>,
 }
@@ -203,6 +205,8 @@ impl World {
             deletions: TaskTracker::new(),
             temp,
             made: AtomicU32::new(0),
+            slots: Slots::default(),
+            policy: Mutex::default(),
             sleep: Mutex::default(),
         }
     }
@@ -227,6 +231,14 @@ impl World {
         Ok(handle)
     }
 
+    /// With another policy than the default.
+    async fn create_with(&self, name: &str, change: impl FnOnce(&mut crate::Policy)) -> Handle {
+        change(&mut self.policy.lock().unwrap());
+        let handle = self.create(name).await.unwrap();
+        *self.policy.lock().unwrap() = crate::Policy::default();
+        handle
+    }
+
     fn prepared(&self, id: &str, name: &str) -> Prepared<FakeJail> {
         let dir = self.temp.path().join(id);
         std::fs::create_dir(&dir).unwrap();
@@ -238,6 +250,7 @@ impl World {
                 env: Vec::new(),
                 cwd: text("/"),
                 user: String::new(),
+                stop_signal: 15,
             },
             info: ContainerInfo {
                 id: text(id),
@@ -258,8 +271,9 @@ impl World {
                 limits: Limits::default(),
                 rest: None,
                 sleepless: None,
-                policy: crate::Policy::default(),
+                policy: self.policy.lock().unwrap().clone(),
                 restart_count: 0,
+                restarting: false,
                 timings: Timings::default(),
             },
             sleep: *self.sleep.lock().unwrap(),
@@ -277,6 +291,7 @@ impl World {
                 display_name: name.into(),
                 untold: Arc::default(),
             },
+            slots: self.slots.clone(),
         }
     }
 
@@ -327,7 +342,7 @@ async fn wait_before_and_after_an_exit_and_a_second_start() {
     assert_eq!(code(handle.stop(Duration::ZERO).await), 7);
     assert_eq!(handle.info().unwrap().status, Status::Exited);
     assert!(matches!(
-        handle.kill(15).await,
+        handle.kill(15, false).await,
         Err(EngineError::NotRunning(_))
     ));
     handle.start().await.unwrap();
@@ -404,7 +419,7 @@ async fn remove_during_a_start_waits_for_it_and_nothing_is_left() {
                 match which {
                     0 => handle.start().await.map(|()| 0),
                     1 => handle.wait().await.map(|status| status.code),
-                    2 => handle.kill(15).await.map(|()| 0),
+                    2 => handle.kill(15, false).await.map(|()| 0),
                     _ => handle.remove(true).await.map(|()| 0),
                 }
             })
@@ -668,7 +683,7 @@ async fn storm(moves: Vec<Move>) {
                         Move::Start => drop(handle.start().await),
                         Move::Wait => answered(handle.wait().await),
                         Move::Stop => drop(handle.stop(Duration::from_millis(5)).await),
-                        Move::Kill => drop(handle.kill(9).await),
+                        Move::Kill => drop(handle.kill(9, false).await),
                         Move::Pause => drop(handle.pause().await),
                         Move::Unpause => drop(handle.unpause().await),
                         Move::Wake => drop(handle.wake().await),
@@ -719,4 +734,119 @@ proptest! {
             tokio::time::timeout(Duration::from_secs(60), storm(moves)).await.unwrap();
         });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_and_started_again_with_growing_pauses() {
+    let world = World::new();
+    let handle = world
+        .create_with("c", |policy| {
+            policy.restart = RestartPolicy::OnFailure(None)
+        })
+        .await;
+    handle.start().await.unwrap();
+    for (round, pause) in [100, 200, 400].into_iter().enumerate() {
+        let waiter = tokio::spawn({
+            let handle = handle.clone();
+            async move { handle.wait().await }
+        });
+        tokio::task::yield_now().await;
+        world.jail.latest().exit(5, None, b"");
+        assert_eq!(code(waiter.await.unwrap()), 5, "told at once");
+        settle().await;
+        let info = handle.info().unwrap();
+        assert!(info.restarting && info.status == Status::Exited, "{info:?}");
+        tokio::time::sleep(Duration::from_millis(pause - 10)).await;
+        assert_eq!(world.jail.living(), 0);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(world.jail.living(), 1);
+        let info = handle.info().unwrap();
+        assert_eq!(info.restart_count as usize, round + 1);
+        assert_eq!((info.restarting, info.status), (false, Status::Running));
+    }
+    world.jail.latest().exit(0, None, b"");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(world.jail.living(), 0, "0 is no failure");
+    handle.remove(false).await.unwrap();
+    world.nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_ends_a_container_ends_its_restarts() {
+    let world = World::new();
+    for pausing in [false, true] {
+        let handle = world
+            .create_with("c", |policy| policy.restart = RestartPolicy::Always)
+            .await;
+        handle.start().await.unwrap();
+        if pausing {
+            world.jail.latest().exit(1, None, b"");
+            settle().await;
+        }
+        handle.kill(9, false).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert_eq!(world.jail.living(), 0);
+        assert!(!handle.info().unwrap().restarting);
+        // Somebody starts it again, and removes it while it waits for the next time.
+        handle.start().await.unwrap();
+        world.jail.latest().exit(1, None, b"");
+        settle().await;
+        handle.remove(false).await.unwrap();
+    }
+    world.nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_insists_is_obeyed_when_the_grace_is_over() {
+    let world = World::new();
+    let handle = world
+        .create_with("c", |policy| policy.stop_grace = Duration::from_secs(7))
+        .await;
+    handle.start().await.unwrap();
+    handle.kill(15, true).await.unwrap();
+    // Asking again does not prolong it.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    handle.kill(15, true).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1900)).await;
+    assert_eq!(world.jail.living(), 1);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(world.jail.living(), 0);
+    assert_eq!(code(handle.wait().await), 137);
+    assert_eq!(*world.jail.latest().signals.lock().unwrap(), [15, 15, 9]);
+    handle.remove(false).await.unwrap();
+    world.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn one_instance_too_many_is_refused_until_another_has_ended() {
+    let world = World::new();
+    let limited = |policy: &mut crate::Policy| {
+        policy.instances = Some(crate::InstanceLimit {
+            application: "app".to_owned(),
+            max: 1,
+        });
+    };
+    let first = world.create_with("a", limited).await;
+    let second = world.create_with("b", limited).await;
+    first.start().await.unwrap();
+    assert!(matches!(
+        second.start().await,
+        Err(EngineError::NoInstance { max: 1, .. })
+    ));
+    assert_eq!(second.info().unwrap().status, Status::Created);
+    world.jail.latest().exit(0, None, b"");
+    first.wait().await.unwrap();
+    // A start that fails gives its place back.
+    world.jail.fails.store(true, Ordering::Relaxed);
+    assert!(matches!(
+        second.start().await,
+        Err(EngineError::Start { .. })
+    ));
+    world.jail.fails.store(false, Ordering::Relaxed);
+    second.start().await.unwrap();
+    assert!(first.start().await.is_err());
+    second.remove(true).await.unwrap();
+    first.start().await.unwrap();
+    first.remove(true).await.unwrap();
+    world.nothing_is_left().await;
 }

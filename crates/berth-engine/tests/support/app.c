@@ -2,6 +2,7 @@
  * nothing but this file. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -155,6 +156,21 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "write")) { /* path: creates it, fails if it exists */
         int fd = open(argv[2], O_CREAT | O_EXCL | O_WRONLY, 0644);
         return fd < 0 ? 17 : 0;
+    }
+    if (!strcmp(what, "fill")) { /* path, MiB (0: until it fails): prints the bytes, exits with errno */
+        static char block[65536];
+        long long written = 0, wanted = (long long)atoi(argv[3]) << 20;
+        int fd = open(argv[2], O_CREAT | O_WRONLY, 0644);
+        ssize_t got = 0;
+        while (!wanted || written < wanted) {
+            got = write(fd, block, sizeof block);
+            if (got < 0)
+                break;
+            written += got;
+        }
+        int error = got < 0 ? errno : 0;
+        printf("%lld\n", written);
+        return error;
     }
     if (!strcmp(what, "show")) { /* path */
         int fd = open(argv[2], O_RDONLY);

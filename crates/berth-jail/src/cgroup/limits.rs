@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::{SandboxGroup, keyed, write};
-use crate::spec::Limits;
+use crate::spec::{Device, Limits};
 
 /// CPU accounting period, the kernel's default.
 const PERIOD_US: u64 = 100_000;
@@ -55,6 +55,18 @@ impl SandboxGroup {
             write(&directory.join("devices.allow"), rule)?;
         }
         Ok(())
+    }
+
+    /// Allows a device besides the usual ones, where version 1 restricts them.
+    pub(crate) fn allow_device(&self, device: Device) -> io::Result<()> {
+        let (major, minor) = device.number();
+        match self.v1("devices") {
+            Some(directory) => {
+                let rule = format!("c {major}:{minor} rwm");
+                write(&directory.join("devices.allow"), &rule)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Sets the CPU quota, in thousandths of a CPU.

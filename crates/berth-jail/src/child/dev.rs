@@ -12,6 +12,7 @@ use super::mounts::{part, pseudo_fs, tmpfs};
 use super::overlay::attach;
 use super::root::Root;
 use crate::error::{Failure, Step as _};
+use crate::spec::SandboxSpec;
 
 /// Bytes that device nodes and links may take.
 const DEV_BYTES: u64 = 64 * 1024 * 1024;
@@ -63,12 +64,17 @@ impl Device {
 }
 
 /// Mounts /dev with everything but the message queues.
-pub(super) fn mount(root: &Root, id_base: u32, shm_bytes: u64) -> Result<Device, Failure> {
+pub(super) fn mount(root: &Root, spec: &SandboxSpec) -> Result<Device, Failure> {
+    let id_base = spec.id_base;
     let dev = tmpfs(DEV_BYTES, "755", id_base)?;
     attach(&dev, &root.plain_directory("dev")?, || {
         "mount `/dev`".to_owned()
     })?;
-    for (name, major, minor) in NODES {
+    let more = spec.extras.devices.iter().map(|device| {
+        let (major, minor) = device.number();
+        (device.name(), major, minor)
+    });
+    for (name, major, minor) in NODES.into_iter().chain(more) {
         rustix::fs::mknodat(
             &dev,
             name,
@@ -82,7 +88,7 @@ pub(super) fn mount(root: &Root, id_base: u32, shm_bytes: u64) -> Result<Device,
         rustix::fs::symlinkat(target, &dev, name).step(|| format!("create `/dev/{name}`"))?;
     }
     mount_below(&dev, "pts", &terminals(id_base)?)?;
-    let shm = tmpfs(shm_bytes, "1777", id_base)?;
+    let shm = tmpfs(spec.shm_bytes, "1777", id_base)?;
     restrict(&shm)?;
     mount_below(&dev, "shm", &shm)?;
     let staging = tmpfs(STAGING_BYTES, "755", id_base)?;

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
-use rustix::thread::LinkNameSpaceType;
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 
 use super::Policy;
 use super::identity::{self, Identity};
@@ -61,10 +61,19 @@ pub(super) fn run(mut entry: Entry<'_>) -> Result<(), Failure> {
     entry.streams.install(root, host_uid, host_gid)?;
     rustix::process::setsid().step(|| "start a session".to_owned())?;
     enter_user_namespace(entry.user_namespace)?;
+    let mounting = capabilities.contains(CapabilitySet::SYS_ADMIN);
+    let own_root;
+    let (root, directory) = if mounting && entry.create_working_directory {
+        own_root = own_mounts()?;
+        let directory = open_working_directory(&own_root, &process.cwd, None)?;
+        (&own_root, directory)
+    } else {
+        (root, directory)
+    };
     if policy.no_new_privs {
         rustix::thread::set_no_new_privs(true).step(|| "set no_new_privs".to_owned())?;
     }
-    entry.filter.install(entry.report)?;
+    entry.filter.install(entry.report, mounting)?;
     identity::limit_capabilities(capabilities)?;
     identity::become_user(&user)?;
     if let Some(size) = process.terminal {
@@ -77,10 +86,10 @@ pub(super) fn run(mut entry: Entry<'_>) -> Result<(), Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step(|| "tie the process to the zygote".to_owned())?;
     entry.timings.identity = entry.watch.lap();
-    execute(&entry, &user)
+    execute(&entry, root, &user)
 }
 
-fn execute(entry: &Entry<'_>, user: &Identity) -> Result<(), Failure> {
+fn execute(entry: &Entry<'_>, root: &Root, user: &Identity) -> Result<(), Failure> {
     let program = program::Program::new(entry.process, &user.home)?;
     // Nothing but the three streams survives, whatever was opened on the way (CVE-2024-21626).
     sys::exec::cloexec_from(3).step(|| "close inherited descriptors".to_owned())?;
@@ -91,12 +100,20 @@ fn execute(entry: &Entry<'_>, user: &Identity) -> Result<(), Failure> {
     packet::send(entry.report, &ready, &[])
         .step(|| "report that the container is ready".to_owned())?;
     sys::signal::reset_all();
-    Err(program.execute(entry.root))
+    Err(program.execute(root))
 }
 
 fn enter_user_namespace(user_namespace: BorrowedFd<'_>) -> Result<(), Failure> {
     rustix::thread::move_into_link_name_space(user_namespace, Some(LinkNameSpaceType::User))
         .step(|| "enter the user namespace".to_owned())
+}
+
+/// A copy of the mounts that belongs to the container's user namespace, so that CAP_SYS_ADMIN inside
+/// may add to it. What was mounted so far is locked: it can be neither unmounted nor looked under.
+fn own_mounts() -> Result<Root, Failure> {
+    sys::namespace::unshare(UnshareFlags::NEWNS)
+        .step(|| "create a mount namespace of the container's own".to_owned())?;
+    Root::current()
 }
 
 fn open_working_directory(

@@ -34,7 +34,7 @@ pub(super) fn build(
     let groups = pseudo::open_groups(group)?;
     let root_mount = overlay::enter(&spec.rootfs, disk, user_namespace)?;
     let root = Root::current()?;
-    let device = dev::mount(&root, spec.id_base, spec.shm_bytes)?;
+    let device = dev::mount(&root, spec)?;
     pseudo::mount_proc(&root, &device)?;
     pseudo::mount_sys(&root, &device, groups)?;
     ready.extend(files(spec, &device)?);

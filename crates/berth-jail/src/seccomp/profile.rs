@@ -344,3 +344,17 @@ pub(super) const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_fff
 
 /// `clone` is allowed without any of these flags: every `CLONE_NEW*`.
 pub(super) const CLONE_NAMESPACES: u32 = 0x7e02_0000;
+
+/// Allowed in addition to who has CAP_SYS_ADMIN in the container, as Docker does; it acts on mounts of
+/// the container's own only.
+pub(super) const MOUNTING: &[libc::c_long] = &[
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
+];

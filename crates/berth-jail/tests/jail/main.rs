@@ -7,6 +7,7 @@
 
 mod isolation;
 mod keep;
+mod privileges;
 mod process;
 mod resources;
 mod rootfs_prep;

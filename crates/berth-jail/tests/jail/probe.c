@@ -254,6 +254,31 @@ static int run(int argc, char **argv) {
         printf("done\n");
         return 0;
     }
+    if (!strcmp(command, "mount")) { /* what CAP_SYS_ADMIN over one's own mounts gives, and what not */
+        mkdir("/own", 0755);
+        errno = 0;
+        mount("none", "/own", "tmpfs", 0, "");
+        printf("tmpfs %d\n", errno);
+        char options[96];
+        int fuse = open("/dev/fuse", O_RDWR);
+        snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse);
+        mkdir("/fuse", 0755);
+        errno = fuse < 0 ? errno : 0;
+        if (fuse >= 0) mount("none", "/fuse", "fuse", 0, options);
+        printf("fuse %d\n", errno);
+        errno = 0;
+        umount2("/proc/kcore", MNT_DETACH);
+        printf("unmask %d\n", errno);
+        errno = 0;
+        mkdir("/look", 0755);
+        mount("/proc", "/look", NULL, MS_BIND, NULL);
+        printf("under %d\n", errno);
+        errno = 0;
+        mount(NULL, "/proc/sys", NULL, MS_REMOUNT | MS_BIND, NULL);
+        printf("writable %d\n", errno);
+        fflush(stdout);
+        for (;;) pause();
+    }
     if (!strcmp(command, "limits")) return cat("/proc/self/limits");
     int code = attack(argc, argv);
     if (code >= 0) return code;

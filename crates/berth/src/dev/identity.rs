@@ -1,5 +1,7 @@
 //! What containers are told about where they run (`CLOUDFLARE_*`).
 
+use std::time::Duration;
+
 use berth_config::Project;
 use berth_docker::{Application, Applications, Identity};
 use berth_engine::SleepPolicy;
@@ -8,9 +10,22 @@ use berth_jail::Limits;
 /// Processes and threads of one instance.
 const PIDS: u32 = 4096;
 
+/// What the command line says of how instances stop and start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StopAndStart {
+    /// See [`Application::stop_grace`].
+    pub(crate) stop_grace: Duration,
+    /// See [`Applications::starts_per_second`].
+    pub(crate) starts_per_second: Option<u32>,
+}
+
 /// The applications of a project. The application ids stay the same as long as the project stays
 /// where it is; the deployment id is the session's.
-pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applications {
+pub(crate) fn applications(
+    project: &Project,
+    deployment_id: &str,
+    policy: StopAndStart,
+) -> Applications {
     let applications = project
         .containers
         .iter()
@@ -29,6 +44,7 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
                 checkpoint_after: sleep.checkpoint_after,
             }),
             max_instances: app.max_instances,
+            stop_grace: policy.stop_grace,
             application_id: stable_id(&[
                 project.root.as_os_str().as_encoded_bytes(),
                 app.name.as_bytes(),
@@ -38,6 +54,7 @@ pub(crate) fn applications(project: &Project, deployment_id: &str) -> Applicatio
     Applications {
         applications,
         identity: identity(deployment_id),
+        starts_per_second: policy.starts_per_second,
     }
 }
 
@@ -46,6 +63,7 @@ pub(crate) fn unknown_applications(deployment_id: &str) -> Applications {
     Applications {
         applications: Vec::new(),
         identity: identity(deployment_id),
+        starts_per_second: None,
     }
 }
 

@@ -25,7 +25,7 @@ use super::screen::Screen;
 use super::state_lock::StateLock;
 use super::worker::{Worker, WorkerOptions, lead};
 use crate::cli::DevArgs;
-use crate::dev::identity;
+use crate::dev::identity::{self, StopAndStart};
 use crate::host::{Host, HostOptions};
 use crate::paths::Paths;
 
@@ -45,6 +45,7 @@ pub(crate) struct DevSession {
     host: Host,
     load: LoadOptions,
     deployment_id: String,
+    starts: StopAndStart,
     screen: Screen,
     no_containers: bool,
     /// Held as long as workerd may write there.
@@ -109,9 +110,13 @@ impl DevSession {
     ) -> Result<Self, Report> {
         let toolchain = toolchain(paths, screen).await?;
         let deployment_id = uuid::Uuid::new_v4().to_string();
+        let starts = StopAndStart {
+            stop_grace: Duration::from_secs(args.stop_grace.into()),
+            starts_per_second: args.start_rate,
+        };
         let options = HostOptions {
             project: project.root.clone(),
-            applications: identity::applications(&project, &deployment_id),
+            applications: identity::applications(&project, &deployment_id, starts),
         };
         let host = Host::start(paths, options).await?;
         let state_dir = state_dir(args, &project)?;
@@ -137,6 +142,7 @@ impl DevSession {
             host,
             load,
             deployment_id,
+            starts,
             screen,
             no_containers: args.no_containers,
             state: None,
@@ -207,9 +213,11 @@ impl DevSession {
     async fn apply(&mut self) -> Result<(Vec<PathBuf>, bool), Report> {
         let prepared = self.prepare_worker().await?;
         let watch = prepared.watch.clone();
-        self.host
-            .docker
-            .set_applications(identity::applications(&self.project, &self.deployment_id));
+        self.host.docker.set_applications(identity::applications(
+            &self.project,
+            &self.deployment_id,
+            self.starts,
+        ));
         let Some(workerd) = &self.workerd else {
             return Ok((watch, false));
         };

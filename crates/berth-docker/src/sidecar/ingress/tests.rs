@@ -14,6 +14,9 @@ use socket2::SockRef;
 /// Port of the fake container that never accepts nor refuses.
 const HOLDING: u16 = 7;
 
+/// Port of the fake container when it could not be started.
+const BROKEN: u16 = 8;
+
 #[derive(Default)]
 struct Fake {
     app: Option<SocketAddr>,
@@ -36,15 +39,19 @@ impl Drop for OnDrop {
 impl Service for Fake {
     type Traffic = ();
 
-    async fn connect(&self, port: u16) -> Result<(TcpStream, ()), String> {
+    async fn connect(&self, port: u16) -> Result<(TcpStream, ()), NoTunnel> {
         if port == HOLDING {
             let _held = OnDrop(self.hold_dropped.clone());
             self.hold_began.notify_one();
             std::future::pending::<()>().await;
         }
-        let app = self.app.filter(|app| app.port() == port).ok_or("refused")?;
-        let app = TcpStream::connect(app).await.map_err(|e| e.to_string())?;
-        Ok((app, ()))
+        let refused = || NoTunnel::NotListening("refused".to_owned());
+        if port == BROKEN {
+            return Err(NoTunnel::NotStarted("its image is broken".to_owned()));
+        }
+        let app = self.app.filter(|app| app.port() == port);
+        let app = TcpStream::connect(app.ok_or_else(refused)?).await;
+        Ok((app.map_err(|_| refused())?, ()))
     }
 
     fn configure(&self, update: UpdateEgress) {
@@ -225,6 +232,14 @@ async fn a_refusal_holds_both_sentences() {
         answer.contains("(Container is not listening to port 33)"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn a_container_that_did_not_start_is_refused_with_the_reason_only() {
+    let ingress = Ingress::with(Fake::default()).await;
+    let answer = ingress.answer(&connect_to(BROKEN)).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.ends_with("its image is broken"), "{answer}");
 }
 
 #[tokio::test]
