@@ -21,6 +21,8 @@ use crate::server::Shared;
 
 /// Paths that trigger a handler of the Worker by hand.
 const TRIGGER_PATHS: &str = "/cdn-cgi/handler/";
+/// The status in reports of a request whose client went away first, as nginx has it.
+const CLIENT_CLOSED: u16 = 499;
 /// Size of each buffer of a tunnel, in bytes.
 const TUNNEL_BUFFER: usize = 16 * 1024;
 
@@ -62,8 +64,8 @@ impl Proxy {
             method: request.method().clone(),
             path: path.map_or("*", |path| path.as_str()).to_owned(),
             start: Instant::now(),
-            // Until there is a response: the client closed the request.
-            status: 499,
+            // Until there is a response.
+            status: CLIENT_CLOSED,
         };
         let response = match checked(request) {
             Ok(request) => self.forward(request).await,
@@ -109,7 +111,7 @@ impl Proxy {
                     _ => passed_on(response, pass, lease),
                 }
             }
-            Err(error) => bad_gateway(&error),
+            Err(error) => refusal(&error),
         }
     }
 
@@ -201,10 +203,19 @@ fn passed_on(response: Response<Incoming>, pass: Pass, lease: Lease) -> Response
     Response::from_parts(head, ProxyBody::streamed(incoming, Some(pass), lease))
 }
 
-fn bad_gateway(error: &UpstreamError) -> Response<ProxyBody> {
+/// The response to what could not be sent.
+fn refusal(error: &UpstreamError) -> Response<ProxyBody> {
+    let status = match error {
+        UpstreamError::Connect(_) | UpstreamError::Broken(_) => StatusCode::BAD_GATEWAY,
+        UpstreamError::Malformed(_) => StatusCode::BAD_REQUEST,
+        // Nobody reads it: this is for the report.
+        UpstreamError::Abandoned(_) => {
+            StatusCode::from_u16(CLIENT_CLOSED).unwrap_or(StatusCode::BAD_REQUEST)
+        }
+    };
     let cause = std::error::Error::source(error);
     let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
-    own(StatusCode::BAD_GATEWAY, format!("{error}{cause}\n"))
+    own(status, format!("{error}{cause}\n"))
 }
 
 fn own(status: StatusCode, text: String) -> Response<ProxyBody> {
