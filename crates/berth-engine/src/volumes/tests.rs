@@ -1,3 +1,5 @@
+use std::time::{Duration, SystemTime};
+
 use super::*;
 
 fn volumes() -> (tempfile::TempDir, Volumes) {
