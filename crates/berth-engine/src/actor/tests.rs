@@ -741,7 +741,7 @@ async fn a_failure_is_told_and_started_again_with_growing_pauses() {
     let world = World::new();
     let handle = world
         .create_with("c", |policy| {
-            policy.restart = RestartPolicy::OnFailure(None)
+            policy.restart = RestartPolicy::OnFailure(None);
         })
         .await;
     handle.start().await.unwrap();
