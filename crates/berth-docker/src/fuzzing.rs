@@ -24,7 +24,7 @@ use crate::frame::{FrameDecoder, StreamKind, encode};
 use crate::names::ParsedName;
 use crate::query::{Query, segments};
 use crate::respond::{Body, empty};
-use crate::sidecar::is_sidecar;
+use crate::sidecar::{NoTunnel, is_sidecar};
 use crate::{Applications, Identity};
 
 /// Frames of `pieces`, as an exec sends them.
@@ -47,8 +47,8 @@ struct Nobody;
 impl crate::sidecar::IngressService for Nobody {
     type Traffic = ();
 
-    async fn connect(&self, _port: u16) -> Result<(TcpStream, ()), String> {
-        Err("nothing listens".to_owned())
+    async fn connect(&self, _port: u16) -> Result<(TcpStream, ()), NoTunnel> {
+        Err(NoTunnel::NotListening("nothing listens".to_owned()))
     }
 
     fn configure(&self, _update: UpdateEgress) {}
@@ -108,6 +108,7 @@ async fn parse(request: Request<Incoming>) -> Response<Body> {
             country: String::new(),
             node_id: String::new(),
         },
+        starts_per_second: None,
     };
     let path = segments(request.uri().path());
     for name in &path {

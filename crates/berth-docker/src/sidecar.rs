@@ -35,7 +35,9 @@ use crate::{EGRESS_IMAGE, time};
 use inside::Inside;
 
 #[cfg(any(fuzzing, test))]
-pub(crate) use ingress::{Service as IngressService, serve_stream as serve_ingress_stream};
+pub(crate) use ingress::{
+    NoTunnel, Service as IngressService, serve_stream as serve_ingress_stream,
+};
 #[cfg(any(fuzzing, test))]
 pub(crate) use relay::Carried;
 

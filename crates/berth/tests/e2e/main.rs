@@ -23,6 +23,7 @@ mod images;
 mod lifecycle;
 mod limits;
 mod sleep;
+mod snapshots;
 mod status_hooks;
 mod websocket_chat;
 
