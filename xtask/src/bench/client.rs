@@ -157,7 +157,8 @@ fn upload(mut stream: TcpStream, bytes: u64) -> anyhow::Result<u64> {
 }
 
 fn rate(bytes: u64, time: Duration) -> u64 {
-    (bytes as f64 * 8.0 / time.as_secs_f64()) as u64
+    let rate = u128::from(bytes) * 8_000_000_000 / time.as_nanos().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 /// Asks for the address of a name that the resolver answers itself.
