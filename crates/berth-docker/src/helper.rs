@@ -74,7 +74,9 @@ impl Helper {
             if volume.read_only {
                 return Err(EngineError::ReadOnly(path));
             }
-            volume.lease.write_archive(inside, archive, options)
+            volume.lease.write_archive(inside, archive, options)?;
+            // A snapshot is whole: it outlives the session.
+            volume.lease.keep()
         })
         .await
     }

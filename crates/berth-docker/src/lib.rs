@@ -139,10 +139,7 @@ impl DockerApi {
         applications: Applications,
         networks: NetworkOptions,
     ) -> std::io::Result<Arc<Self>> {
-        let abandoned = engine.volumes().clone();
         let api = Arc::new(api::Api::new(engine, applications, networks));
-        api.tasks()
-            .spawn_blocking(move || volumes::remove_abandoned(&abandoned));
         let server = server::Server::bind(socket, api.clone()).await?;
         Ok(Arc::new(Self { api, server }))
     }

@@ -148,6 +148,7 @@ impl Sidecar {
             *status = SidecarStatus::Running { port };
             *lock(&self.started_ms) = Some(time::now_ms());
         }
+        berth_jail::crash_point("sidecar.listens");
         let inside = Arc::new(Inside::new(api, self.clone()));
         let running = self.running.clone();
         let tasks = api.tasks();
@@ -218,6 +219,7 @@ impl Sidecars {
             .create(initial_egress(&command), api.networks.clone())
             .await
             .map_err(|error| ApiError::internal(berth_error::chain(&error)))?;
+        berth_jail::crash_point("sidecar.network");
         let what = if ahead {
             "namespace, made ahead"
         } else {
@@ -258,6 +260,7 @@ impl Sidecars {
             by_name.remove(&sidecar.name);
         }
         sidecar.destroy();
+        berth_jail::crash_point("sidecar.removed");
     }
 
     /// Tears all of them down.

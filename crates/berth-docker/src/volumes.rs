@@ -16,14 +16,11 @@ use crate::error::ApiError;
 use crate::filters::{Candidate, Filters};
 use crate::query::Query;
 use crate::respond::{Reply, empty, json_reply, ok};
-use crate::time::{now_ms, rfc3339};
+use crate::time::rfc3339;
 
-/// How workerd's clones begin.
-const CLONE_PREFIX: &str = "workerd-snap-clone-";
-
-/// A clone that nobody has used for this long (milliseconds) was left by a workerd that was killed:
-/// between its creation and its use lies a copy.
-const ABANDONED_AFTER: u64 = 60 * 60 * 1000;
+/// How workerd's own volumes begin. They end with the session: clones, because their containers do;
+/// snapshots, unless they have been filled.
+const WORKERDS_PREFIX: &str = "workerd-snap-";
 
 /// `POST /volumes/create`: 201; a volume that exists is answered as it is.
 pub(crate) async fn create(api: &Arc<Api>, body: CreateVolume) -> Reply {
@@ -37,7 +34,12 @@ pub(crate) async fn create(api: &Arc<Api>, body: CreateVolume) -> Reply {
         body.name
     };
     let (labels, options) = (body.labels, body.driver_opts);
-    let made = blocking(api, move |volumes| volumes.create(&name, labels, options)).await?;
+    let create = if name.starts_with(WORKERDS_PREFIX) {
+        Volumes::create_passing
+    } else {
+        Volumes::create
+    };
+    let made = blocking(api, move |volumes| create(volumes, &name, labels, options)).await?;
     Ok(json_reply(StatusCode::CREATED, &volume_json(&made)))
 }
 
@@ -75,22 +77,6 @@ pub(crate) async fn remove(api: &Arc<Api>, name: &str) -> Reply {
     let wanted = name.to_owned();
     blocking(api, move |volumes| volumes.remove(&wanted)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
-}
-
-/// Removes clones whose workerd died before it could. Blocks.
-pub(crate) fn remove_abandoned(volumes: &Volumes) {
-    let now = now_ms();
-    for volume in volumes.list().unwrap_or_default() {
-        let old = now.saturating_sub(volume.created_ms) > ABANDONED_AFTER;
-        if !old || !volume.name.starts_with(CLONE_PREFIX) {
-            continue;
-        }
-        match volumes.remove(&volume.name) {
-            Ok(()) => tracing::info!(volume = volume.name, "an abandoned clone is gone"),
-            Err(EngineError::VolumeInUse(_) | EngineError::NoSuchVolume(_)) => {}
-            Err(error) => tracing::warn!(%error, "an abandoned clone stays"),
-        }
-    }
 }
 
 fn volume_json(volume: &VolumeInfo) -> Value {

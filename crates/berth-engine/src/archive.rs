@@ -268,6 +268,8 @@ impl Write for PieceWriter {
 pub(crate) struct PieceReader {
     pieces: Pieces,
     current: Bytes,
+    /// A piece has come.
+    begun: bool,
 }
 
 impl PieceReader {
@@ -275,6 +277,7 @@ impl PieceReader {
         Self {
             pieces,
             current: Bytes::new(),
+            begun: false,
         }
     }
 }
@@ -283,7 +286,13 @@ impl Read for PieceReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
             match self.pieces.blocking_recv() {
-                Some(piece) => self.current = piece?,
+                Some(piece) => {
+                    if self.begun {
+                        berth_jail::crash_point("archive.half");
+                    }
+                    self.begun = true;
+                    self.current = piece?;
+                }
                 None => return Ok(0),
             }
         }

@@ -148,6 +148,7 @@ pub(crate) async fn commit(
         tracing::error!(container = %source.name, %error, "a committed container stays frozen");
     }
     let copy = copied.map_err(|_| EngineError::ShuttingDown)??;
+    berth_jail::crash_point("commit.copied");
     tokio::task::spawn_blocking(move || {
         clean(&copy.path()).map_err(|error| EngineError::File {
             step: "clean",
@@ -155,6 +156,7 @@ pub(crate) async fn commit(
             source: error,
         })?;
         let layer = copy.into_layer().map_err(source.failed())?;
+        berth_jail::crash_point("commit.layered");
         store_image(&images, &source, layer, &spec).map_err(source.failed())
     })
     .await

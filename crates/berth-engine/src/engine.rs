@@ -4,7 +4,7 @@
 
 mod files;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let deletions = TaskTracker::new();
         let disks = config.state_dir.join("disks");
-        let volumes = open_volumes(&images).await?;
+        let volumes = open_volumes(&images, config.state_dir.clone()).await?;
         let means = Means {
             volumes,
             config: Arc::new(config),
@@ -330,9 +330,15 @@ impl Engine {
         }
         self.means.deletions.close();
         self.means.deletions.wait().await;
-        let disks = self.means.disks.clone();
+        let (disks, volumes) = (self.means.disks.clone(), self.means.volumes.clone());
+        let cleared = move || {
+            disks.clear();
+            if let Err(error) = volumes.end_session() {
+                tracing::warn!(%error, "the session's volumes stay behind");
+            }
+        };
         // It does not panic.
-        let _ = tokio::task::spawn_blocking(move || disks.clear()).await;
+        let _ = tokio::task::spawn_blocking(cleared).await;
     }
 
     fn find(&self, name: &str) -> Result<Handle, EngineError> {
@@ -343,9 +349,9 @@ impl Engine {
 }
 
 /// Volumes are beside the images: for every session of the machine.
-async fn open_volumes(images: &ImageStore) -> Result<Volumes, EngineError> {
+async fn open_volumes(images: &ImageStore, session: PathBuf) -> Result<Volumes, EngineError> {
     let root = images.root().join("volumes");
-    let opened = tokio::task::spawn_blocking(move || Volumes::open(&root)).await;
+    let opened = tokio::task::spawn_blocking(move || Volumes::open(&root, &session)).await;
     opened.unwrap_or(Err(EngineError::ShuttingDown))
 }
 

@@ -145,6 +145,16 @@ impl Session {
     }
 }
 
+/// Whether the daemon of the session in `dir` has died, or the session has been removed. A doubt is
+/// a living one.
+pub(crate) fn is_dead(dir: &Path) -> bool {
+    match SessionLock::open(dir, false) {
+        Ok(lock) => lock.is_some(),
+        Err(EngineError::File { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+        Err(_) => false,
+    }
+}
+
 /// The sessions whose daemons live, oldest first.
 ///
 /// # Errors

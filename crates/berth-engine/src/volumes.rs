@@ -6,6 +6,7 @@
 //!                      /data          its content, ids as inside
 //!                      /filling       exists while an image's content is copied into it
 //!                      /lock          held by whoever copies it
+//!                      /session       directory of the session that this one ends with, if any
 //!               /.new-<hex>/          being made; renamed when it is whole
 //!               /.dead-<hex>/         being deleted; anybody may finish that
 //! ```
@@ -14,13 +15,15 @@
 //! disappears by `rename`, and the kernel drops the locks of a daemon that dies. Directories are
 //! closed to other users: volumes hold set-user-id programs of images. All functions block on files.
 
+mod sweep;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock};
 use rustix::io::Errno;
@@ -34,14 +37,12 @@ const RECORD: &str = "volume.json";
 const DATA: &str = "data";
 const FILLING: &str = "filling";
 const GATE: &str = "lock";
+const OWNER: &str = "session";
 const UNFINISHED: &str = ".new-";
 const DEAD: &str = ".dead-";
 
 /// Longest name: that of a directory, less what a deletion puts in front.
 const NAME_MAX: usize = 200;
-
-/// What has been unfinished for this long was left by a daemon that died making it.
-const UNFINISHED_FOR: Duration = Duration::from_secs(60);
 
 /// What is known of a volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,7 @@ pub struct VolumeInfo {
 #[derive(Clone, Debug)]
 pub struct Volumes {
     root: PathBuf,
+    session: PathBuf,
 }
 
 /// A volume in use: it cannot be removed until this is dropped.
@@ -81,6 +83,20 @@ impl VolumeLease {
     /// The directory with its content.
     pub fn data(&self) -> PathBuf {
         self.directory.join(DATA)
+    }
+
+    /// The volume outlives the session that made it, whatever was said then.
+    ///
+    /// # Errors
+    /// [`EngineError::File`].
+    pub fn keep(&self) -> Result<(), EngineError> {
+        let owner = self.directory.join(OWNER);
+        match fs_err::remove_file(&owner) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(file_error("delete", &owner)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Unpacks an archive below a directory of the volume, which must exist. Blocks until the
@@ -145,14 +161,16 @@ impl VolumeLease {
 }
 
 impl Volumes {
-    /// Opens or creates the volumes below `root`, and deletes what was left half-way.
+    /// Opens or creates the volumes below `root` for the session in the directory `session`, and
+    /// deletes what was left half-way and what belonged to sessions that have ended.
     ///
     /// # Errors
     /// [`EngineError::File`].
-    pub fn open(root: &Path) -> Result<Self, EngineError> {
+    pub fn open(root: &Path, session: &Path) -> Result<Self, EngineError> {
         make_private_dir(root)?;
         let volumes = Self {
             root: root.to_owned(),
+            session: session.to_owned(),
         };
         volumes.sweep()?;
         Ok(volumes)
@@ -168,6 +186,30 @@ impl Volumes {
         labels: BTreeMap<String, String>,
         options: BTreeMap<String, String>,
     ) -> Result<VolumeInfo, EngineError> {
+        self.create_for(name, labels, options, None)
+    }
+
+    /// [`Volumes::create`] of a volume that ends with this session, however that ends, unless it is
+    /// [kept](VolumeLease::keep).
+    ///
+    /// # Errors
+    /// As [`Volumes::create`].
+    pub fn create_passing(
+        &self,
+        name: &str,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+    ) -> Result<VolumeInfo, EngineError> {
+        self.create_for(name, labels, options, Some(&self.session))
+    }
+
+    fn create_for(
+        &self,
+        name: &str,
+        labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
+        owner: Option<&Path>,
+    ) -> Result<VolumeInfo, EngineError> {
         check_name(name)?;
         if let Some(existing) = self.get(name) {
             return Ok(existing);
@@ -182,7 +224,8 @@ impl Volumes {
             .root
             .join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
         let target = self.root.join(name);
-        let made = make(&unfinished, &info).and_then(|()| {
+        let made = make(&unfinished, &info, owner).and_then(|_lock| {
+            berth_jail::crash_point("volume.made");
             match rustix::fs::renameat_with(CWD, &unfinished, CWD, &target, RenameFlags::NOREPLACE)
             {
                 Ok(()) => Ok(true),
@@ -191,6 +234,7 @@ impl Volumes {
             }
         });
         if let Ok(true) = made {
+            berth_jail::crash_point("volume.created");
             return Ok(info);
         }
         // Best effort; the next sweep finishes it.
@@ -240,6 +284,7 @@ impl Volumes {
             .root
             .join(format!("{DEAD}{:016x}", rand::random::<u64>()));
         fs_err::rename(&directory, &dead).map_err(file_error("move away", &directory))?;
+        berth_jail::crash_point("volume.moved");
         drop(lock);
         fs_err::remove_dir_all(&dead).map_err(file_error("delete", &dead))
     }
@@ -295,21 +340,6 @@ impl Volumes {
         }
         Ok(names)
     }
-
-    /// Deletes what daemons left that died half-way.
-    fn sweep(&self) -> Result<(), EngineError> {
-        for name in self.entries()? {
-            let path = self.root.join(&name);
-            let doomed = name.starts_with(DEAD) || (name.starts_with(UNFINISHED) && is_old(&path));
-            if doomed
-                && let Err(error) = fs_err::remove_dir_all(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(%error, "cannot delete what is left of a volume");
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Docker's rule for names; what begins with a dot is ours.
@@ -323,8 +353,12 @@ fn check_name(name: &str) -> Result<(), EngineError> {
     }
 }
 
-fn make(directory: &Path, info: &VolumeInfo) -> Result<(), EngineError> {
+/// Makes what a volume consists of. The lock says that somebody does.
+fn make(directory: &Path, info: &VolumeInfo, owner: Option<&Path>) -> Result<File, EngineError> {
     make_private_dir(directory)?;
+    let lock = File::open(directory).map_err(file_error("open", directory))?;
+    rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockShared))
+        .map_err(|errno| file_error("lock", directory)(errno.into()))?;
     let data = directory.join(DATA);
     fs_err::create_dir(&data)
         .and_then(|()| {
@@ -333,11 +367,17 @@ fn make(directory: &Path, info: &VolumeInfo) -> Result<(), EngineError> {
             fs_err::set_permissions(&data, std::fs::Permissions::from_mode(0o755))
         })
         .map_err(file_error("create", &data))?;
+    if let Some(session) = owner {
+        let owner = directory.join(OWNER);
+        fs_err::write(&owner, session.as_os_str().as_bytes())
+            .map_err(file_error("write", &owner))?;
+    }
     let record = directory.join(RECORD);
     serde_json::to_vec(info)
         .map_err(io::Error::from)
         .and_then(|text| fs_err::write(&record, text))
-        .map_err(file_error("write", &record))
+        .map_err(file_error("write", &record))?;
+    Ok(lock)
 }
 
 fn make_private_dir(directory: &Path) -> Result<(), EngineError> {
@@ -366,14 +406,6 @@ fn empty(directory: &Path) -> Result<(), EngineError> {
         removed.map_err(file_error("delete", &path))?;
     }
     Ok(())
-}
-
-fn is_old(path: &Path) -> bool {
-    let modified = fs_err::metadata(path).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|at| {
-        let age = SystemTime::now().duration_since(at).unwrap_or_default();
-        age > UNFINISHED_FOR
-    })
 }
 
 fn file_error(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError + use<> {

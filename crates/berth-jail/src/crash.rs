@@ -27,13 +27,30 @@ pub const CRASH_POINTS: &[&str] = &[
     "remove.moved",
 ];
 
+/// The points outside of a container's life: in calls of the Docker API that make other things.
+/// They kill the daemon.
+pub const API_CRASH_POINTS: &[&str] = &[
+    "sidecar.network",
+    "sidecar.listens",
+    "sidecar.removed",
+    "volume.made",
+    "volume.created",
+    "volume.moved",
+    "archive.half",
+    "commit.copied",
+    "commit.layered",
+];
+
 /// Name of the environment variable.
 pub const CRASH_VARIABLE: &str = "BERTH_CRASH";
 
 /// Ends the process here if a test has asked for it.
 #[cfg(debug_assertions)]
 pub fn crash_point(name: &str) {
-    debug_assert!(CRASH_POINTS.contains(&name), "an unlisted point: {name}");
+    debug_assert!(
+        CRASH_POINTS.contains(&name) || API_CRASH_POINTS.contains(&name),
+        "an unlisted point: {name}"
+    );
     let Some(directory) = std::env::var_os(CRASH_VARIABLE) else {
         return;
     };

@@ -38,7 +38,7 @@ pub use cgroup::Capabilities;
 pub use client::{
     ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Survivors, Zygote, ZygoteConfig,
 };
-pub use crash::{CRASH_POINTS, CRASH_VARIABLE, crash_point};
+pub use crash::{API_CRASH_POINTS, CRASH_POINTS, CRASH_VARIABLE, crash_point};
 pub use disk::{Disk, DiskTemplate};
 pub use error::JailError;
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};

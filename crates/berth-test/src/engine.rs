@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::session::child::{Process, STOP_PATIENCE};
-use crate::{Client, Event, Events, PATIENCE, Project, Reply, START_PATIENCE, World};
+use crate::{Client, Event, Events, Killed, PATIENCE, Project, Reply, START_PATIENCE, World};
 
 /// One engine at a time: the tests share a data directory.
 static ENGINE: Mutex<()> = Mutex::const_new(());
@@ -19,7 +21,8 @@ pub struct EngineSession {
     world: World,
     host: String,
     docker: PathBuf,
-    _one: MutexGuard<'static, ()>,
+    session: String,
+    _one: Option<MutexGuard<'static, ()>>,
 }
 
 /// A `wrangler dev`. Ends with [`Wrangler::stop`], or when it is dropped.
@@ -32,11 +35,28 @@ pub struct Wrangler {
 impl EngineSession {
     pub(crate) async fn start(world: World) -> Self {
         let one = ENGINE.lock().await;
-        let slot = world.slot().await;
         let mut command = world.command();
         command.args(["engine", "--json"]);
+        let data = world.data_dir();
+        Self {
+            _one: Some(one),
+            ..Self::spawn(world, command, &data).await
+        }
+    }
+
+    pub(crate) async fn start_in(world: World, data: &Path, crash_points: &Path) -> Self {
+        let mut command = world.command();
+        command
+            .args(["engine", "--json"])
+            .env("BERTH_DATA_DIR", data)
+            .env("BERTH_CRASH", crash_points);
+        Self::spawn(world, command, data).await
+    }
+
+    async fn spawn(world: World, command: Command, data: &Path) -> Self {
+        let slot = world.slot().await;
         // Nothing of the engine is in a project.
-        let mut process = Process::spawn(&world, command, Path::new("/nonexistent"));
+        let mut process = Process::spawn_in(data, command, Path::new("/nonexistent"));
         process.slot = Some(slot);
         let ready = process
             .events
@@ -52,8 +72,54 @@ impl EngineSession {
             world,
             host: ready.text("docker_host").to_owned(),
             docker: PathBuf::from(ready.text("docker_bin")),
-            _one: one,
+            session: ready.text("session").to_owned(),
+            _one: None,
         }
+    }
+
+    /// Its session's id.
+    pub fn id(&self) -> &str {
+        &self.session
+    }
+
+    /// Sends a signal to its process.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Kills its process without warning.
+    pub async fn kill(self) -> Killed {
+        self.process.kill().await
+    }
+
+    /// Waits for the end of an engine that kills itself at a crash point.
+    pub async fn crashed(self) -> Killed {
+        self.process.crashed().await
+    }
+
+    /// Kills a child of its process; see [`crate::DevSession::kill_child`].
+    pub async fn kill_child(&self, name: &str) {
+        self.process.kill_child(name).await;
+    }
+
+    /// One request to its API: status and body. `None` if it died before it had answered.
+    pub async fn request(&self, method: &str, path: &str, body: &[u8]) -> Option<(u16, String)> {
+        let socket = self.host.strip_prefix("unix://").expect("it is a socket");
+        let exchange = async {
+            let mut stream = UnixStream::connect(socket).await?;
+            let length = body.len();
+            // HTTP/1.0: the answer ends with the connection and is not in chunks.
+            let head = format!("{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(body).await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+        };
+        let answer = exchange.await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
     }
 
     /// What it says `DOCKER_HOST` must be.
@@ -80,7 +146,6 @@ impl EngineSession {
 
     /// Runs its `docker` command to its end, with nothing but the address in the environment.
     pub async fn docker<const N: usize>(&self, arguments: [&str; N], input: &str) -> Output {
-        use tokio::io::AsyncWriteExt as _;
         let mut child = tokio::process::Command::new(&self.docker)
             .args(arguments)
             .env_remove("BERTH_DATA_DIR")

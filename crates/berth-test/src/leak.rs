@@ -110,6 +110,19 @@ impl Footprint {
         found
     }
 
+    /// Blocks until every process the session had when it was last looked at has ended.
+    ///
+    /// # Panics
+    ///
+    /// If one runs on.
+    pub fn assert_processes_end(&self) {
+        let deadline = Instant::now() + crate::PATIENCE;
+        for process in &self.processes {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(process.ended_within(left), "{} runs on", process.command);
+        }
+    }
+
     /// Fails if anything of the session is still there.
     #[track_caller]
     pub fn assert_gone(&self) {

@@ -65,6 +65,19 @@ pub(crate) fn members(root: Option<i32>, session: Option<&str>, mark: &str) -> V
     found.into_iter().filter_map(Member::open).collect()
 }
 
+/// The child of a process that has `name` as its first argument, or a path that ends with it.
+pub(crate) fn child(of: i32, name: &str) -> Member {
+    let named = |member: &Member| {
+        let first = member.command.split(' ').next().unwrap_or_default();
+        first.rsplit('/').next() == Some(name)
+    };
+    let children = pids().into_iter().filter(|pid| parent(*pid) == Some(of));
+    let mut found = children.filter_map(Member::open).filter(named);
+    let child = found.next().unwrap_or_else(|| panic!("no child `{name}`"));
+    assert!(found.next().is_none(), "more than one child is `{name}`");
+    child
+}
+
 /// All process ids.
 pub(crate) fn pids() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").expect("read /proc");

@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::Signal;
-use tokio::sync::SemaphorePermit;
 
 use child::{Process, STOP_PATIENCE};
 
@@ -55,7 +54,8 @@ pub struct Failed {
 pub struct Killed {
     /// What the next session has to clean up.
     pub footprint: Footprint,
-    _slot: SemaphorePermit<'static>,
+    /// How its process ended.
+    pub status: ExitStatus,
 }
 
 impl SessionBuilder {
@@ -270,17 +270,18 @@ impl DevSession {
     }
 
     /// Kills its process without warning.
-    pub async fn kill(mut self) -> Killed {
-        self.process.observe();
-        self.signal(Signal::KILL);
-        self.process.wait(STOP_PATIENCE).await;
-        Killed {
-            footprint: self
-                .process
-                .footprint
-                .take()
-                .expect("it was not taken before"),
-            _slot: self.process.slot.take().expect("it was not taken before"),
-        }
+    pub async fn kill(self) -> Killed {
+        self.process.kill().await
+    }
+
+    /// Waits for the end of a session that kills itself at a crash point.
+    pub async fn crashed(self) -> Killed {
+        self.process.crashed().await
+    }
+
+    /// Kills a child of its process without warning: the one that has this name as its first
+    /// argument, or a path that ends with it. Returns when it has ended.
+    pub async fn kill_child(&self, name: &str) {
+        self.process.kill_child(name).await;
     }
 }

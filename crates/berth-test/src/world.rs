@@ -60,6 +60,12 @@ impl World {
         EngineSession::start(self.clone()).await
     }
 
+    /// A `berth engine` with a data directory of its own, which dies when it reaches a crash point
+    /// of which a file is in `crash_points`.
+    pub async fn engine_in(&self, data: &Path, crash_points: &Path) -> EngineSession {
+        EngineSession::start_in(self.clone(), data, crash_points).await
+    }
+
     /// The binary under test.
     pub fn binary(&self) -> &Path {
         &self.inner.binary

@@ -6,8 +6,9 @@ use super::projects::prepare;
 use super::system::{self, Usage};
 use super::table::{print, row};
 
-/// Cycles before the first reading: caches, pools and thread stacks have their size then.
-const WARM_UP: usize = 10;
+/// Cycles before the first reading: caches (the zygote remembers 64 user namespaces), pools and thread
+/// stacks have their size then.
+const WARM_UP: usize = 80;
 
 /// Objects, in turn. workerd keeps an object's network for as long as it keeps the object.
 const OBJECTS: usize = 5;

@@ -87,6 +87,9 @@ impl Docker {
             .arg(path("exec"))
             .arg("--pidfile")
             .arg(path("dockerd.pid"))
+            .args(["--log-level", "warn"])
+            // Given, it is also told to workerd as the network's gateway.
+            .args(["--bip", "172.17.0.1/16"])
             .args(["--ipv6", "--fixed-cidr-v6", "fd42:1::/64"])
             .stdout(Stdio::null())
             .stderr(log.into_parts().0)
@@ -163,7 +166,7 @@ impl Docker {
             .args(["serve", "--experimental"])
             .arg(&config)
             .arg("config")
-            .stdout(Stdio::null())
+            .stdout(log.try_clone()?.into_parts().0)
             .stderr(log.into_parts().0)
             .spawn()
             .context("could not start workerd")?;
@@ -182,11 +185,21 @@ impl Docker {
         };
         match answer {
             Ok((200, _)) => Ok(()),
-            other => {
-                let log = fs_err::read_to_string(self.directory.path().join("workerd.log"))?;
-                bail!("workerd with Docker: {other:?}: {log}")
-            }
+            other => bail!("workerd with Docker: {}", self.logs(other)?),
         }
+    }
+
+    /// What is known when it does not work.
+    fn logs(&self, answer: anyhow::Result<(u16, Vec<u8>)>) -> anyhow::Result<String> {
+        let mut text = match answer {
+            Ok((status, body)) => format!("{status} {}", String::from_utf8_lossy(&body)),
+            Err(error) => format!("{error:#}"),
+        };
+        for log in ["workerd.log", "dockerd.log"] {
+            text += "\n";
+            text += &fs_err::read_to_string(self.directory.path().join(log))?;
+        }
+        Ok(text)
     }
 
     /// Ends everything; what fails is said and the rest goes on.

@@ -741,7 +741,7 @@ async fn a_failure_is_told_and_started_again_with_growing_pauses() {
     let world = World::new();
     let handle = world
         .create_with("c", |policy| {
-            policy.restart = RestartPolicy::OnFailure(None)
+            policy.restart = RestartPolicy::OnFailure(None);
         })
         .await;
     handle.start().await.unwrap();
@@ -776,7 +776,9 @@ async fn who_ends_a_container_ends_its_restarts() {
     let world = World::new();
     for pausing in [false, true] {
         let handle = world
-            .create_with("c", |policy| policy.restart = RestartPolicy::Always)
+            .create_with("c", |policy| {
+                policy.restart = RestartPolicy::Always;
+            })
             .await;
         handle.start().await.unwrap();
         if pausing {
@@ -800,7 +802,9 @@ async fn who_ends_a_container_ends_its_restarts() {
 async fn who_insists_is_obeyed_when_the_grace_is_over() {
     let world = World::new();
     let handle = world
-        .create_with("c", |policy| policy.stop_grace = Duration::from_secs(7))
+        .create_with("c", |policy| {
+            policy.stop_grace = Duration::from_secs(7);
+        })
         .await;
     handle.start().await.unwrap();
     handle.kill(15, true).await.unwrap();

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::SemaphorePermit;
 
-use super::Failed;
+use super::{Failed, Killed};
 use crate::{Events, Footprint, World};
 
 /// How long an ordered end may take: containers get SIGTERM and some seconds.
@@ -31,7 +31,16 @@ pub(crate) struct Process {
 
 impl Process {
     /// Spawns a command of which nothing may be left in the end.
-    pub(crate) fn spawn(world: &World, mut command: std::process::Command, project: &Path) -> Self {
+    pub(crate) fn spawn(world: &World, command: std::process::Command, project: &Path) -> Self {
+        Self::spawn_in(&world.data_dir(), command, project)
+    }
+
+    /// The same with a data directory that is not the tests' own.
+    pub(crate) fn spawn_in(
+        data: &Path,
+        mut command: std::process::Command,
+        project: &Path,
+    ) -> Self {
         // One for each process, and not what a parallel one has.
         let mark = format!("BERTH_TEST_MARK={}", mark());
         let (name, value) = mark.split_once('=').unwrap_or_default();
@@ -53,7 +62,7 @@ impl Process {
             events: Events::read(child.stdout.take().expect("it is piped")),
             child,
             stderr,
-            footprint: Some(Footprint::new(mark, pid, world.data_dir(), project)),
+            footprint: Some(Footprint::new(mark, pid, data.to_owned(), project)),
             slot: None,
         }
     }
@@ -105,6 +114,30 @@ impl Process {
                 self.transcript()
             );
         }
+    }
+
+    /// Kills it without warning.
+    pub(crate) async fn kill(mut self) -> Killed {
+        self.observe();
+        self.signal(Signal::KILL);
+        self.crashed().await
+    }
+
+    /// Waits for the end of a process that is killed.
+    pub(crate) async fn crashed(mut self) -> Killed {
+        let status = self.wait(STOP_PATIENCE).await;
+        Killed {
+            footprint: self.footprint.take().expect("it was not taken before"),
+            status,
+        }
+    }
+
+    /// Kills a child without warning; returns when it has ended.
+    pub(crate) async fn kill_child(&self, name: &str) {
+        let child = crate::process::child(self.pid, name);
+        child.kill();
+        let ended = tokio::task::spawn_blocking(move || child.ended_within(STOP_PATIENCE)).await;
+        assert!(ended.expect("waiting does not panic"), "`{name}` runs on");
     }
 
     pub(crate) async fn into_failed(mut self) -> Failed {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::world;
 
 /// An HTTP server of one answer, for images without anything else in them.
-const SERVER: Program = Program {
+pub(crate) const SERVER: Program = Program {
     name: "tiny-server",
     source: include_str!("../fixtures/tiny-server.c"),
 };

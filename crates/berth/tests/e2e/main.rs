@@ -20,6 +20,7 @@ mod faults;
 mod frontend_backend;
 mod hello;
 mod images;
+mod kill;
 mod lifecycle;
 mod limits;
 mod sleep;
