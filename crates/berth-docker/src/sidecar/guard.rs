@@ -8,12 +8,17 @@ use tokio::net::TcpStream;
 
 /// Whether the connection comes from root or from the user that this process runs as.
 pub(super) fn admits(stream: &TcpStream) -> bool {
+    static STRANGER: Once = Once::new();
     static UNKNOWN: Once = Once::new();
 
     match berth_net::peer(stream) {
         Ok(Peer::User(uid)) if uid == 0 || uid == rustix::process::geteuid().as_raw() => true,
         Ok(Peer::User(uid)) => {
-            tracing::warn!(uid, "another user's connection to a container was refused");
+            // Once: a stranger must not be able to fill the log.
+            STRANGER.call_once(|| {
+                tracing::warn!(uid, "another user's connection to a container was refused");
+            });
+            tracing::debug!(uid, "refused another user's connection");
             false
         }
         Ok(Peer::Gone) => false,
@@ -27,7 +32,7 @@ pub(super) fn admits(stream: &TcpStream) -> bool {
             true
         }
         Err(error) => {
-            tracing::warn!(%error, "a connection to a container was refused: whose it is is not known");
+            tracing::debug!(%error, "refused a connection: whose it is could not be asked");
             false
         }
     }

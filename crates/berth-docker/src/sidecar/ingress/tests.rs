@@ -337,8 +337,11 @@ async fn as_a_stranger(ingress: &Ingress, request: &str) -> Vec<u8> {
         .args(["-c", &script, request])
         .uid(65534)
         .gid(65534)
+        .kill_on_drop(true)
         .output();
-    ran.await.unwrap().stdout
+    // It ends when its connection does; one that is served stays open.
+    let ran = tokio::time::timeout(std::time::Duration::from_secs(10), ran).await;
+    ran.expect("a stranger is served").unwrap().stdout
 }
 
 #[tokio::test]
