@@ -56,6 +56,11 @@ pub(crate) async fn run(
         .into_inner()
         .map(|tail| Vec::from(tail).join("\n"))
         .unwrap_or_default();
+    let output = if output.is_empty() {
+        format!("`{program}` wrote nothing")
+    } else {
+        output
+    };
     Err(BaseError::Failed {
         step: step.to_owned(),
         status,
@@ -113,6 +118,21 @@ mod tests {
         assert!(
             message.contains("100") && !message.contains("\n7\n"),
             "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_silent_failure_is_said_to_be_one() {
+        let error = run(
+            Command::new("sh").args(["-c", "exit 3"]),
+            "failing",
+            &|_| {},
+        )
+        .await
+        .expect_err("exit status 3 is a failure");
+        assert_eq!(
+            error.to_string(),
+            "failing failed (exit status: 3):\n`sh` wrote nothing"
         );
     }
 

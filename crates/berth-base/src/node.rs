@@ -33,16 +33,7 @@ pub(crate) async fn download(
         format!("npm@{}", version.npm),
     );
     report(&format!("fetching {node} and {npm} with npm"));
-    run(
-        Command::new("npm")
-            .args(["pack", "--silent", "--ignore-scripts", "--pack-destination"])
-            .arg(scratch.path())
-            .args([&node, &npm])
-            .current_dir(scratch.path()),
-        "fetching Node.js with npm",
-        &|_| {},
-    )
-    .await?;
+    fetch(&mut pack(scratch.path(), &[&node, &npm])).await?;
     let local = scratch.path().join("upper/usr/local");
     let modules = local.join("lib/node_modules/npm");
     fs_err::create_dir_all(&modules).map_err(file("create", &modules))?;
@@ -57,6 +48,27 @@ pub(crate) async fn download(
     );
     node.and(npm)?;
     Ok(scratch)
+}
+
+/// The npm call that puts packages as archives into a directory. Not `--silent`: that keeps even
+/// the reason of a failure back.
+fn pack(destination: &Path, packages: &[&str]) -> Command {
+    let mut command = Command::new("npm");
+    command
+        .args([
+            "pack",
+            "--loglevel=error",
+            "--ignore-scripts",
+            "--pack-destination",
+        ])
+        .arg(destination)
+        .args(packages)
+        .current_dir(destination);
+    command
+}
+
+async fn fetch(command: &mut Command) -> Result<(), BaseError> {
+    run(command, "fetching Node.js with npm", &|_| {}).await
 }
 
 async fn unpack(
@@ -166,4 +178,30 @@ fn add_user(store: &ImageStore, base: &Image, upper: &Path) -> Result<(), BaseEr
             .map_err(file("change the owner of", &copy))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_download_says_what_npm_said() {
+        let scratch = TempDir::new().unwrap();
+        // A port that nobody listens on any more.
+        let closed = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let mut command = pack(scratch.path(), &["no-such-package@1.0.0"]);
+        command
+            .env("npm_config_registry", format!("http://{closed}/"))
+            .env("npm_config_cache", scratch.path().join("cache"))
+            .env("npm_config_fetch_retries", "0");
+        let message = fetch(&mut command).await.unwrap_err().to_string();
+        assert!(
+            message.starts_with("fetching Node.js with npm failed (exit status: 1):\n"),
+            "{message}"
+        );
+        assert!(message.contains("ECONNREFUSED"), "{message}");
+    }
 }

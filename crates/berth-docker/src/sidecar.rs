@@ -13,6 +13,7 @@
 //! port and its egress settings stay the same for its whole life, because a workerd that replaces
 //! a killed one adopts both by name.
 
+mod guard;
 mod ingress;
 mod inside;
 mod relay;

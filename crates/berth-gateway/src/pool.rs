@@ -1,5 +1,6 @@
 //! Connections to one upstream, kept for the next request.
 
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,10 +35,41 @@ pub(crate) struct Pool {
 pub(crate) enum UpstreamError {
     /// Nobody listens.
     #[error("the Worker's runtime cannot be reached")]
-    Connect(#[source] std::io::Error),
+    Connect(#[source] io::Error),
+    /// The client went away before it had sent the whole body; the connection was closed for it.
+    #[error("the client went away in the middle of its request")]
+    Abandoned(#[source] hyper::Error),
+    /// The client's body breaks the rules of HTTP; the connection was closed for it.
+    #[error("the request's body is malformed")]
+    Malformed(#[source] hyper::Error),
     /// The connection broke before the response's head.
     #[error("the Worker's runtime closed the connection before it answered")]
     Broken(#[source] hyper::Error),
+}
+
+impl UpstreamError {
+    /// Why sending failed: a body that cannot be read is the client's doing, the rest is the
+    /// upstream's. hyper wraps the former into an error of its user, which is us.
+    fn of(error: hyper::Error) -> Self {
+        if !error.is_user() {
+            return Self::Broken(error);
+        }
+        let causes =
+            std::iter::successors(std::error::Error::source(&error), |error| error.source());
+        let malformed = causes
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| {
+                matches!(
+                    cause.kind(),
+                    ErrorKind::InvalidData | ErrorKind::InvalidInput
+                )
+            });
+        if malformed {
+            Self::Malformed(error)
+        } else {
+            Self::Abandoned(error)
+        }
+    }
 }
 
 /// A request that was not answered, and the request itself if nothing of it has been sent.
@@ -75,7 +107,7 @@ impl Pool {
                 Ok(response) => return Ok((response, connection)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(UpstreamError::Broken(error.into_error()).into()),
+                    None => return Err(UpstreamError::of(error.into_error()).into()),
                 },
             }
         }
@@ -89,7 +121,7 @@ impl Pool {
             }
         };
         let response = connection.send_request(request).await;
-        Ok((response.map_err(UpstreamError::Broken)?, connection))
+        Ok((response.map_err(UpstreamError::of)?, connection))
     }
 
     /// Keeps a connection whose last response has been read to its end.

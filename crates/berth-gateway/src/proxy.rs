@@ -21,6 +21,8 @@ use crate::server::Shared;
 
 /// Paths that trigger a handler of the Worker by hand.
 const TRIGGER_PATHS: &str = "/cdn-cgi/handler/";
+/// The status in reports of a request whose client went away first, as nginx has it.
+const CLIENT_CLOSED: u16 = 499;
 /// Size of each buffer of a tunnel, in bytes.
 const TUNNEL_BUFFER: usize = 16 * 1024;
 
@@ -65,8 +67,8 @@ impl Proxy {
             method: request.method().clone(),
             path: path.map_or("*", |path| path.as_str()).to_owned(),
             start: Instant::now(),
-            // Until there is a response: the client closed the request.
-            status: 499,
+            // Until there is a response.
+            status: CLIENT_CLOSED,
         };
         let response = match checked(request) {
             Ok(request) => self.forward(request).await,
@@ -130,7 +132,7 @@ impl Proxy {
                 Some(unsent) if shared.gate.turned_from(&upstream, NOTICE_LIMIT).await => {
                     request = unsent;
                 }
-                _ => return Err(Box::new(bad_gateway(&failed.error))),
+                _ => return Err(Box::new(refusal(&failed.error))),
             }
         }
     }
@@ -231,10 +233,19 @@ fn not_running() -> Box<Response<ProxyBody>> {
     Box::new(response)
 }
 
-fn bad_gateway(error: &UpstreamError) -> Response<ProxyBody> {
+/// The response to what could not be sent.
+fn refusal(error: &UpstreamError) -> Response<ProxyBody> {
+    let status = match error {
+        UpstreamError::Connect(_) | UpstreamError::Broken(_) => StatusCode::BAD_GATEWAY,
+        UpstreamError::Malformed(_) => StatusCode::BAD_REQUEST,
+        // Nobody reads it: this is for the report.
+        UpstreamError::Abandoned(_) => {
+            StatusCode::from_u16(CLIENT_CLOSED).unwrap_or(StatusCode::BAD_REQUEST)
+        }
+    };
     let cause = std::error::Error::source(error);
     let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
-    own(StatusCode::BAD_GATEWAY, format!("{error}{cause}\n"))
+    own(status, format!("{error}{cause}\n"))
 }
 
 fn own(status: StatusCode, text: String) -> Response<ProxyBody> {

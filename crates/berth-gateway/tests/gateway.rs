@@ -202,6 +202,42 @@ async fn a_client_that_leaves_cancels_its_request() {
     assert_eq!(world.gateway.drain(SOON).await, 0);
 }
 
+/// The upstream must not take what it has for the whole body, and nobody is told of a failure of
+/// the upstream's.
+#[tokio::test]
+async fn a_client_that_leaves_during_its_upload_breaks_it_off() {
+    let mut world = world().await;
+    for (length, begin) in [
+        ("Content-Length: 70", "a piece"),
+        ("Transfer-Encoding: chunked", "7\r\na piece\r\n"),
+    ] {
+        let mut stream = TcpStream::connect(world.gateway.local_addr())
+            .await
+            .unwrap();
+        let request = format!("POST /swallow HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n{begin}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        world.server.arrived.notified().await;
+        drop(stream);
+        tokio::time::timeout(SOON, world.server.cancelled.notified())
+            .await
+            .unwrap();
+        assert_eq!(world.events.recv().await.unwrap().status, 499, "{length}");
+    }
+    assert_eq!(world.gateway.drain(SOON).await, 0);
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_the_clients_mistake() {
+    let world = world().await;
+    let text = world
+        .raw("POST /swallow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nzz\r\n")
+        .await;
+    assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+    tokio::time::timeout(SOON, world.server.cancelled.notified())
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_a_502_that_says_so() {
     let world = world().await;

@@ -23,6 +23,7 @@ mod ingress;
 mod namespace;
 mod network;
 mod options;
+mod peer;
 mod pool;
 mod relay;
 mod sys;
@@ -37,6 +38,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub use error::NetError;
 pub use network::Network;
 pub use options::{Cidr, NetworkOptions};
+pub use peer::{Peer, peer};
 pub use pool::NetworkPool;
 pub use usage::NetworkUsage;
 

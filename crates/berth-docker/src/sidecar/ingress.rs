@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::guard;
 use super::relay::{Carried, relay};
 use crate::body::{UpdateEgress, collect, decode};
 use crate::respond::{Body, empty, typed};
@@ -60,7 +61,7 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn ca_pem(&self) -> String;
 }
 
-/// Accepts until cancelled; tunnels end then too.
+/// Accepts until cancelled; tunnels end then too. Other users' connections are closed unanswered.
 pub(crate) async fn serve<S: Service>(
     listener: TcpListener,
     service: Arc<S>,
@@ -94,6 +95,9 @@ async fn connection<S: Service>(
     tasks: TaskTracker,
     cancel: CancellationToken,
 ) {
+    if !guard::admits(&stream) {
+        return;
+    }
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "ingress connection without TCP_NODELAY");
     }

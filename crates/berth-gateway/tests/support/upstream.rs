@@ -127,11 +127,26 @@ impl Handler {
                 self.arrived.notify_one();
                 std::future::pending().await
             }
+            "/swallow" => self.swallow(request.into_body()).await,
             "/drip" => Response::new(drip(None, Cancelled(Arc::clone(&self.cancelled)))),
             "/drip-end" => Response::new(drip(Some(3), Cancelled(Arc::clone(&self.cancelled)))),
             "/break" => panic!("the connection breaks: this panic belongs to the test"),
             _ => describe(request).await,
         }
+    }
+}
+
+impl Handler {
+    /// Reads a body; says when its first piece is here, and when it breaks off.
+    async fn swallow(&self, mut body: Incoming) -> Response<Body> {
+        while let Some(piece) = body.frame().await {
+            if piece.is_err() {
+                self.cancelled.notify_one();
+                return std::future::pending().await;
+            }
+            self.arrived.notify_one();
+        }
+        Response::new(text("whole"))
     }
 }
 

@@ -328,3 +328,42 @@ async fn egress_updates_and_the_certificate() {
     let answer = ingress.answer("GET /ca HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.ends_with("-----BEGIN CERTIFICATE-----"), "{answer}");
 }
+
+/// Sends bytes to an ingress as another user; what came back.
+async fn as_a_stranger(ingress: &Ingress, request: &str) -> Vec<u8> {
+    let port = ingress.address.port();
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf %s \"$0\" >&3; cat <&3");
+    let ran = tokio::process::Command::new("bash")
+        .args(["-c", &script, request])
+        .uid(65534)
+        .gid(65534)
+        .kill_on_drop(true)
+        .output();
+    // It ends when its connection does; one that is served stays open.
+    let ran = tokio::time::timeout(std::time::Duration::from_secs(10), ran).await;
+    ran.expect("a stranger is served").unwrap().stdout
+}
+
+#[tokio::test]
+async fn other_users_are_not_answered_and_reach_nothing() {
+    let (listener, fake) = app().await;
+    let port = listener.local_addr().unwrap().port();
+    let ingress = Ingress::with(fake).await;
+    let body = r#"{"internet":{"enabled":false}}"#;
+    let update = format!(
+        "PUT /egress HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let ca = "GET /ca HTTP/1.1\r\nHost: a\r\n\r\n";
+    for request in [&connect_to(port), &update, ca] {
+        assert_eq!(as_a_stranger(&ingress, request).await, b"", "{request}");
+    }
+    // The same from here; the first connection that the app sees is ours.
+    ingress.tunnel(port).await;
+    listener.accept().await.unwrap();
+    let accepted = futures_util::FutureExt::now_or_never(listener.accept());
+    assert!(accepted.is_none(), "a stranger's tunnel");
+    assert_eq!(ingress.service.updates.lock().unwrap().len(), 0);
+    assert!(ingress.answer(&update).await.starts_with("HTTP/1.1 204 "));
+    assert_eq!(ingress.service.updates.lock().unwrap().len(), 1);
+}
