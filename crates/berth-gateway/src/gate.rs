@@ -84,6 +84,31 @@ impl Gate {
         }
     }
 
+    /// Waits until requests are held or go elsewhere than to `former`, at most for `limit`. `false`:
+    /// neither has happened.
+    pub(crate) async fn turned_from(&self, former: &Arc<Pool>, limit: Duration) -> bool {
+        let turned = || {
+            let state = self.lock();
+            let same = state
+                .upstream
+                .as_ref()
+                .is_some_and(|now| Arc::ptr_eq(now, former));
+            state.held || !same
+        };
+        let turning = async {
+            loop {
+                let opened = self.opened.notified();
+                tokio::pin!(opened);
+                opened.as_mut().enable();
+                if turned() {
+                    return;
+                }
+                opened.await;
+            }
+        };
+        tokio::time::timeout(limit, turning).await.is_ok()
+    }
+
     pub(crate) async fn drain(&self, limit: Duration) -> usize {
         let drained = async {
             loop {

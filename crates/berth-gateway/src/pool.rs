@@ -72,6 +72,22 @@ impl UpstreamError {
     }
 }
 
+/// A request that was not answered, and the request itself if nothing of it has been sent.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: UpstreamError,
+    pub(crate) unsent: Option<Request<Incoming>>,
+}
+
+impl From<UpstreamError> for Failed {
+    fn from(error: UpstreamError) -> Self {
+        Self {
+            error,
+            unsent: None,
+        }
+    }
+}
+
 impl Pool {
     pub(crate) fn new(upstream: Upstream) -> Arc<Self> {
         Arc::new(Self {
@@ -85,17 +101,25 @@ impl Pool {
     pub(crate) async fn send(
         &self,
         mut request: Request<Incoming>,
-    ) -> Result<(Response<Incoming>, Connection), UpstreamError> {
+    ) -> Result<(Response<Incoming>, Connection), Failed> {
         while let Some(mut connection) = self.take().await {
             match connection.try_send_request(request).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(UpstreamError::of(error.into_error())),
+                    None => return Err(UpstreamError::of(error.into_error()).into()),
                 },
             }
         }
-        let mut connection = self.connect().await?;
+        let mut connection = match self.connect().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                return Err(Failed {
+                    error,
+                    unsent: Some(request),
+                });
+            }
+        };
         let response = connection.send_request(request).await;
         Ok((response.map_err(UpstreamError::of)?, connection))
     }

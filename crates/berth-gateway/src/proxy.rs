@@ -1,7 +1,7 @@
 //! One request from the client to the upstream and its response back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -25,6 +25,9 @@ const TRIGGER_PATHS: &str = "/cdn-cgi/handler/";
 const CLIENT_CLOSED: u16 = 499;
 /// Size of each buffer of a tunnel, in bytes.
 const TUNNEL_BUFFER: usize = 16 * 1024;
+
+/// Within this time it is known that an upstream has died that refuses connections.
+const NOTICE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the requests of one client connection share.
 #[derive(Clone)]
@@ -76,17 +79,6 @@ impl Proxy {
     }
 
     async fn forward(self, mut request: Request<Incoming>) -> Response<ProxyBody> {
-        let Some((pool, pass)) = Gate::enter(&self.shared, self.shared.hold_limit).await else {
-            let text = "The Worker is not running: it did not come back in time.\n";
-            let mut response = own(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
-            let seconds = HeaderValue::from_static("1");
-            response.headers_mut().insert(header::RETRY_AFTER, seconds);
-            return response;
-        };
-        let pool = self
-            .shared
-            .triggers_for(request.uri().path())
-            .unwrap_or(pool);
         let upgrade = headers::upgrade(request.headers());
         let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         headers::remove_hop_by_hop(request.headers_mut());
@@ -97,21 +89,51 @@ impl Proxy {
             set_upgrade(request.headers_mut(), protocol);
         }
         *request.version_mut() = Version::HTTP_11;
-        match pool.send(request).await {
-            Ok((response, connection)) => {
-                let lease = Lease {
-                    pool,
-                    connection: Some(connection),
-                    finished: false,
-                };
-                match client {
-                    Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                        self.tunnel(response, client, pass)
-                    }
-                    _ => passed_on(response, pass, lease),
+        match self.sent(request).await {
+            Ok((response, pass, lease)) => match client {
+                Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    self.tunnel(response, client, pass)
                 }
+                _ => passed_on(response, pass, lease),
+            },
+            Err(response) => *response,
+        }
+    }
+
+    /// Sends a request; the upstream's response, or the one that there is instead.
+    ///
+    /// An upstream that refuses connections may just have died, which its supervisor says soon: what
+    /// has not been sent waits for the next one.
+    async fn sent(
+        &self,
+        mut request: Request<Incoming>,
+    ) -> Result<(Response<Incoming>, Pass, Lease), Box<Response<ProxyBody>>> {
+        let shared = &self.shared;
+        let deadline = Instant::now() + shared.hold_limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (upstream, pass) = Gate::enter(shared, left).await.ok_or_else(not_running)?;
+            let triggers = shared.triggers_for(request.uri().path());
+            let pool = triggers.unwrap_or_else(|| Arc::clone(&upstream));
+            let failed = match pool.send(request).await {
+                Ok((response, connection)) => {
+                    let lease = Lease {
+                        pool,
+                        connection: Some(connection),
+                        finished: false,
+                    };
+                    return Ok((response, pass, lease));
+                }
+                Err(failed) => failed,
+            };
+            // Nobody who drains the gate waits for what waits here.
+            drop(pass);
+            match failed.unsent {
+                Some(unsent) if shared.gate.turned_from(&upstream, NOTICE_LIMIT).await => {
+                    request = unsent;
+                }
+                _ => return Err(Box::new(refusal(&failed.error))),
             }
-            Err(error) => refusal(&error),
         }
     }
 
@@ -201,6 +223,14 @@ fn passed_on(response: Response<Incoming>, pass: Pass, lease: Lease) -> Response
     let (mut head, incoming) = response.into_parts();
     headers::remove_hop_by_hop(&mut head.headers);
     Response::from_parts(head, ProxyBody::streamed(incoming, Some(pass), lease))
+}
+
+fn not_running() -> Box<Response<ProxyBody>> {
+    let text = "The Worker is not running: it did not come back in time.\n";
+    let mut response = own(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
+    let seconds = HeaderValue::from_static("1");
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    Box::new(response)
 }
 
 /// The response to what could not be sent.

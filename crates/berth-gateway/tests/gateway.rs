@@ -259,6 +259,28 @@ async fn an_upstream_that_is_not_there_is_a_502_that_says_so() {
 }
 
 #[tokio::test]
+async fn a_request_to_an_upstream_that_has_just_died_waits_for_the_next_one() {
+    let world = world().await;
+    // Nobody has noticed yet.
+    let gone = std::env::temp_dir().join("berth-gateway-test-no-such-socket");
+    world.gateway.set_upstream(Upstream::Unix(gone));
+    let mut client = world.client().await;
+    let mut answer = std::pin::pin!(client.get("/hello"));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut answer).await;
+    assert!(early.is_err(), "{early:?}");
+    world.gateway.hold();
+    assert_eq!(
+        world.gateway.drain(SOON).await,
+        0,
+        "what waits is not in flight"
+    );
+    world.gateway.set_upstream(world.server.upstream());
+    world.gateway.release();
+    let (status, text) = answer.await;
+    assert_eq!(status, 200, "{text}");
+}
+
+#[tokio::test]
 async fn a_held_request_gives_up_with_503() {
     let (gateway, mut events) = gateway(Duration::from_millis(50)).await;
     let mut client = Client::connect(gateway.local_addr()).await;

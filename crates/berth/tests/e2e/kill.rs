@@ -97,6 +97,41 @@ async fn zygote_is_killed(session: &DevSession, first: &Value) {
     assert_eq!(count(&|event| event.is_log(reason)), 2);
 }
 
+#[tokio::test]
+async fn a_cold_request_outlives_the_zygote_and_the_next_one_workerd() {
+    let points = tempfile::tempdir().unwrap();
+    let world = world();
+    let session = world
+        .dev(&class_api::project(&world, "0.3.7"))
+        .env(CRASH_VARIABLE, points.path())
+        .start()
+        .await;
+    for (point, instance) in [("zygote.spawn", "a"), ("zygote.runs", "b")] {
+        std::fs::write(points.path().join(point), "").unwrap();
+        let path = format!("/fetch/Main/{instance}/id");
+        session.get(&path).await.ok();
+        assert_eq!(entries(points.path()), [""; 0], "{point} is not reached");
+    }
+    let running_now = running(&session).await;
+    assert_eq!(
+        running_now.len(),
+        1,
+        "the other's zygote ended: {running_now:?}"
+    );
+
+    let mark = session.events().mark();
+    let killed = async {
+        let started = |event: &berth_test::Event| event.is_container("started", "Main");
+        let events = session.events();
+        events.wait_after(mark, "a start", PATIENCE, started).await;
+        session.kill_child("workerd").await;
+    };
+    tokio::join!(ask(&session, "/fetch/Main/c/id"), killed);
+    session.get("/fetch/Main/c/id").await.ok();
+    assert_eq!(running(&session).await.len(), 2);
+    session.stop().await;
+}
+
 /// `GET path`, whether it is answered or not.
 async fn ask(session: &DevSession, path: &str) {
     let (_, address) = session.url().split_once("//").unwrap();
