@@ -87,6 +87,9 @@ impl Footprint {
             }
         }
         if let Some(session) = &self.session {
+            if found.is_empty() {
+                await_sweeper(&self.data_dir.join("sessions").join(session));
+            }
             found.extend(mounts(session));
             found.extend(cgroups(session));
             found.extend(loop_devices(session));
@@ -142,6 +145,15 @@ impl Footprint {
                 process.kill();
             }
         }
+    }
+}
+
+/// Another session of the same data directory may be the one that cleans up: it has the lock for as
+/// long as that takes.
+fn await_sweeper(session: &Path) {
+    if let Ok(lock) = std::fs::File::open(session.join("lock")) {
+        // An error means that there is nothing to wait for: what remains is found below.
+        let _ = rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive);
     }
 }
 

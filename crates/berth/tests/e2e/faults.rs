@@ -31,7 +31,8 @@ fn foreign_program() -> Vec<u8> {
     program
 }
 
-/// One fault: class, path, the answer's status and a part of its text, a part of what is shown.
+/// One fault: class, the answer's status and a part of its text (or one of two), a part of what is
+/// shown.
 const FAULTS: [(&str, u16, &str, &str); 6] = [
     (
         "Missing",
@@ -47,7 +48,13 @@ const FAULTS: [(&str, u16, &str, &str); 6] = [
     ),
     // The class (0.3.7) has no word for a program that ends well before it listens.
     ("Quits", 500, "Failed to start container", "nothing to do"),
-    ("Fails", 500, "unexpected exit code: 3", "no database"),
+    // On a busy machine the class may hear of the port before it hears of the exit.
+    (
+        "Fails",
+        500,
+        "unexpected exit code: 3|not listening in the TCP address",
+        "no database",
+    ),
     ("Mute", 500, "Failed to start container", ""),
     ("Late", 200, "fine", ""),
 ];
@@ -77,7 +84,8 @@ async fn fault_is_told(session: &DevSession, fault: (&str, u16, &str, &str)) {
     let reply = session.get(&format!("/fetch/{class}/it/")).await;
     let took = began.elapsed();
     assert_eq!(reply.status.as_u16(), status, "{class}: {}", reply.text());
-    assert!(reply.text().contains(answer), "{class}: {}", reply.text());
+    let told = answer.split('|').any(|text| reply.text().contains(text));
+    assert!(told, "{class}: {}", reply.text());
     assert!(took < CALLERS_PATIENCE, "{class}: {took:?}");
     if !shown.is_empty() {
         let what = format!("{shown} of {class}");
