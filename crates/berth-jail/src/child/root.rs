@@ -13,8 +13,9 @@ use crate::error::{Failure, Step as _};
 
 /// Symbolic links followed while creating a path.
 const LINKS_LIMIT: usize = 40;
-/// `openat2` answers `EAGAIN` when a rename elsewhere raced with its check.
-const RACE_RETRIES: usize = 128;
+/// `openat2` answers `EAGAIN` when a rename or mount anywhere on the machine raced with its check of
+/// a `..`; a machine that starts many containers mounts all the time.
+const RACE_RETRIES: usize = 8192;
 /// Type of procfs, as `fstatfs` reports it.
 const PROC: i64 = 0x9fa0;
 /// Types of the kernel's own file systems: procfs, sysfs, cgroup versions 1 and 2.
@@ -67,6 +68,7 @@ impl Root {
             if opened.as_ref().err() != Some(&Errno::AGAIN) {
                 return opened;
             }
+            std::thread::yield_now();
         }
         Err(Errno::AGAIN)
     }
