@@ -104,6 +104,18 @@ impl World {
         panic!("the log of {name} ended without the line");
     }
 
+    /// When the program called `listen` first, after its start. A connection may be answered a moment
+    /// before the container's own task has noted that.
+    pub(crate) async fn first_listen(&self, name: &str) -> Duration {
+        loop {
+            let timings = self.engine.inspect(name).unwrap().timings;
+            if let Some(after) = timings.first_listen {
+                return after;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Ends everything and checks that nothing is left.
     pub(crate) async fn end(self) {
         self.engine.shutdown().await;
