@@ -7,7 +7,7 @@ mod explained;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use berth_build::{BuildRequest, build};
+use berth_build::{BuildHost, BuildRequest, HostFuture, Secret, build};
 use berth_conformance::{Case, Facts, Golden, base, directory, lay_out, read_layer};
 use berth_image::{Image, ImageStore};
 use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
@@ -34,6 +34,21 @@ pub(crate) struct World {
     base_diff_id: String,
     /// What was built already; cases that need another build it first.
     built: Mutex<BTreeMap<String, Image>>,
+}
+
+/// Nothing is brought in: what is not there is missing.
+impl BuildHost for World {
+    fn zygote(&self) -> HostFuture<'_, Zygote> {
+        Box::pin(async { Ok(self.zygote.clone()) })
+    }
+
+    fn provide<'a>(
+        &'a self,
+        _reference: &'a str,
+        _progress: &'a (dyn Fn(String) + Send + Sync),
+    ) -> HostFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 impl World {
@@ -90,15 +105,20 @@ impl World {
             context: context.path().to_owned(),
             args: case.settings.args.clone(),
             target: case.settings.target.clone(),
+            secrets: case
+                .settings
+                .secrets
+                .iter()
+                .map(|(id, content)| (id.clone(), Secret::Value(content.clone().into_bytes())))
+                .collect(),
             tags: vec![case.image()],
-            no_cache: false,
-            ca_bundle: None,
+            ..BuildRequest::default()
         };
         let said = Mutex::new(Vec::new());
         let keep = |event| said.lock().unwrap().push(event);
         let result = self
             .runtime
-            .block_on(build(&self.store, &self.zygote, &request, &keep));
+            .block_on(build(&self.store, self, &request, &keep));
         match result {
             Ok(image) => {
                 let mut built = self.built.lock().unwrap();
