@@ -88,6 +88,9 @@ pub async fn build(
         })
 }
 
+/// The name of every build's last step, in which its layers become an image.
+pub const EXPORT_STEP: &str = "exporting to image";
+
 /// What all stages share.
 struct Builder<'a> {
     store: &'a ImageStore,
@@ -187,7 +190,7 @@ impl Builder<'_> {
 
     /// Makes the image of the target's layers and settings, and names it.
     async fn export(&self, target: usize) -> Result<Image, BuildError> {
-        let step = self.steps.start("exporting to image".to_owned());
+        let step = self.steps.start(EXPORT_STEP.to_owned());
         let mut state = self
             .finished
             .wait(target, &self.cancel)

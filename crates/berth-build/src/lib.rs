@@ -26,6 +26,6 @@ mod stages;
 mod state;
 mod view;
 
-pub use build::build;
+pub use build::{EXPORT_STEP, build};
 pub use error::{BuildError, Location, StepError};
 pub use request::{BuildEvent, BuildHost, BuildRequest, HostError, HostFuture, Outcome, Secret};
