@@ -60,6 +60,12 @@ impl CopyPlan {
         selection: &Selection,
         mut known: Option<&mut StatCache>,
     ) -> std::io::Result<()> {
+        if let Some(known) = &mut known {
+            let files = selection.items.iter();
+            let files = files.filter(|item| item.kind == ItemKind::File);
+            let files = files.map(|item| (item.source.as_slice(), &item.stat));
+            known.read_ahead(files, |source| file_digest(root, source));
+        }
         for item in &selection.items {
             key.add(&item.target)
                 .add(format!("{:?} {:o}", item.root, item.stat.st_mode));
@@ -73,11 +79,7 @@ impl CopyPlan {
                 ItemKind::File => {
                     let read = || file_digest(root, &item.source);
                     let digest = match &mut known {
-                        Some(known) => known.digest(
-                            &String::from_utf8_lossy(&item.source),
-                            &item.stat,
-                            read,
-                        )?,
+                        Some(known) => known.digest(&item.source, &item.stat, read)?,
                         None => read()?,
                     };
                     key.add(digest.as_str());
