@@ -5,9 +5,10 @@
 //! is gone does not count.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use berth_image::{Digest, ImageStore, Layer};
+use berth_image::{Digest, Hold, ImageStore, Layer};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -71,6 +72,8 @@ pub(crate) struct Cache {
     directory: PathBuf,
     /// `--no-cache`: nothing is found, but everything is recorded.
     write_only: bool,
+    /// Keeps the cache mounts of this build from being collected until it ends.
+    mounted: Arc<Mutex<Vec<Hold>>>,
 }
 
 impl Cache {
@@ -79,6 +82,7 @@ impl Cache {
             store: store.clone(),
             directory: store.cache_dir().join("build"),
             write_only,
+            mounted: Arc::default(),
         }
     }
 
@@ -88,11 +92,11 @@ impl Cache {
             return None;
         }
         let bytes = fs::read(self.path(key)).ok()?;
-        let record: Record = serde_json::from_slice(&bytes).ok()?;
-        match &record.layer {
-            Some(layer) if !self.store.has_layer(layer) => None,
-            _ => Some(record),
+        let mut record: Record = serde_json::from_slice(&bytes).ok()?;
+        if let Some(layer) = &record.layer {
+            record.layer = Some(self.store.claim_layer(layer).ok()??);
         }
+        Some(record)
     }
 
     /// Keeps a record. Failing to do so costs time later, but no build.
@@ -101,6 +105,13 @@ impl Cache {
             let bytes = serde_json::to_vec(record)?;
             replace(&self.directory, &self.path(key), &bytes)
         };
+        if let Some(Err(error)) = record
+            .layer
+            .as_ref()
+            .map(|layer| self.store.mark_cached(layer))
+        {
+            tracing::warn!(%error, "a layer is not known to be cached");
+        }
         if let Err(error) = write() {
             tracing::warn!(%error, "build step not recorded");
         }
@@ -108,10 +119,13 @@ impl Cache {
 
     /// A directory that `RUN --mount=type=cache` keeps between builds.
     pub(crate) fn mount(&self, id: &str) -> std::io::Result<PathBuf> {
-        let path = self
-            .directory
-            .join("mounts")
-            .join(Digest::of(id.as_bytes()).hex());
+        let name = format!("mounts/{}", Digest::of(id.as_bytes()).hex());
+        let hold = self.store.hold_cache(&format!("build/{name}"));
+        self.mounted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(hold.map_err(std::io::Error::other)?);
+        let path = self.directory.join(name);
         fs::create_dir_all(&path)?;
         Ok(path)
     }

@@ -49,10 +49,12 @@ impl ImageStore {
                 digest,
                 size,
                 media_type: Compression::Zstd.media_type().to_owned(),
+                kept: crate::image::Kept::default(),
             };
             Ok((layer, walk.bytes))
         };
         let (layer, bytes) = encode()?;
+        let layer = self.hold_layer(layer)?;
         let scratch = self.scratch("layer-")?;
         let tree = scratch.path().join("fs");
         fs::rename(upper, &tree).map_err(ImageError::io("move into the store", upper))?;
