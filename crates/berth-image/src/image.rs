@@ -40,6 +40,19 @@ pub struct Layer {
     pub(crate) kept: Kept,
 }
 
+impl Layer {
+    /// A layer as documents describe it, which need not be in the store and is not held.
+    pub fn new(diff_id: Digest, digest: Digest, size: u64, media_type: String) -> Self {
+        Self {
+            diff_id,
+            digest,
+            size,
+            media_type,
+            kept: Kept::default(),
+        }
+    }
+}
+
 /// The hold on something that has one; all are equal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept(#[expect(dead_code, reason = "it acts when it is dropped")] Option<Hold>);

@@ -45,6 +45,7 @@ mod lease;
 mod names;
 mod partial;
 mod pins;
+mod receive;
 mod usage;
 
 pub(crate) use blobs::MAX_DOCUMENT;

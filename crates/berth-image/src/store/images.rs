@@ -1,5 +1,6 @@
 //! Manifests and configurations: reading an image, putting a new one together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
@@ -9,8 +10,6 @@ use serde_json::{Value, json};
 use super::ingest::Ingest;
 use super::names::Record;
 use super::{Hold, ImageStore, Item};
-use crate::crash::crash_point;
-use crate::image::Kept;
 use crate::{Digest, Image, ImageError, Layer};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -153,7 +152,6 @@ impl ImageStore {
         }
         let _config = self.put_blob(&config)?;
         let _manifest = self.put_blob(&manifest)?;
-        crash_point("image.described");
         self.register(digest, aliases)
     }
 
@@ -176,8 +174,11 @@ impl ImageStore {
                 manifest: manifest.clone(),
                 created,
                 aliases: Vec::new(),
+                repositories: BTreeMap::new(),
             });
-            for alias in aliases {
+            // Two manifests can lead to the same image, with layers that are compressed differently.
+            let other = (record.manifest != *manifest).then_some(manifest);
+            for alias in aliases.iter().chain(other) {
                 if !record.aliases.contains(alias) {
                     record.aliases.push(alias.clone());
                 }
@@ -206,13 +207,12 @@ pub(crate) fn pair_layers(
         .into_iter()
         .zip(diff_ids)
         .map(|(descriptor, diff_id)| {
-            Ok(Layer {
-                diff_id: diff_id.parse()?,
-                digest: descriptor.digest,
-                size: descriptor.size,
-                media_type: descriptor.media_type,
-                kept: Kept::default(),
-            })
+            let Descriptor {
+                media_type,
+                digest,
+                size,
+            } = descriptor;
+            Ok(Layer::new(diff_id.parse()?, digest, size, media_type))
         })
         .collect()
 }

@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use fs_err as fs;
 
-use super::ImageStore;
 use super::layers::LayerRecord;
 use super::partial::Partial;
+use super::{ImageStore, Item};
 use crate::crash::crash_point;
-use crate::image::Kept;
 use crate::stream::Compression;
 use crate::unpack::{UnpackLimits, Unpacked};
 use crate::{Digest, ImageError, Layer};
@@ -166,7 +165,7 @@ impl ImageStore {
     }
 
     /// Takes in a layer of which not everything need be known. If its diff id is known and it is
-    /// unpacked already, only the blob is stored (if that is missing too).
+    /// unpacked already, only the blob is stored; if that is here too, `source` is not read at all.
     pub(crate) fn ingest(
         &self,
         source: impl Read + Send,
@@ -176,6 +175,13 @@ impl ImageStore {
             Some(diff_id) => Some(self.lock_layer(diff_id)?),
             None => None,
         };
+        let _tree = match &how.diff_id {
+            Some(diff_id) => Some(self.hold(vec![Item::Tree(diff_id.clone())])?),
+            None => None,
+        };
+        if let Some(known) = self.known_layer(how)? {
+            return Ok(known);
+        }
         let blob = self.new_blob()?;
         let sink = Sink::File {
             file: blob.as_file(),
@@ -246,6 +252,18 @@ impl ImageStore {
         }
     }
 
+    /// A layer whose tree and blob are here already; the caller holds the layer's lock.
+    fn known_layer(&self, how: &Ingest) -> Result<Option<Layer>, ImageError> {
+        let (Some(diff_id), Some(digest)) = (&how.diff_id, &how.digest) else {
+            return Ok(None);
+        };
+        let layer = Layer::new(diff_id.clone(), digest.clone(), 0, String::new());
+        match self.claim_layer(&layer)? {
+            Some(layer) => self.describe(layer).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// A layer that is here, with the size and kind of its blob.
     fn describe(&self, mut layer: Layer) -> Result<Layer, ImageError> {
         let mut blob = io::BufReader::new(self.open_blob("layer", &layer.digest)?);
@@ -288,13 +306,7 @@ impl ImageStore {
 
 impl IncomingLayer {
     fn layer(&self) -> Layer {
-        Layer {
-            diff_id: self.diff_id.clone(),
-            digest: self.digest.clone(),
-            size: 0,
-            media_type: String::new(),
-            kept: Kept::default(),
-        }
+        Layer::new(self.diff_id.clone(), self.digest.clone(), 0, String::new())
     }
 
     fn how(&self) -> Ingest {
@@ -400,13 +412,8 @@ impl Unpacking {
 
 impl Stored {
     fn into_layer(self) -> Layer {
-        Layer {
-            diff_id: self.diff_id,
-            digest: self.digest,
-            size: self.size,
-            media_type: Compression::media_type(self.compression).to_owned(),
-            kept: Kept::default(),
-        }
+        let media_type = Compression::media_type(self.compression).to_owned();
+        Layer::new(self.diff_id, self.digest, self.size, media_type)
     }
 }
 
