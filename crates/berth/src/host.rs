@@ -37,7 +37,11 @@ pub(crate) struct Host {
     pub(crate) docker: Arc<DockerApi>,
     pub(crate) zygote: Zygote,
     pub(crate) session: Session,
+    settling: tokio::task::JoinHandle<()>,
 }
+
+/// How often layers that builds left to the kernel are seen onto the disk.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Host {
     /// Cleans up after dead sessions and starts a new one. It answers at its socket on return.
@@ -59,22 +63,38 @@ impl Host {
         let docker = DockerApi::serve(&session.socket, engine.clone(), options.applications)
             .await
             .context("could not serve the container API")?;
+        let settling = tokio::spawn(settle(store.clone()));
         Ok(Self {
             store,
             engine,
             docker,
             zygote,
             session,
+            settling,
         })
     }
 
     /// Ends everything; nothing of the session remains.
     pub(crate) async fn end(self) {
+        self.settling.abort();
         self.docker.shutdown().await;
         self.engine.shutdown().await;
         self.zygote.shutdown().await;
         if let Err(error) = self.session.remove() {
             tracing::warn!(%error, "the session's directory stays behind");
+        }
+    }
+}
+
+/// Sees to it that what builds have made outlives a power cut.
+async fn settle(store: ImageStore) {
+    let mut period = tokio::time::interval(SETTLE);
+    loop {
+        period.tick().await;
+        let store = store.clone();
+        match tokio::task::spawn_blocking(move || store.settle()).await {
+            Ok(Err(error)) => tracing::warn!(%error, "layers may not survive a power cut"),
+            Ok(Ok(())) | Err(_) => {}
         }
     }
 }

@@ -28,7 +28,11 @@ impl ImageStore {
     /// # Errors
     /// A tree is not what its layer says, or something cannot be read or written.
     pub fn packed(&self, image: &Image) -> Result<Image, ImageError> {
-        if image.layers.iter().all(|layer| self.has_blob(&layer.digest)) {
+        if image
+            .layers
+            .iter()
+            .all(|layer| self.has_blob(&layer.digest))
+        {
             return Ok(image.clone());
         }
         let layers = std::thread::scope(|scope| {
@@ -41,7 +45,14 @@ impl ImageStore {
             joined.collect::<Result<Vec<_>, _>>()
         })?;
         let config = self.read_blob("image configuration", &image.id)?;
-        self.put_packed(&config, layers)
+        let packed = self.put_config(&config, layers)?;
+        self.change_index(|index| {
+            if let Some(record) = index.images.get_mut(&packed.id) {
+                record.manifest = packed.manifest.clone();
+            }
+            Ok(())
+        })?;
+        Ok(packed)
     }
 
     /// A layer as a compressed blob.
@@ -59,31 +70,39 @@ impl ImageStore {
             }
         }
         let blob = self.new_blob()?;
-        let io = |error| ImageError::io("write", blob.path())(error);
-        let file = HashWriter::new(BufWriter::with_capacity(1 << 18, blob.as_file()));
-        let encoder = zstd::Encoder::new(file, ZSTD_LEVEL).map_err(io)?;
-        let (diff_id, _, encoder) = Walk::tar(&self.layer_path(layer), encoder)?;
-        if diff_id != layer.diff_id {
-            return Err(ImageError::DigestMismatch {
-                what: format!("the tree of layer {}", layer.diff_id),
-                expected: layer.diff_id.clone(),
-                actual: diff_id,
-            });
-        }
-        let (digest, size, mut file) = encoder.finish().map_err(io)?.finish();
-        file.flush().map_err(io)?;
-        drop(file);
-        let packed = self.hold_layer(Layer::new(
-            layer.diff_id.clone(),
-            digest,
-            size,
-            Compression::Zstd,
-        ))?;
-        blob.as_file().sync_data().map_err(io)?;
+        let (digest, size) = self.compress(layer, blob.as_file(), blob.path())?;
+        let media_type = Compression::Zstd.media_type().to_owned();
+        let packed = Layer::new(layer.diff_id.clone(), digest, size, media_type);
+        let packed = self.hold_layer(packed)?;
+        let flushed = blob.as_file().sync_data();
+        flushed.map_err(ImageError::io("write", blob.path()))?;
         self.keep_blob(blob, &packed.digest)?;
         let bytes = json::canonical(json::value(&packed, "the packed layer's record")?);
         fs::write(&note, bytes).map_err(ImageError::io("write", &note))?;
         Ok(packed)
+    }
+
+    /// Writes a layer's tar, compressed; digest and number of the bytes.
+    fn compress(
+        &self,
+        layer: &Layer,
+        file: &std::fs::File,
+        path: &Path,
+    ) -> Result<(Digest, u64), ImageError> {
+        let io = |error| ImageError::io("write", path)(error);
+        let file = HashWriter::new(BufWriter::with_capacity(1 << 18, file));
+        let encoder = zstd::Encoder::new(file, ZSTD_LEVEL).map_err(io)?;
+        let tar = Walk::tar(&self.layer_path(layer), encoder)?;
+        if tar.diff_id != layer.diff_id {
+            return Err(ImageError::DigestMismatch {
+                what: format!("the tree of layer {}", layer.diff_id),
+                expected: layer.diff_id.clone(),
+                actual: tar.diff_id,
+            });
+        }
+        let (digest, size, mut file) = tar.writer.finish().map_err(io)?.finish();
+        file.flush().map_err(io)?;
+        Ok((digest, size))
     }
 
     /// Whether a layer without a blob was made here.
