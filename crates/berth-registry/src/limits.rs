@@ -48,7 +48,7 @@ impl Limits {
 }
 
 /// A size as people read it.
-pub(crate) fn shown(bytes: u64) -> String {
+pub fn shown(bytes: u64) -> String {
     let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
     for (unit, name) in units {
         if bytes >= unit {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use berth_error::Hint;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -72,6 +73,18 @@ pub enum ServerError {
     /// Certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+impl Hint for ServerError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some("another program listens there; give another `--listen`".to_owned())
+            }
+            Self::Listen { .. } => None,
+            Self::Tls(error) => error.hint(),
+        }
+    }
 }
 
 /// A bound listener.

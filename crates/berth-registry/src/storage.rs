@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use berth_error::Hint;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
@@ -169,6 +170,17 @@ impl StorageError {
             self.source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         )
+    }
+}
+
+impl Hint for StorageError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self.source.kind() {
+            io::ErrorKind::PermissionDenied => "run it as the user that the directory belongs to",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 

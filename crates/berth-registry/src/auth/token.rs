@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_error::Hint;
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::de::DeserializeOwned;
@@ -49,6 +50,18 @@ pub enum KeyError {
     /// The kernel gave no random bytes.
     #[error("could not get random bytes")]
     Random,
+}
+
+impl Hint for KeyError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Short(_) => Some(
+                "remove the file and a new key is made; passwords of the old one end with it"
+                    .into(),
+            ),
+            Self::Io { .. } | Self::Random => None,
+        }
+    }
 }
 
 fn write_secret(path: &Path, secret: &[u8]) -> io::Result<()> {
