@@ -34,6 +34,7 @@ mod images;
 mod ingest;
 mod layers;
 mod names;
+mod receive;
 
 pub(crate) use blobs::MAX_DOCUMENT;
 pub use collect::Collected;

@@ -1,5 +1,6 @@
 //! Manifests and configurations: reading an image, putting a new one together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
@@ -140,8 +141,11 @@ impl ImageStore {
                 manifest: manifest.clone(),
                 created,
                 aliases: Vec::new(),
+                repositories: BTreeMap::new(),
             });
-            for alias in aliases {
+            // Two manifests can lead to the same image, with layers that are compressed differently.
+            let other = (record.manifest != *manifest).then_some(manifest);
+            for alias in aliases.iter().chain(other) {
                 if !record.aliases.contains(alias) {
                     record.aliases.push(alias.clone());
                 }

@@ -53,8 +53,8 @@ struct Stored {
 }
 
 impl ImageStore {
-    /// Takes in a layer. If its diff id is known and it is unpacked already, only the blob is stored
-    /// (if that is missing too).
+    /// Takes in a layer. If its diff id is known and it is unpacked already, only the blob is stored;
+    /// if that is here too, `source` is not read at all.
     pub(crate) fn ingest(
         &self,
         source: impl Read + Send,
@@ -64,6 +64,9 @@ impl ImageStore {
             Some(diff_id) => Some(self.lock_layer(diff_id)?),
             None => None,
         };
+        if let Some(known) = self.known_layer(how)? {
+            return Ok(known);
+        }
         let present = how
             .diff_id
             .as_ref()

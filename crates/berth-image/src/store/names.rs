@@ -38,6 +38,17 @@ pub(super) struct Record {
     /// Digests of the indexes it came from, by which `name@sha256:…` may ask for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) aliases: Vec<Digest>,
+    /// `host/repository` → the digest under which that repository has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) repositories: BTreeMap<String, Digest>,
+}
+
+impl Record {
+    fn is_called(&self, digest: &Digest) -> bool {
+        self.manifest == *digest
+            || self.aliases.contains(digest)
+            || self.repositories.values().any(|known| known == digest)
+    }
 }
 
 impl Index {
@@ -93,7 +104,7 @@ impl Index {
         }
         self.images
             .iter()
-            .find(|(_, record)| record.manifest == *digest || record.aliases.contains(digest))
+            .find(|(_, record)| record.is_called(digest))
             .map(|(id, _)| id)
     }
 
