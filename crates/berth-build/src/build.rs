@@ -20,6 +20,7 @@ use berth_image::{Image, ImageStore, Layer};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::sweep::sweep_sometimes;
 use crate::cache::{Cache, Record};
 use crate::context::{Context, io};
 use crate::dockerfile::{Instruction, Kind, parse};
@@ -206,6 +207,7 @@ impl Builder<'_> {
             for tag in &tags {
                 store.tag(&image, tag)?;
             }
+            sweep_sometimes(&store);
             Ok(image)
         })
         .await;

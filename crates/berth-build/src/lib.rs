@@ -27,5 +27,6 @@ mod state;
 mod view;
 
 pub use build::{EXPORT_STEP, build};
+pub use cache::sweep::sweep_records;
 pub use error::{BuildError, Location, StepError};
 pub use request::{BuildEvent, BuildHost, BuildRequest, HostError, HostFuture, Outcome, Secret};

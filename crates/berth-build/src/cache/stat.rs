@@ -138,16 +138,14 @@ impl StatCache {
         read: impl FnOnce() -> Result<Digest, E>,
     ) -> Result<Digest, E> {
         let identity = Identity::of(stat);
-        for known in [&self.known, &self.fresh] {
-            if let Some((known, digest)) = known.get(name)
-                && *known == identity
-            {
-                let digest = digest.clone();
-                self.remember(now, name, identity, &digest);
-                return Ok(digest);
-            }
-        }
-        let digest = read()?;
+        let found = [&self.known, &self.fresh].into_iter().find_map(|known| {
+            let (known, digest) = known.get(name)?;
+            (*known == identity).then(|| digest.clone())
+        });
+        let digest = match found {
+            Some(digest) => digest,
+            None => read()?,
+        };
         self.remember(now, name, identity, &digest);
         Ok(digest)
     }

@@ -6,6 +6,7 @@
 
 mod args;
 mod build;
+mod builder;
 mod containers;
 mod images;
 mod run;
@@ -25,7 +26,8 @@ use crate::daemon::default_socket;
 use crate::paths::Paths;
 use crate::printer;
 use args::{
-    BuildxCommand, ContainerCommand, ContextCommand, DockerCli, DockerCommand, ImageCommand,
+    BuilderCommand, BuildxCommand, ContainerCommand, ContextCommand, DockerCli, DockerCommand,
+    ImageCommand,
 };
 use template::Template;
 
@@ -60,6 +62,8 @@ pub(crate) async fn run(arguments: Vec<OsString>, paths: Paths) -> Result<ExitCo
         | DockerCommand::Image(ImageCommand::Build(args)) => {
             Box::pin(build::run(&target, args)).await
         }
+        DockerCommand::Builder(BuilderCommand::Prune(args))
+        | DockerCommand::Buildx(BuildxCommand::Prune(args)) => builder::prune(&target, args).await,
         DockerCommand::Image(command) => image(&target, command).await,
         DockerCommand::Images(args) => images::list(&target, &args).await,
         DockerCommand::Inspect(args) => containers::inspect_any(&target, &args).await,
