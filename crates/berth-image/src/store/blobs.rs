@@ -56,10 +56,10 @@ impl ImageStore {
         digest.check(bytes, what)
     }
 
-    /// Stores a document.
+    /// Stores a document. One that is there and damaged is replaced: nobody can have read it.
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Digest, ImageError> {
         let digest = Digest::of(bytes);
-        if self.has_blob(&digest) {
+        if self.has_blob(&digest) && self.read_blob("document", &digest).is_ok() {
             return Ok(digest);
         }
         let mut file = self.new_blob()?;
