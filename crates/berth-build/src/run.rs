@@ -18,6 +18,8 @@ use berth_jail::{
 };
 use berth_net::{DnsPolicy, Egress, Network, RESOLVER_ADDRESS, Upstream};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::error::StepError;
 use crate::view::{Writable, lower};
 pub(crate) use script::argv;
@@ -83,7 +85,8 @@ pub(crate) struct Ended {
     pub(crate) last_lines: Vec<String>,
 }
 
-/// Runs the command; what it changed is in `writable` afterwards.
+/// Runs the command; what it changed is in `writable` afterwards. When the build is cancelled, the
+/// command is killed.
 pub(crate) async fn run(
     store: &ImageStore,
     zygote: &Zygote,
@@ -91,6 +94,7 @@ pub(crate) async fn run(
     writable: &Writable,
     plan: &RunPlan,
     line: &(dyn Fn(String) + Send + Sync),
+    cancel: &CancellationToken,
 ) -> Result<Ended, StepError> {
     let network = Network::create(Egress {
         upstream: Upstream::Direct,
@@ -111,7 +115,13 @@ pub(crate) async fn run(
     let sandbox = KillOnDrop(zygote.spawn(spec, fds).await?);
     let (status, last_lines) = tokio::join!(
         async {
-            let status = sandbox.0.wait().await;
+            let status = tokio::select! {
+                status = sandbox.0.wait() => status,
+                () = cancel.cancelled() => {
+                    sandbox.0.kill_all().await?;
+                    sandbox.0.wait().await
+                }
+            };
             // What the command left running would hold the output open and go on writing.
             sandbox.0.kill_all().await.map(|()| status)
         },

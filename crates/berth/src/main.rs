@@ -3,6 +3,7 @@
 
 mod arguments;
 mod base;
+mod build;
 mod cli;
 mod commands;
 mod daemon;

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use berth_jail::ExitStatus;
 use rustix::fs::OFlags;
 
-use super::{Builder, Place, commit};
-use crate::BuildEvent;
-use crate::cache::Key;
+use super::{Builder, Place, Step};
+use crate::cache::{Key, Record};
 use crate::dockerfile::expand::expand;
 use crate::dockerfile::{Run, RunMountKind};
 use crate::error::{BuildError, Problem, StepError};
@@ -24,42 +23,68 @@ const PREDEFINED: [&str; 5] = [
     "ALL_PROXY",
 ];
 
-pub(super) fn is_predefined(name: &str) -> bool {
+fn is_predefined(name: &str) -> bool {
     PREDEFINED
         .iter()
         .any(|known| known.eq_ignore_ascii_case(name))
 }
 
+/// Build arguments that mean something without an `ARG`.
+pub(super) fn needs_no_arg(name: &str) -> bool {
+    is_predefined(name) || name == crate::epoch::NAME || name.starts_with("BUILDKIT_")
+}
+
 impl Builder<'_> {
     /// Whether the result came from the cache.
     pub(super) async fn run_step(
-        &mut self,
+        &self,
+        _stage: usize,
         state: &mut State,
         instruction: &Run,
         text: &str,
         place: &Place,
+        step: &Step<'_>,
     ) -> Result<bool, BuildError> {
         let mounts = self.mounts(state, instruction, place)?;
         let key = run_key(state, instruction, &mounts);
-        if let Some(record) = self.cache.find(&key) {
-            state.add(&record, text);
-            return Ok(true);
-        }
-        let plan = self.run_plan(state, instruction, mounts, place)?;
+        let make = async {
+            let plan = self.run_plan(state, instruction, mounts, place)?;
+            self.carry_out(state, &plan, place, step).await
+        };
+        let (record, cached) = self.once(&[key], step, place, make).await?;
+        state.add(&record, text);
+        Ok(cached)
+    }
+
+    async fn carry_out(
+        &self,
+        state: &State,
+        plan: &RunPlan,
+        place: &Place,
+        step: &Step<'_>,
+    ) -> Result<Record, BuildError> {
         let failed = || place.failed("the command could not be run");
+        let zygote = self
+            .host
+            .zygote()
+            .await
+            .map_err(|error| failed()(error.into()))?;
         let writable = Writable::new(self.store).map_err(failed())?;
-        let (progress, step) = (self.progress, self.step);
-        let line = |line: String| progress(BuildEvent::Output { step, line });
+        let line = |line: String| step.line(line);
         let ended = run(
             self.store,
-            self.zygote,
+            &zygote,
             &state.layers,
             &writable,
-            &plan,
+            plan,
             &line,
+            &self.cancel,
         )
         .await
         .map_err(failed())?;
+        if self.cancel.is_cancelled() {
+            return Err(BuildError::Canceled);
+        }
         if ended.status.code != 0 {
             return Err(BuildError::RunFailed {
                 location: place.0.clone(),
@@ -67,12 +92,9 @@ impl Builder<'_> {
                 last_lines: ended.last_lines,
             });
         }
-        let record = commit(self.store, writable)
+        self.commit(writable)
             .await
-            .map_err(place.failed("the step's changes could not be stored"))?;
-        self.cache.keep(&key, &record);
-        state.add(&record, text);
-        Ok(false)
+            .map_err(place.failed("the step's changes could not be stored"))
     }
 
     fn run_plan(

@@ -47,6 +47,16 @@ static int one(int argc, char **argv) {
   if (!strcmp(verb, "cat")) return cat(a);
   if (!strcmp(verb, "write")) return put(a, b, O_TRUNC);
   if (!strcmp(verb, "append")) return put(a, b, O_APPEND);
+  /* A meeting: both sides wait until the other one is there. */
+  if (!strcmp(verb, "send") || !strcmp(verb, "receive")) {
+    char byte = 'x';
+    if (mkfifo(a, 0666) < 0 && errno != EEXIST) return fail("mkfifo", a);
+    int sends = verb[0] == 's', fd = open(a, sends ? O_WRONLY : O_RDONLY);
+    if (fd < 0) return fail("open", a);
+    ssize_t n = sends ? write(fd, &byte, 1) : read(fd, &byte, 1);
+    close(fd);
+    return n != 1;
+  }
   if (!strcmp(verb, "env")) {
     const char *value = getenv(a);
     printf("%s=%s\n", a, value ? value : "(unset)");
