@@ -92,9 +92,8 @@ async fn settle(store: ImageStore) {
     loop {
         period.tick().await;
         let store = store.clone();
-        match tokio::task::spawn_blocking(move || store.settle()).await {
-            Ok(Err(error)) => tracing::warn!(%error, "layers may not survive a power cut"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.settle()).await {
+            tracing::warn!(%error, "layers may not survive a power cut");
         }
     }
 }
