@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Record};
-use crate::context::{Context, io};
+use crate::context::{Context, io, read_document};
 use crate::dockerfile::{Instruction, Kind, parse};
 use crate::epoch::Epoch;
 use crate::error::{BuildError, Location, Problem, StepError, first_line};
@@ -46,7 +46,7 @@ pub async fn build(
     request: &BuildRequest,
     progress: &(dyn Fn(BuildEvent) + Send + Sync),
 ) -> Result<Image, BuildError> {
-    let text = fs_err::read_to_string(&request.dockerfile)
+    let text = read_document(&request.dockerfile, &request.context)
         .map_err(io("read the Dockerfile", &request.dockerfile))?;
     let in_file = |problem: Problem| problem.in_file(&request.dockerfile);
     let outcome = async {

@@ -127,6 +127,7 @@ impl Builder<'_> {
             mounts,
             offline: instruction.offline,
             ca_bundle,
+            bounds: self.request.bounds,
         })
     }
 
