@@ -11,6 +11,9 @@ use crate::context::ignore::Ignore;
 use crate::error::{Problem, nearest};
 use crate::glob::Glob;
 
+/// Directories in directories that are copied.
+const MAX_DEPTH: usize = 512;
+
 /// Where files are taken from.
 pub(crate) struct Sources<'a> {
     pub(crate) root: &'a Root,
@@ -223,6 +226,7 @@ impl Walk<'_> {
     }
 
     fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8], target: &[u8]) -> Result<()> {
+        check_depth(path)?;
         for name in sorted_names(directory)? {
             let source = join(path, &name);
             let target = join(target, &name);
@@ -266,6 +270,17 @@ impl Walk<'_> {
     fn may_keep_below(&self) -> bool {
         self.sources.ignore.may_keep_below() || self.exclude.may_keep_below()
     }
+}
+
+/// Every level of a tree costs a descriptor and a part of the stack.
+fn check_depth(path: &[u8]) -> io::Result<()> {
+    let depth = path.iter().filter(|byte| **byte == b'/').count();
+    if depth > MAX_DEPTH {
+        return Err(io::Error::other(format!(
+            "directories are nested more than {MAX_DEPTH} levels deep"
+        )));
+    }
+    Ok(())
 }
 
 /// What something is; `None` for sockets, which mean nothing without their process.
