@@ -11,7 +11,6 @@
 //! layers; no link in a context or image leads to the host's files.
 #![forbid(unsafe_code)]
 
-mod bounds;
 mod build;
 mod cache;
 mod context;
@@ -19,15 +18,18 @@ mod copy;
 mod dockerfile;
 mod epoch;
 mod error;
+mod evaluate;
 mod excerpt;
 mod glob;
+mod lint;
+mod remote;
 mod request;
 mod run;
 mod stages;
 mod state;
 mod view;
 
-pub use bounds::Bounds;
 pub use build::build;
 pub use error::{BuildError, Location, StepError};
+pub use remote::RemoteError;
 pub use request::{BuildEvent, BuildHost, BuildRequest, HostError, HostFuture, Outcome, Secret};

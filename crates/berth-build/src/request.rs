@@ -8,8 +8,6 @@ use std::pin::Pin;
 
 use berth_jail::Zygote;
 
-use crate::Bounds;
-
 /// What to build.
 #[derive(Clone, Debug, Default)]
 pub struct BuildRequest {
@@ -46,8 +44,6 @@ pub struct BuildRequest {
     /// `GIT_SSL_CAINFO`, `AWS_CA_BUNDLE`, `CARGO_HTTP_CAINFO`, `NPM_CONFIG_CAFILE` and `DENO_CERT`
     /// point there unless the image sets them. Neither ends up in the image.
     pub ca_bundle: Option<PathBuf>,
-    /// How much of the machine its steps may take.
-    pub bounds: Bounds,
 }
 
 /// The content of a `--secret`.
@@ -113,6 +109,15 @@ impl Error for HostError {
 /// Progress of a build. Steps of different stages overlap; what is told of one step is in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildEvent {
+    /// Something in the Dockerfile is probably not meant. All warnings come before the first step.
+    Warning {
+        /// Name of the rule among BuildKit's checks, if it is one of them.
+        rule: Option<&'static str>,
+        /// What is wrong, as a sentence without its full stop.
+        message: String,
+        /// Line of the Dockerfile, from 1; `None`: none is to blame.
+        line: Option<usize>,
+    },
     /// A step begins.
     Started {
         /// Its number: from 1, in the order in which steps begin.

@@ -10,35 +10,32 @@ mod script;
 mod stubs;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::path::Path;
 
 use berth_image::{ImageStore, Layer};
 use berth_jail::{
-    DEFAULT_CAPABILITIES, ExitStatus, IdAllocator, Mount, MountSource, ProcessSpec, Rootfs,
-    Sandbox, SandboxExtras, SandboxFds, SandboxSpec, Zygote,
+    DEFAULT_CAPABILITIES, ExitStatus, ExtraFile, Limits, Mount, ProcessSpec, Rootfs, Sandbox,
+    SandboxExtras, SandboxFds, SandboxSpec, Zygote,
 };
 use berth_net::{DnsPolicy, Egress, Network, NetworkOptions, RESOLVER_ADDRESS, Upstream};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::Bounds;
 use crate::error::StepError;
 use crate::view::{Writable, lower};
 use proxies::Proxies;
 pub(crate) use script::argv;
 use stubs::{Stubs, Target};
 
-/// User ids of steps, for all builds of this process.
-static IDS: LazyLock<IdAllocator> = LazyLock::new(IdAllocator::builds);
+/// Container ids of build steps are these host ids and the 65,535 after them. Nothing else of Berth
+/// uses them; steps of different builds may share them, as they share nothing else.
+const ID_BASE: u32 = 0x6000_0000;
 /// `/dev/shm`, as Docker's default: 64 MiB.
 const SHM_BYTES: u64 = 64 << 20;
 /// The host name of every step, BuildKit's too, so that what writes it down writes the same.
 const HOSTNAME: &str = "buildkitsandbox";
 /// Where [`RunPlan::ca_bundle`] is during the step.
 const CA_PATH: &str = "/run/.berth/ca-bundle.pem";
-/// Where the script of a here-document is during the step.
-pub(crate) const SCRIPT_PATH: &str = "/run/.berth/script";
 /// Variables by which programs are told about [`CA_PATH`]; an image's or user's own value wins.
 const CA_VARIABLES: [&str; 10] = [
     "SSL_CERT_FILE",
@@ -61,30 +58,23 @@ pub(crate) struct RunPlan {
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,
     pub(crate) user: String,
-    /// Content of [`SCRIPT_PATH`].
-    pub(crate) script: Option<String>,
     pub(crate) mounts: Vec<PlannedMount>,
+    /// Secrets, and the script of a here-document.
+    pub(crate) files: Vec<ExtraFile>,
     pub(crate) offline: bool,
     /// Lines for `/etc/hosts`: (name, address).
     pub(crate) hosts: Vec<(String, String)>,
     pub(crate) proxies: Proxies,
     /// PEM text.
     pub(crate) ca_bundle: Option<String>,
-    pub(crate) bounds: Bounds,
 }
 
-/// A `RUN --mount` whose host side is known.
+/// A `RUN --mount` whose host side is there.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedMount {
-    pub(crate) target: String,
-    pub(crate) read_only: bool,
-    pub(crate) source: PlannedSource,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum PlannedSource {
-    Directory(PathBuf),
-    Tmpfs(u64),
+    pub(crate) mount: Mount,
+    /// Rather than a file.
+    pub(crate) is_directory: bool,
 }
 
 /// How a command ended, and the end of what it wrote.
@@ -114,11 +104,9 @@ pub(crate) async fn run(
         forwards: plan.proxies.forwards.iter().copied().collect(),
         ..NetworkOptions::default()
     };
-    plan.bounds.disk_left(store)?;
-    let ids = IDS.take().ok_or(StepError::NoIdRange)?;
     let network = Network::create_with(egress, options).await?;
-    let spec = specification(store, layers, writable, plan, ids.base());
-    let stubs = Stubs::make(store, layers, writable, &targets(&spec))?;
+    let spec = specification(store, layers, writable, plan);
+    let stubs = Stubs::make(store, layers, writable, &targets(&spec, plan))?;
     let (output, write_end) = output::pipe()?;
     let fds = SandboxFds {
         netns: network.namespace_owned()?,
@@ -129,7 +117,17 @@ pub(crate) async fn run(
     };
     let sandbox = KillOnDrop(zygote.spawn(spec, fds).await?);
     let (status, last_lines) = tokio::join!(
-        ended(&sandbox.0, plan.bounds.disk_is_used_up(store), cancel),
+        async {
+            let status = tokio::select! {
+                status = sandbox.0.wait() => status,
+                () = cancel.cancelled() => {
+                    sandbox.0.kill_all().await?;
+                    sandbox.0.wait().await
+                }
+            };
+            // What the command left running would hold the output open and go on writing.
+            sandbox.0.kill_all().await.map(|()| status)
+        },
         output::read(output, line),
     );
     network.close();
@@ -138,30 +136,6 @@ pub(crate) async fn run(
         status: status?,
         last_lines: last_lines?,
     })
-}
-
-/// Waits for the command's end, or ends it when the disk is used up or the build cancelled.
-async fn ended(
-    sandbox: &Sandbox,
-    disk_is_used_up: impl Future<Output = StepError>,
-    cancel: &CancellationToken,
-) -> Result<ExitStatus, StepError> {
-    let mut short = None;
-    let status = tokio::select! {
-        status = sandbox.wait() => Some(status),
-        error = disk_is_used_up => {
-            short = Some(error);
-            None
-        }
-        () = cancel.cancelled() => None,
-    };
-    // What the command left running would hold the output open and go on writing.
-    sandbox.kill_all().await?;
-    let status = match status {
-        Some(status) => status,
-        None => sandbox.wait().await,
-    };
-    short.map_or(Ok(status), Err)
 }
 
 /// A dropped build leaves no process: the first process's end is that of all of its sandbox.
@@ -179,7 +153,6 @@ fn specification(
     layers: &[Layer],
     writable: &Writable,
     plan: &RunPlan,
-    id_base: u32,
 ) -> SandboxSpec {
     let mut env = plan.env.clone();
     let mut files = BTreeMap::from([
@@ -197,9 +170,6 @@ fn specification(
             }
         }
     }
-    if let Some(script) = &plan.script {
-        files.insert(SCRIPT_PATH.to_owned(), script.clone());
-    }
     SandboxSpec {
         id: format!("build-{}", uuid::Uuid::new_v4().simple()),
         hostname: HOSTNAME.to_owned(),
@@ -209,7 +179,11 @@ fn specification(
             work: writable.work(),
             read_only: false,
         },
-        mounts: plan.mounts.iter().map(mount).collect(),
+        mounts: plan
+            .mounts
+            .iter()
+            .map(|planned| planned.mount.clone())
+            .collect(),
         files,
         process: ProcessSpec {
             argv: plan.argv.clone(),
@@ -218,13 +192,16 @@ fn specification(
             user: plan.user.clone(),
             terminal: None,
         },
-        limits: plan.bounds.limits(),
-        id_base,
+        limits: Limits::default(),
+        id_base: ID_BASE,
         capabilities: DEFAULT_CAPABILITIES.map(str::to_owned).to_vec(),
         // Package managers use set-user-id programs.
         no_new_privs: false,
         shm_bytes: SHM_BYTES,
-        extras: SandboxExtras::default(),
+        extras: SandboxExtras {
+            files: plan.files.clone(),
+            ..SandboxExtras::default()
+        },
     }
 }
 
@@ -234,33 +211,27 @@ fn is_named(variable: &str, name: &str) -> bool {
         .is_some_and(|(known, _)| known == name)
 }
 
-fn mount(planned: &PlannedMount) -> Mount {
-    Mount {
-        target: planned.target.clone(),
-        source: match &planned.source {
-            PlannedSource::Directory(path) => MountSource::Bind(path.clone()),
-            PlannedSource::Tmpfs(bytes) => MountSource::Tmpfs(*bytes),
-        },
-        read_only: planned.read_only,
-    }
-}
-
 /// Everything that the jail mounts something on, outer targets before inner ones.
-fn targets(spec: &SandboxSpec) -> Vec<Target> {
+fn targets(spec: &SandboxSpec, plan: &RunPlan) -> Vec<Target> {
     let target = |path: &str, is_directory| Target {
         path: path.to_owned(),
         is_directory,
     };
     let own = ["/dev", "/proc", "/sys"].map(|path| target(path, true));
     let files = spec.files.keys().map(|path| target(path, false));
-    let mounts = spec.mounts.iter().map(|mount| {
-        let is_directory = match &mount.source {
-            MountSource::Bind(source) => source.is_dir(),
-            _ => true,
-        };
-        target(&mount.target, is_directory)
-    });
-    let mut targets: Vec<_> = own.into_iter().chain(files).chain(mounts).collect();
+    let mounts = plan.mounts.iter();
+    let mounts = mounts.map(|planned| target(&planned.mount.target, planned.is_directory));
+    let more = spec
+        .extras
+        .files
+        .iter()
+        .map(|file| target(&file.path, false));
+    let mut targets: Vec<_> = own
+        .into_iter()
+        .chain(files)
+        .chain(mounts)
+        .chain(more)
+        .collect();
     targets.sort_by_key(|target| target.path.matches('/').count());
     targets
 }

@@ -27,6 +27,7 @@ mod error;
 mod exec;
 mod files;
 mod hold;
+mod ids;
 mod launch;
 mod log;
 mod meter;
