@@ -11,6 +11,7 @@
 //!   contexts/<hex>    digests of a context's files
 //!   mounts/<hex>      directories of `RUN --mount=type=cache`
 //!   swept             when useless records were removed last: the file's time
+//!   downloads/<hex>   what servers said of the URLs of `ADD`
 //! ```
 
 use std::collections::BTreeMap;
@@ -157,17 +158,18 @@ impl Cache {
         Claim::take(&path)
     }
 
-    /// A directory that `RUN --mount=type=cache` keeps between builds.
-    pub(crate) fn mount(&self, id: &str) -> std::io::Result<PathBuf> {
-        let name = format!("mounts/{}", Digest::of(id.as_bytes()).hex());
+    /// Where `RUN --mount=type=cache` keeps a directory between builds, and what to lock to have it
+    /// alone. It stays there as long as the build.
+    pub(crate) fn mount(&self, id: &str) -> io::Result<(PathBuf, PathBuf)> {
+        let hex = Digest::of(id.as_bytes()).hex().to_owned();
+        let name = format!("mounts/{hex}");
         let hold = self.store.hold_cache(&format!("build/{name}"));
         self.mounted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(hold.map_err(std::io::Error::other)?);
-        let path = self.directory.join(name);
-        fs::create_dir_all(&path)?;
-        Ok(path)
+            .push(hold.map_err(io::Error::other)?);
+        let lock = self.directory.join("claims").join(hex);
+        Ok((self.directory.join(name), lock))
     }
 
     /// Where the digests of a context's files are kept.

@@ -128,6 +128,11 @@ impl Images {
             BuildEvent::Output { step, .. } if step == exporting.load(Ordering::Relaxed) => return,
             BuildEvent::Output { line, .. } => (line, true),
             BuildEvent::Finished { .. } => return,
+            BuildEvent::Warning {
+                rule,
+                message,
+                line,
+            } => (crate::build::progress::warning(rule, &message, line), false),
         };
         self.screen.show(&DevEvent::Build {
             container: container.to_owned(),
