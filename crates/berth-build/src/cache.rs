@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use berth_image::{Digest, ImageStore, Layer};
+use berth_image::{Digest, Hold, ImageStore, Layer};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -90,6 +90,8 @@ pub(crate) struct Cache {
     own: Arc<Mutex<BTreeMap<Digest, Record>>>,
     /// Layers with other times are other layers.
     epoch: Option<Epoch>,
+    /// Keeps the cache mounts of this build from being collected until it ends.
+    mounted: Arc<Mutex<Vec<Hold>>>,
 }
 
 impl Cache {
@@ -100,6 +102,7 @@ impl Cache {
             only_own: no_cache,
             own: Arc::default(),
             epoch,
+            mounted: Arc::default(),
         }
     }
 
@@ -109,16 +112,16 @@ impl Cache {
             let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             own.get(key).cloned()
         };
-        let record = if self.only_own {
+        let mut record: Record = if self.only_own {
             own()?
         } else {
             let bytes = fs::read(self.path("steps", key)).ok()?;
             serde_json::from_slice(&bytes).ok()?
         };
-        match &record.layer {
-            Some(layer) if !self.store.has_layer(layer) => None,
-            _ => Some(record),
+        if let Some(layer) = &record.layer {
+            record.layer = Some(self.store.claim_layer(layer).ok()??);
         }
+        Some(record)
     }
 
     /// Keeps a record. Failing to do so costs time later, but no build.
@@ -131,6 +134,13 @@ impl Cache {
             let bytes = serde_json::to_vec(record)?;
             replace(&self.directory, &self.path("steps", key), &bytes)
         };
+        if let Some(Err(error)) = record
+            .layer
+            .as_ref()
+            .map(|layer| self.store.mark_cached(layer))
+        {
+            tracing::warn!(%error, "a layer is not known to be cached");
+        }
         if let Err(error) = write() {
             tracing::warn!(%error, "build step not recorded");
         }
@@ -147,10 +157,13 @@ impl Cache {
 
     /// A directory that `RUN --mount=type=cache` keeps between builds.
     pub(crate) fn mount(&self, id: &str) -> std::io::Result<PathBuf> {
-        let path = self
-            .directory
-            .join("mounts")
-            .join(Digest::of(id.as_bytes()).hex());
+        let name = format!("mounts/{}", Digest::of(id.as_bytes()).hex());
+        let hold = self.store.hold_cache(&format!("build/{name}"));
+        self.mounted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(hold.map_err(std::io::Error::other)?);
+        let path = self.directory.join(name);
         fs::create_dir_all(&path)?;
         Ok(path)
     }

@@ -45,6 +45,7 @@ impl Variables for State {
 impl State {
     /// Begins a stage on an image.
     pub(crate) fn from_image(store: &ImageStore, image: &Image) -> Result<Self, ImageError> {
+        store.touch(image);
         let fields = match store.config_json(image)? {
             Value::Object(fields) => fields,
             _ => Map::new(),

@@ -155,13 +155,15 @@ impl Pull<'_> {
             bytes: layers.iter().map(|layer| layer.size).sum(),
             host: self.sources[0].host.clone(),
         });
-        let fetched = self.all_layers(&layers).await?;
+        let (held, fetched) = self.all_layers(&layers).await?;
         let digest = top.clone();
         let store = self.store.clone();
         let reference = self.reference.clone();
         let image = blocking(move || {
             let manifest = &resolved.fetched.bytes;
             let image = store.receive_image(manifest, &config, &resolved.indexes, &reference)?;
+            // Until now nothing else kept them from being collected.
+            drop(held);
             Ok(image)
         })
         .await?;
@@ -172,9 +174,9 @@ impl Pull<'_> {
         })
     }
 
-    /// Brings all layers into the store; how many had to be fetched. If one fails the others are
+    /// Brings all layers into the store, and keeps them there; how many had to be fetched. If one fails the others are
     /// stopped, and waited for, so that nothing unfinished is left.
-    async fn all_layers(&self, layers: &[Layer]) -> Result<usize, DistributionError> {
+    async fn all_layers(&self, layers: &[Layer]) -> Result<(Vec<Layer>, usize), DistributionError> {
         let work = layers.iter().map(|layer| async {
             let outcome = self.layer(layer).await;
             if outcome.is_err() {
@@ -182,16 +184,20 @@ impl Pull<'_> {
             }
             outcome
         });
+        let mut held = Vec::new();
         let mut fetched = 0;
         let mut first = None;
         for outcome in join_all(work).await {
             match outcome {
-                Ok(needed) => fetched += usize::from(needed),
+                Ok((layer, needed)) => {
+                    held.push(layer);
+                    fetched += usize::from(needed);
+                }
                 Err(Stopped::Failed(error)) => first = first.or(Some(error)),
                 Err(Stopped::ByOthers) => {}
             }
         }
-        first.map_or(Ok(fetched), Err)
+        first.map_or(Ok((held, fetched)), Err)
     }
 
     fn broken(&self, problem: impl Into<String>) -> DistributionError {
@@ -262,14 +268,14 @@ impl Pull<'_> {
 
     fn pair(&self, descriptor: &Descriptor, diff_id: &str) -> Result<Layer, DistributionError> {
         match document::layer_kind(&descriptor.media_type) {
-            LayerKind::Tar => Ok(Layer {
-                diff_id: diff_id
+            LayerKind::Tar => Ok(Layer::new(
+                diff_id
                     .parse()
                     .map_err(|_| self.broken(format!("`{diff_id}` is not a sha256 digest")))?,
-                digest: descriptor.digest.clone(),
-                size: descriptor.size,
-                media_type: descriptor.media_type.clone(),
-            }),
+                descriptor.digest.clone(),
+                descriptor.size,
+                descriptor.media_type.clone(),
+            )),
             LayerKind::Foreign => Err(DistributionError::Foreign {
                 reference: self.reference.to_string(),
                 digest: descriptor.digest.clone(),
@@ -291,12 +297,13 @@ impl Pull<'_> {
         }
     }
 
-    /// Brings one layer into the store; whether it had to be fetched.
-    async fn layer(&self, layer: &Layer) -> Result<bool, Stopped> {
+    /// Brings one layer into the store; whether it had to be fetched. What is returned keeps it there.
+    async fn layer(&self, layer: &Layer) -> Result<(Layer, bool), Stopped> {
         let mut counter = Counter::new(self.sink, &layer.digest, layer.size);
-        if self.store.has_layer(layer) {
+        let (store, wanted) = (self.store.clone(), layer.clone());
+        if let Some(layer) = blocking(move || store.claim_layer(&wanted)).await? {
             counter.state(LayerState::Exists);
-            return Ok(false);
+            return Ok((layer, false));
         }
         let slot = tokio::select! {
             slot = self.client.slots().acquire() => slot,
@@ -323,7 +330,7 @@ impl Pull<'_> {
         };
         let unpacked = unpacking.await;
         fed?;
-        unpacked
+        let layer = unpacked
             .map_err(|_| self.broken("the unpacking thread panicked"))?
             .map_err(|error| self.not_unpacked(error))?;
         counter.state(if needed {
@@ -331,7 +338,7 @@ impl Pull<'_> {
         } else {
             LayerState::Exists
         });
-        Ok(needed)
+        Ok((layer, needed))
     }
 
     /// Fetches a layer for the thread that unpacks it.

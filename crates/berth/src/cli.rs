@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
 mod containers;
+mod registry;
 mod transfer;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use containers::*;
+pub(crate) use registry::*;
 pub(crate) use transfer::*;
 
 /// Workers + Containers applications on your own machines.
@@ -63,6 +65,9 @@ pub(crate) enum Command {
     /// Build and push container images; credentials of registries
     #[command(subcommand)]
     Containers(ContainersCommand),
+    /// A registry for container images
+    #[command(subcommand)]
+    Registry(RegistryCommand),
 }
 
 /// `berth dev`.

@@ -6,28 +6,15 @@ use berth_jail::ExitStatus;
 use rustix::fs::OFlags;
 
 use super::{Builder, Place, Step};
+use crate::BuildRequest;
 use crate::cache::{Key, Record};
 use crate::dockerfile::expand::expand;
 use crate::dockerfile::{Run, RunMountKind};
 use crate::error::{BuildError, Problem, StepError};
+use crate::run::proxies::{Proxies, is_predefined};
 use crate::run::{PlannedMount, PlannedSource, RunPlan, argv, read_ca_bundle, run};
 use crate::state::State;
 use crate::view::Writable;
-
-/// Build arguments that need no `ARG`, are no part of the cache's keys and not of the image.
-const PREDEFINED: [&str; 5] = [
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-];
-
-fn is_predefined(name: &str) -> bool {
-    PREDEFINED
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(name))
-}
 
 /// Build arguments that mean something without an `ARG`.
 pub(super) fn needs_no_arg(name: &str) -> bool {
@@ -46,7 +33,7 @@ impl Builder<'_> {
         step: &Step<'_>,
     ) -> Result<bool, BuildError> {
         let mounts = self.mounts(state, instruction, place)?;
-        let key = run_key(state, instruction, &mounts);
+        let key = run_key(state, instruction, &mounts, self.request);
         let make = async {
             let plan = self.run_plan(state, instruction, mounts, place)?;
             self.carry_out(state, &plan, place, step).await
@@ -105,13 +92,7 @@ impl Builder<'_> {
         place: &Place,
     ) -> Result<RunPlan, BuildError> {
         let (argv, script) = argv(instruction, &state.shell());
-        let given: BTreeMap<String, String> = self
-            .request
-            .args
-            .iter()
-            .filter(|(name, _)| is_predefined(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
+        let proxies = Proxies::new(&self.request.proxies, &self.request.args);
         let ca_bundle = match &self.request.ca_bundle {
             Some(path) => Some(read_ca_bundle(path).map_err(|error| {
                 place.failed("the certificate bundle cannot be read")(StepError::Io(error))
@@ -120,12 +101,14 @@ impl Builder<'_> {
         };
         Ok(RunPlan {
             argv,
-            env: state.run_env(&given),
+            env: state.run_env(&proxies.env),
+            proxies,
+            hosts: self.request.hosts.clone(),
             cwd: state.working_dir().to_owned(),
             user: state.user().to_owned(),
             script,
             mounts,
-            offline: instruction.offline,
+            offline: instruction.offline || self.request.offline,
             ca_bundle,
         })
     }
@@ -174,7 +157,12 @@ impl Builder<'_> {
 }
 
 /// Everything that a command's result depends on, as far as we can know.
-fn run_key(state: &State, instruction: &Run, mounts: &[PlannedMount]) -> berth_image::Digest {
+fn run_key(
+    state: &State,
+    instruction: &Run,
+    mounts: &[PlannedMount],
+    request: &BuildRequest,
+) -> berth_image::Digest {
     let mut key = Key::new("run", &state.layers);
     let (argv, script) = argv(instruction, &state.shell());
     key.add(argv.len().to_le_bytes());
@@ -186,11 +174,11 @@ fn run_key(state: &State, instruction: &Run, mounts: &[PlannedMount]) -> berth_i
         key.add(variable);
     }
     key.add("user").add(state.user()).add(state.working_dir());
-    key.add(if instruction.offline {
-        "offline"
-    } else {
-        "online"
-    });
+    let offline = instruction.offline || request.offline;
+    key.add(if offline { "offline" } else { "online" });
+    for (name, address) in &request.hosts {
+        key.add("host").add(name).add(address);
+    }
     for mount in mounts {
         key.add(&mount.target)
             .add(format!("{:?} {}", mount.source, mount.read_only));

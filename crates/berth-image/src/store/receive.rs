@@ -1,33 +1,30 @@
 //! Images from registries: layers as they come in, then the image as a whole.
 
-use std::io::{BufReader, Read};
+use std::io::Read;
 
 use super::ImageStore;
-use super::ingest::{Ingest, Plain};
-use crate::stream::sniff;
-use crate::unpack::UnpackLimits;
+use super::ingest::Ingest;
+use crate::crash::crash_point;
 use crate::{Digest, Image, ImageError, Layer, Reference};
 
 impl ImageStore {
     /// Takes in a layer that a manifest and a configuration name, while it is read from `source`.
     ///
     /// If the store has it, nothing is read; if somebody else is unpacking it, that is waited for
-    /// first. `source` must end in an error if the layer is not all there.
+    /// first. `source` must end in an error if the layer is not all there. What is returned keeps the
+    /// layer in the store: it must live until [`ImageStore::receive_image`] has returned.
     ///
     /// # Errors
     /// The layer has another digest or diff id, or cannot be unpacked. Nothing of it remains.
-    pub fn receive_layer(&self, layer: &Layer, source: impl Read + Send) -> Result<(), ImageError> {
-        self.ingest(
-            source,
-            &Ingest {
-                what: format!("layer {}", layer.digest),
-                diff_id: Some(layer.diff_id.clone()),
-                digest: Some(layer.digest.clone()),
-                plain: Plain::Keep,
-                limits: UnpackLimits::default(),
-            },
-        )
-        .map(drop)
+    pub fn receive_layer(
+        &self,
+        layer: &Layer,
+        source: impl Read + Send,
+    ) -> Result<Layer, ImageError> {
+        let mut how = Ingest::new(format!("layer {}", layer.digest));
+        how.diff_id = Some(layer.diff_id.clone());
+        how.digest = Some(layer.digest.clone());
+        self.ingest(source, &how)
     }
 
     /// Enters an image whose layers were received: its manifest and configuration exactly as they
@@ -40,8 +37,9 @@ impl ImageStore {
         indexes: &[Digest],
         reference: &Reference,
     ) -> Result<Image, ImageError> {
-        self.put_blob(config)?;
-        let digest = self.put_blob(manifest)?;
+        let digest = Digest::of(manifest);
+        let _held = (self.put_blob(config)?, self.put_blob(manifest)?);
+        crash_point("image.described");
         let image = self.register(&digest, indexes)?;
         let top = indexes.first().unwrap_or(&digest);
         self.note_digest(&image, reference, top)?;
@@ -95,29 +93,5 @@ impl ImageStore {
         };
         let bytes = self.read_blob("image manifest", &record.manifest)?;
         Ok((record.manifest.clone(), bytes))
-    }
-
-    /// A layer whose tree and blob are here already; the caller holds the layer's lock.
-    pub(super) fn known_layer(&self, how: &Ingest) -> Result<Option<Layer>, ImageError> {
-        let (Some(diff_id), Some(digest)) = (&how.diff_id, &how.digest) else {
-            return Ok(None);
-        };
-        if !self.has_tree(diff_id) || !self.has_blob(digest) {
-            return Ok(None);
-        }
-        let blob = self.open_blob("layer", digest)?;
-        let path = self.blob_path(digest);
-        let size = blob
-            .metadata()
-            .map_err(ImageError::io("read", &path))?
-            .len();
-        let compression =
-            sniff(&mut BufReader::new(blob)).map_err(ImageError::io("read", &path))?;
-        Ok(Some(Layer {
-            diff_id: diff_id.clone(),
-            digest: digest.clone(),
-            size,
-            media_type: compression.media_type().to_owned(),
-        }))
     }
 }
