@@ -125,7 +125,7 @@ pub(crate) struct DeleteRegistryArgs {
 /// `berth containers registries credentials`.
 #[derive(Debug, Args)]
 pub(crate) struct CredentialsArgs {
-    /// The registry [default: the one that names without a registry are pushed to]
+    /// The registry [default: this machine's own, `berth registry serve`]
     #[arg(value_name = "DOMAIN")]
     pub(crate) domain: Option<String>,
     /// For pushing
@@ -137,7 +137,7 @@ pub(crate) struct CredentialsArgs {
     /// For pushing to the library of wrangler's registry
     #[arg(long, hide = true)]
     pub(crate) library_push: bool,
-    /// How long they should be good; only the registry decides that
+    /// How long they are good, of this machine's registry [default: 15]; others decide that themselves
     #[arg(long, value_name = "MINUTES")]
     pub(crate) expiration_minutes: Option<u32>,
     /// Print a JSON object
