@@ -44,6 +44,10 @@ pub struct SandboxExtras {
     /// Limits that each process carries itself. A value above what the daemon may have is lowered
     /// to that.
     pub rlimits: Vec<Rlimit>,
+    /// The program is not process 1: a process of ours is, which passes signals on and reaps what
+    /// others leave, as on a machine. Without it, signals that a program does not handle do nothing.
+    #[serde(default)]
+    pub init: bool,
 }
 
 /// A device of the host that a sandbox may be given.
