@@ -166,8 +166,8 @@ pub(crate) async fn pull(api: &Arc<Api>, query: &Query) -> Reply {
         is_sidecar_image(&reference) || in_store(api, move |s| s.resolve(&wanted)).await?.is_some();
     if !here {
         return Err(ApiError::not_found(format!(
-            "the image {reference} is not in the local store, and pulling is not supported yet: \
-             bring it in with `berth images import`"
+            "the image {reference} is not in the local store, and this API pulls nothing: bring it \
+             in with `berth images pull {reference}`"
         )));
     }
     let line = json!({"status": format!("Status: Image is up to date for {reference}")});

@@ -244,7 +244,7 @@ async fn tokens_of_a_token_server_are_fetched_again_when_they_have_ended() {
             .unwrap()
             .as_secs();
         // Every other token has ended long ago, although its server thinks better of it.
-        let ended = issued.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+        let ended = issued.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         let expires = if ended { now - 600 } else { now + 300 };
         let token = issuer.token(&request.query("scope"), expires);
         Reply::new(200).body(json!({ "token": token, "expires_in": 300 }).to_string())

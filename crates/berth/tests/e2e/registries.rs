@@ -520,6 +520,82 @@ async fn our_own_registry_is_pushed_to_and_pulled_from() {
     server.kill().await.unwrap();
 }
 
+#[tokio::test]
+async fn an_access_key_of_aws_is_exchanged_for_a_token() {
+    use std::io::{BufRead as _, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}/", listener.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            reader.read_line(&mut head).unwrap();
+        }
+        let mut body = [0; 2];
+        reader.read_exact(&mut body).unwrap();
+        // base64 of `AWS:temporary`
+        let answer = r#"{"authorizationData":[{"authorizationToken":"QVdTOnRlbXBvcmFyeQ==","expiresAt":4102444800.5}]}"#;
+        let length = answer.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}"
+        )
+        .unwrap();
+        (head, body)
+    });
+    let machine = Machine::new();
+    let domain = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+    let configure = [
+        "containers",
+        "registries",
+        "configure",
+        domain,
+        "--aws-access-key-id",
+        "AKIDEXAMPLE",
+    ];
+    assert!(
+        machine
+            .input(&configure, "wJalrXUtnFEMI")
+            .await
+            .status
+            .success()
+    );
+    let mut command = machine.world.command();
+    command
+        .args([
+            "containers",
+            "registries",
+            "credentials",
+            domain,
+            "--pull",
+            "--json",
+        ])
+        .env("BERTH_DATA_DIR", machine.path("data"))
+        .env("AWS_ENDPOINT_URL_ECR", endpoint);
+    let output = tokio::process::Command::from(command)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&printed["username"], &printed["password"]),
+        (&"AWS".into(), &"temporary".into())
+    );
+    let (head, body) = answering.join().unwrap();
+    let head = head.to_lowercase();
+    assert_eq!(&body, b"{}");
+    for expected in [
+        "post / http/1.1",
+        "x-amz-target: amazonec2containerregistry_v20150921.getauthorizationtoken",
+        "authorization: aws4-hmac-sha256 credential=akidexample/",
+        "/eu-west-1/ecr/aws4_request, signedheaders=content-type;host;x-amz-date;x-amz-target, signature=",
+    ] {
+        assert!(head.contains(expected), "{head}");
+    }
+}
+
 fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap().flatten() {
