@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use berth_test::{DockerRegistry, Project, World};
+use berth_test::{DockerRegistry, Project, World, compile_static};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
@@ -213,6 +213,31 @@ async fn a_project_and_a_dockerfile_get_their_images_from_registries() {
         refused.contains("registries.json`: `mirrors` is not a field of this file"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn a_project_runs_an_image_of_a_registry() {
+    let registry = DockerRegistry::start();
+    let machine = Machine::new();
+    let name = format!("{}/team/tiny:1", registry.host());
+    let sources = Project::empty();
+    let program = compile_static(&machine.world, crate::images::SERVER);
+    sources.copy(&program, "tiny-server");
+    sources.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY tiny-server /bin/tiny-server\nENTRYPOINT [\"/bin/tiny-server\"]\nCMD [\"8080\"]\n",
+    );
+    let context = sources.path().to_str().unwrap();
+    machine
+        .ok(&["containers", "build", context, "-t", &name, "--push"])
+        .await;
+
+    let project = Project::example("hello");
+    project.replace("wrangler.jsonc", "\"./Dockerfile\"", &format!("\"{name}\""));
+    let session = machine.world.dev(&project).start().await;
+    assert_eq!(session.text("/container/a").await, "tiny\n");
+    session.stop().await;
+    machine.world.run(["images", "remove", &name]).await;
 }
 
 #[tokio::test]
