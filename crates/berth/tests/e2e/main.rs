@@ -26,6 +26,7 @@ mod kill;
 mod lifecycle;
 mod limits;
 mod packages;
+mod registries;
 mod sleep;
 mod snapshots;
 mod status_hooks;
