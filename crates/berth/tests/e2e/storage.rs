@@ -124,7 +124,6 @@ async fn damaged(engine: &EngineSession, data: &Path, damage: &str, expected: Op
         Some(part) => {
             let said = fails(engine).await;
             assert!(said.contains(part), "{damage}: {said}");
-            println!("{damage}: {said}");
         }
     }
 }
