@@ -50,7 +50,7 @@ impl Store {
     /// Nothing is visible, and nothing unfinished is left.
     fn assert_empty(&self) {
         assert!(self.store.list().unwrap().is_empty());
-        let left: Vec<_> = std::fs::read_dir(self.directory.path().join("scratch"))
+        let left: Vec<_> = std::fs::read_dir(self.store.scratch_dir())
             .unwrap()
             .flatten()
             .collect();
