@@ -20,7 +20,7 @@ pub(crate) enum RegistryCommand {
 }
 
 /// Where the registry keeps things.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct RegistryStorageArgs {
     /// Keep everything in an S3-compatible bucket, `NAME` or `NAME/PREFIX`; credentials and region
     /// come from the environment (`AWS_ACCESS_KEY_ID` and the like) [default: the data directory]
