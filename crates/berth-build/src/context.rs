@@ -17,7 +17,7 @@ const MAX_DOCUMENT: u64 = 16 << 20;
 
 /// Reads a Dockerfile or `.dockerignore`. Of one in the context, no link leads out of the context;
 /// one beside it is the user's own choice. Nothing but regular files is read.
-pub(crate) fn read_document(path: &Path, context: &Path) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_document(path: &Path, context: &Path) -> std::io::Result<String> {
     let inside = || {
         let directory = fs_err::canonicalize(path.parent()?).ok()?;
         let context = fs_err::canonicalize(context).ok()?;
@@ -46,7 +46,8 @@ pub(crate) fn read_document(path: &Path, context: &Path) -> std::io::Result<Vec<
             "it is larger than 16 MiB",
         ));
     }
-    Ok(bytes)
+    // What is not UTF-8 is refused where it matters, and not in comments.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The context of one build.
@@ -67,9 +68,8 @@ impl Context {
         let mut ignore = Ignore::default();
         for file in [PathBuf::from(own), canonical.join(".dockerignore")] {
             match read_document(&file, &canonical) {
-                Ok(bytes) => {
-                    ignore = Ignore::parse(&String::from_utf8_lossy(&bytes))
-                        .map_err(|problem| problem.in_file(&file))?;
+                Ok(text) => {
+                    ignore = Ignore::parse(&text).map_err(|problem| problem.in_file(&file))?;
                     break;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

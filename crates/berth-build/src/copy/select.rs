@@ -35,6 +35,8 @@ pub(crate) struct Item {
     pub(crate) target: Vec<u8>,
     pub(crate) kind: ItemKind,
     pub(crate) stat: Stat,
+    /// A directory that comes along only because of what is in it.
+    pub(crate) on_the_way: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

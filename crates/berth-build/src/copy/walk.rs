@@ -65,6 +65,8 @@ impl<'a> Walk<'a> {
             target: Vec::new(),
             kind,
             stat,
+            // The root of a context is nobody's directory: it has no time worth keeping.
+            on_the_way: path.is_empty(),
         };
         if !is_directory {
             if !ignored {
@@ -115,6 +117,7 @@ impl<'a> Walk<'a> {
                     target: target.clone(),
                     kind,
                     stat,
+                    on_the_way: !wanted,
                 },
                 wanted,
             );
