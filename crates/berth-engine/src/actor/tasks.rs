@@ -27,8 +27,10 @@ pub(super) enum Fact<G> {
     /// The freezing of this launch has been tried.
     Froze(u32, Result<(), JailError>),
     Thawed(u32, Result<(), JailError>),
-    /// Why this launch cannot be written to disk.
-    NotCheckpointed(u32, String),
+    /// This launch is on disk; or why it cannot be.
+    Checkpointed(u32, Result<(), String>),
+    /// It lives again; or why it does not, and then it has ended.
+    Restored(u32, Result<(), String>),
     /// The killing is done; the exit is reported by itself.
     Killed,
     Cleaned,
@@ -147,15 +149,40 @@ pub(super) async fn first_listen<G>(
     Fact::FirstListen(since.elapsed())
 }
 
-/// Asks whether the container could be written to disk.
-pub(super) async fn checkpoint<G>(
+/// Writes the container to disk.
+pub(super) async fn checkpoint<G: Guest>(
     criu: Option<PathBuf>,
-    pid: u32,
+    guest: G,
     dir: PathBuf,
+    sink: Sink,
     launch: u32,
 ) -> Fact<G> {
-    let reason = crate::checkpoint::why_not(criu.as_deref(), pid, &dir).await;
-    Fact::NotCheckpointed(launch, reason)
+    let begin = Instant::now();
+    let written = crate::checkpoint::write(criu, &guest, &dir).await;
+    tracing::debug!(container = %sink.name, took = ?begin.elapsed(), ?written, "checkpoint");
+    if let Err(reason) = &written {
+        sink.note(&format!("stays frozen in memory: {reason}"))
+            .await;
+    }
+    Fact::Checkpointed(launch, written)
+}
+
+/// Makes it again from there.
+pub(super) async fn restore<G: Guest>(
+    criu: Option<PathBuf>,
+    guest: G,
+    dir: PathBuf,
+    sink: Sink,
+    launch: u32,
+) -> Fact<G> {
+    let begin = Instant::now();
+    let restored = crate::checkpoint::restore(criu, &guest, &dir).await;
+    tracing::debug!(container = %sink.name, took = ?begin.elapsed(), ?restored, "restoration");
+    if let Err(reason) = &restored {
+        // In the log before the exit is told.
+        sink.note(reason).await;
+    }
+    Fact::Restored(launch, restored)
 }
 
 /// Freezes or thaws everything.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use super::check;
 
@@ -22,6 +22,28 @@ pub(crate) fn send(pidfd: impl AsFd, signal: i32) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// A descriptor that is readable when a child has ended; the signal itself is blocked from then on, in
+/// children, too, until [`reset_all`].
+pub(crate) fn children_ended() -> io::Result<OwnedFd> {
+    let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set, sigaddset and the calls that take it read or change a
+    // live one; the old mask is not asked for.
+    unsafe {
+        libc::sigemptyset(mask.as_mut_ptr());
+        libc::sigaddset(mask.as_mut_ptr(), libc::SIGCHLD);
+        check(libc::c_long::from(libc::sigprocmask(
+            libc::SIG_BLOCK,
+            mask.as_ptr(),
+            std::ptr::null_mut(),
+        )))?;
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        let fd = check(libc::c_long::from(libc::signalfd(-1, mask.as_ptr(), flags)))?;
+        let fd = i32::try_from(fd).map_err(io::Error::other)?;
+        // A new descriptor that nobody else owns.
+        Ok(OwnedFd::from_raw_fd(fd))
     }
 }
 
