@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what Berth claims about speed, measured against the bare program.
 
 mod bare;
+mod build;
 mod burst;
 mod client;
 mod cold;
@@ -41,6 +42,8 @@ pub(crate) enum Bench {
     Density(DensityArgs),
     /// Connections and names out of a container
     Egress(EgressArgs),
+    /// Builds, against `docker build` (BuildKit) and `buildah`
+    Build(BuildArgs),
     /// One measurement in a process of its own
     #[command(hide = true)]
     Client {
@@ -137,6 +140,23 @@ pub(crate) struct EgressArgs {
     pub(crate) queries: u32,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Measured builds of each tool, of those that find most in the cache
+    #[arg(long, default_value_t = 7)]
+    pub(crate) rounds: usize,
+    /// Measured builds of each tool that begin with nothing
+    #[arg(long, default_value_t = 3)]
+    pub(crate) cold_rounds: usize,
+    /// Size of the context
+    #[arg(long, default_value_t = 200)]
+    pub(crate) megabytes: u64,
+    /// Only Berth. Otherwise the Debian packages docker.io and buildah are installed, and run with
+    /// data of their own
+    #[arg(long)]
+    pub(crate) alone: bool,
+}
+
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Cold(args) => cold::run(args),
@@ -147,6 +167,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Sockets(args) => sockets::run(args),
         Bench::Density(args) => density::run(args),
         Bench::Egress(args) => egress::run(args),
+        Bench::Build(args) => build::run(args),
         Bench::Client { job } => client::run(job),
         Bench::Serve => egress::serve(),
     }

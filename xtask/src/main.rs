@@ -7,6 +7,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod fuzz;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +28,9 @@ enum Command {
     Bench(bench::Bench),
     /// Feed hostile bytes to the parsers; needs a nightly toolchain and cargo-fuzz
     Fuzz(fuzz::Fuzz),
+    /// Record facts of other programs for the tests to compare with
+    #[command(subcommand)]
+    Conformance(conformance::Conformance),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,5 +38,6 @@ fn main() -> anyhow::Result<()> {
         Command::Ci => ci::run(),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(fuzz) => fuzz::run(&fuzz),
+        Command::Conformance(command) => conformance::run(&command),
     }
 }

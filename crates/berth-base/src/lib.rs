@@ -63,7 +63,6 @@ pub async fn ensure(
     if let Some(image) = store.resolve(reference)? {
         return Ok(Some(image));
     }
-    lock::remove_leftovers(store);
     let image = make(store, &recipe, progress).await?;
     store.tag(&image, reference)?;
     Ok(Some(image))

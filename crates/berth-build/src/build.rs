@@ -1,105 +1,110 @@
-//! Carrying a build out: the needed stages in the order of the file, instruction by instruction.
+//! Carrying a build out. [`stages`](stages) lets every needed stage run as soon as what it needs is
+//! there; [`steps`] numbers and reports; the step modules do the work.
+//!
+//! Invariants: the steps of a stage run in order; the first failure ends the others and is the one
+//! that is reported; a builder is shared by all stages and never changed but behind a lock.
 
+mod bases;
 mod copy_step;
 mod metadata;
+mod once;
 mod run_step;
+mod stages;
+mod steps;
 mod workdir;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
-use berth_image::{Image, ImageError, ImageStore, Layer};
-use berth_jail::Zygote;
+use berth_image::{Image, ImageStore, Layer};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Record};
 use crate::context::{Context, io};
-use crate::dockerfile::{Instruction, Kind, parse, parse_trigger};
+use crate::dockerfile::{Instruction, Kind, parse};
+use crate::epoch::Epoch;
 use crate::error::{BuildError, Location, Problem, StepError, first_line};
-use crate::stages::{Base, Plan};
+use crate::excerpt::excerpt;
+use crate::stages::{Origin, Plan, check_platform};
 use crate::state::State;
 use crate::view::Writable;
-use crate::{BuildEvent, BuildRequest};
-
-/// The images that a build of the default target takes from the store, so that the caller can provide
-/// them first.
-pub fn base_images(
-    dockerfile: &Path,
-    args: &BTreeMap<String, String>,
-) -> Result<Vec<String>, BuildError> {
-    let plan = plan(dockerfile, args)?;
-    let images = || {
-        let needed = plan.needed(plan.target(None)?)?;
-        plan.images(&needed)
-    };
-    images().map_err(|problem| problem.in_file(dockerfile))
-}
+use crate::{BuildEvent, BuildHost, BuildRequest};
+use bases::Bases;
+use stages::Finished;
+use steps::{Step, Steps};
 
 /// Builds a Dockerfile into the store.
 ///
-/// Dropping the future ends the build: its sandbox is killed and unfinished layers are removed.
+/// Dropping the future ends the build: its sandboxes are killed and unfinished layers are removed.
+///
+/// # Errors
+/// The first thing that went wrong; the other stages have ended by then.
 pub async fn build(
     store: &ImageStore,
-    zygote: &Zygote,
+    host: &dyn BuildHost,
     request: &BuildRequest,
     progress: &(dyn Fn(BuildEvent) + Send + Sync),
 ) -> Result<Image, BuildError> {
-    let plan = plan(&request.dockerfile, &request.args)?;
+    let text = fs_err::read_to_string(&request.dockerfile)
+        .map_err(io("read the Dockerfile", &request.dockerfile))?;
     let in_file = |problem: Problem| problem.in_file(&request.dockerfile);
-    let target = plan.target(request.target.as_deref()).map_err(in_file)?;
-    let needed = plan.needed(target).map_err(in_file)?;
-    let context = Context::open(&request.context, &request.dockerfile)?;
-    let mut builder = Builder {
-        store,
-        zygote,
-        request,
-        progress,
-        cache: Cache::new(store, request.no_cache),
-        context,
-        total: needed
-            .iter()
-            .map(|stage| 1 + plan.stages[*stage].instructions.len())
-            .sum(),
-        step: 0,
-        finished: BTreeMap::new(),
-        used_args: BTreeSet::new(),
-        plan: &plan,
+    let outcome = async {
+        let plan = parse(&text)
+            .and_then(|parsed| Plan::new(parsed, &request.args))
+            .map_err(in_file)?;
+        if let Some(platform) = &request.platform {
+            check_platform(platform, &plan.globals).map_err(in_file)?;
+        }
+        let target = plan.target(request.target.as_deref()).map_err(in_file)?;
+        let needed = plan.needed(target).map_err(in_file)?;
+        let epoch = Epoch::of(&request.args).map_err(in_file)?;
+        let builder = Builder {
+            store,
+            host,
+            request,
+            cache: Cache::new(store, request.no_cache, epoch),
+            context: Context::open(&request.context, &request.dockerfile)?,
+            steps: Steps::new(progress),
+            bases: Bases::default(),
+            finished: Finished::new(plan.stages.len()),
+            cancel: CancellationToken::new(),
+            used_args: Mutex::new(BTreeSet::new()),
+            plan: &plan,
+            epoch,
+        };
+        builder.stages(&needed).await?;
+        builder.warn_of_unused_args();
+        builder.export(target).await
     };
-    for stage in needed {
-        builder.stage(stage).await?;
-    }
-    builder.warn_of_unused_args();
-    let state = builder.finished.remove(&target).unwrap_or_default();
-    let image = state
-        .store(store)
-        .map_err(|error| BuildError::Store(Box::new(error)))?;
-    for tag in &request.tags {
-        store
-            .tag(&image, tag)
-            .map_err(|error| BuildError::Store(Box::new(error)))?;
-    }
-    Ok(image)
+    outcome
+        .await
+        .map_err(|error: BuildError| match error.location() {
+            Some(location) => {
+                let excerpt = excerpt(&location.path, &text, location.line);
+                error.with_excerpt(excerpt)
+            }
+            None => error,
+        })
 }
 
-fn plan(dockerfile: &Path, args: &BTreeMap<String, String>) -> Result<Plan, BuildError> {
-    let text = fs_err::read_to_string(dockerfile).map_err(io("read the Dockerfile", dockerfile))?;
-    parse(&text)
-        .and_then(|parsed| Plan::new(parsed, args))
-        .map_err(|problem| problem.in_file(dockerfile))
-}
-
+/// What all stages share.
 struct Builder<'a> {
     store: &'a ImageStore,
-    zygote: &'a Zygote,
+    host: &'a dyn BuildHost,
     request: &'a BuildRequest,
-    progress: &'a (dyn Fn(BuildEvent) + Send + Sync),
     plan: &'a Plan,
     cache: Cache,
     context: Context,
-    step: usize,
-    total: usize,
-    finished: BTreeMap<usize, State>,
+    steps: Steps<'a>,
+    bases: Bases,
+    finished: Finished,
+    /// Set by the first failure.
+    cancel: CancellationToken,
     /// `--build-arg`s that some `ARG` asked for.
-    used_args: BTreeSet<String>,
+    used_args: Mutex<BTreeSet<String>>,
+    /// `SOURCE_DATE_EPOCH`.
+    epoch: Option<Epoch>,
 }
 
 /// Where a step is in the Dockerfile, for its errors.
@@ -126,83 +131,49 @@ impl Place {
 }
 
 impl Builder<'_> {
-    async fn stage(&mut self, index: usize) -> Result<(), BuildError> {
-        let plan = self.plan;
-        let stage = &plan.stages[index];
-        let place = self.place(stage.line, &stage.text);
-        self.started(&stage.text);
-        let mut state = match &stage.base {
-            Base::Scratch => State::default(),
-            Base::Stage(base) => self
-                .finished
-                .get(base)
-                .map(State::from_stage)
-                .unwrap_or_default(),
-            Base::Image(image) => {
-                let image = self.base(image, &place)?;
-                State::from_image(self.store, &image)
-                    .map_err(|error| place.failed("the base image cannot be read")(error.into()))?
-            }
-        };
-        self.ended(true);
-        let triggers = state.take_triggers();
-        self.total += triggers.len();
-        for trigger in triggers {
-            let instruction =
-                parse_trigger(&trigger, stage.line).map_err(|problem| place.problem(problem))?;
-            self.instruction(index, &mut state, &instruction).await?;
-        }
-        for instruction in &stage.instructions {
-            self.instruction(index, &mut state, instruction).await?;
-        }
-        self.finished.insert(index, state);
-        Ok(())
-    }
-
-    /// An image of the store.
-    fn base(&self, name: &str, place: &Place) -> Result<Image, BuildError> {
-        match self.store.resolve(name) {
-            Ok(Some(image)) => Ok(image),
-            Ok(None) => Err(BuildError::MissingBase {
-                location: place.0.clone(),
-                image: name.to_owned(),
-            }),
-            Err(error @ ImageError::InvalidReference { .. }) => {
-                Err(place.problem(Problem::new(error.to_string())))
-            }
-            Err(error) => Err(place.failed(&format!("image `{name}` cannot be read"))(
-                error.into(),
-            )),
-        }
-    }
-
+    /// Carries out one instruction. Those that make no layer are no steps.
     async fn instruction(
-        &mut self,
+        &self,
         stage: usize,
         state: &mut State,
         instruction: &Instruction,
+        number: &mut steps::Numbering,
     ) -> Result<(), BuildError> {
+        if self.cancel.is_cancelled() {
+            return Err(BuildError::Canceled);
+        }
         let place = self.place(instruction.line, &instruction.text);
-        self.started(&instruction.text);
+        if !makes_layer(&instruction.kind) {
+            return self
+                .metadata(state, instruction)
+                .map_err(|problem| place.problem(problem));
+        }
+        let named = self.plan.named_by(instruction, stage);
+        for origin in named.map_err(|problem| place.problem(problem))? {
+            // Waiting for another stage is no part of the step.
+            if let Origin::Stage(stage) = origin {
+                self.finished.wait(stage, &self.cancel).await?;
+            }
+        }
+        let step = self.steps.start(number.next(&instruction.text));
         let cached = match &instruction.kind {
-            Kind::Run(run) => self.run_step(state, run, &instruction.text, &place).await?,
+            Kind::Run(run) => {
+                self.run_step(stage, state, run, &instruction.text, &place, &step)
+                    .await
+            }
             Kind::Copy(copy) | Kind::Add(copy) => {
                 let is_add = matches!(instruction.kind, Kind::Add(_));
-                self.copy_step(stage, state, copy, is_add, &instruction.text, &place)
-                    .await?
+                self.copy_step(stage, state, copy, is_add, &instruction.text, &place, &step)
+                    .await
             }
             Kind::Workdir(path) => {
-                self.workdir_step(state, path, &instruction.text, &place)
-                    .await?
+                self.workdir_step(state, path, &instruction.text, &place, &step)
+                    .await
             }
-            _ => {
-                self.metadata(state, instruction)
-                    .map_err(|problem| place.problem(problem))?;
-                true
-            }
+            _ => Ok(true),
         };
-        self.ended(cached);
-        Ok(())
+        step.end(&cached);
+        cached.map(drop)
     }
 
     fn place(&self, line: usize, text: &str) -> Place {
@@ -210,42 +181,91 @@ impl Builder<'_> {
             path: self.request.dockerfile.clone(),
             line,
             text: first_line(text).to_owned(),
+            excerpt: String::new(),
         }))
     }
 
-    fn started(&mut self, text: &str) {
-        self.step += 1;
-        (self.progress)(BuildEvent::StepStarted {
-            step: self.step,
-            total: self.total,
-            text: text.to_owned(),
+    /// Makes the image of the target's layers and settings, and names it.
+    async fn export(&self, target: usize) -> Result<Image, BuildError> {
+        let step = self.steps.start("exporting to image".to_owned());
+        let mut state = self
+            .finished
+            .wait(target, &self.cancel)
+            .await?
+            .as_ref()
+            .clone();
+        for (name, value) in &self.request.labels {
+            state.label(name, Value::from(value.as_str()));
+        }
+        let (store, tags, epoch) = (self.store.clone(), self.request.tags.clone(), self.epoch);
+        let result = blocking(move || {
+            let image = state.store(&store, epoch)?;
+            for tag in &tags {
+                store.tag(&image, tag)?;
+            }
+            Ok(image)
+        })
+        .await;
+        let result = result.map_err(|error| match error {
+            StepError::Image(source) => BuildError::Store(Box::new(source)),
+            other => BuildError::Export(Box::new(other)),
         });
+        if let Ok(image) = &result {
+            step.line(format!("writing image {}", image.id));
+            for tag in &self.request.tags {
+                step.line(format!("naming to {tag}"));
+            }
+        }
+        step.end(&result.as_ref().map(|_| false).map_err(ToString::to_string));
+        result
     }
 
-    fn ended(&self, cached: bool) {
-        (self.progress)(BuildEvent::StepFinished {
-            step: self.step,
-            cached,
-        });
+    fn used(&self, argument: &str) {
+        self.used_args
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(argument.to_owned());
     }
 
     fn warn_of_unused_args(&self) {
+        let used = self
+            .used_args
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for name in self.request.args.keys() {
-            if !self.used_args.contains(name) && !run_step::is_predefined(name) {
+            if !used.contains(name) && !run_step::needs_no_arg(name) {
                 tracing::warn!(argument = %name, "no ARG of the Dockerfile asks for this build argument");
             }
         }
     }
+
+    /// Makes a layer of what is in a writable directory.
+    async fn commit(&self, writable: Writable) -> Result<Record, StepError> {
+        let (store, epoch) = (self.store.clone(), self.epoch);
+        blocking(move || commit(&store, &writable, epoch)).await
+    }
+}
+
+/// Whether an instruction is a step of its own, as BuildKit counts them.
+fn makes_layer(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_)
+    )
 }
 
 /// Makes a layer of what is in a writable directory; files are moved and hashed, so it blocks.
-async fn commit(store: &ImageStore, writable: Writable) -> Result<Record, StepError> {
-    let store = store.clone();
-    blocking(move || -> Result<Record, StepError> {
-        let layer: Option<Layer> = store.add_layer(&writable.upper())?;
-        Ok(Record::now(layer))
-    })
-    .await
+fn commit(
+    store: &ImageStore,
+    writable: &Writable,
+    epoch: Option<Epoch>,
+) -> Result<Record, StepError> {
+    let upper = writable.upper();
+    if let Some(epoch) = epoch {
+        epoch.clamp_times(&upper)?;
+    }
+    let layer: Option<Layer> = store.add_layer(&upper)?;
+    Ok(Record::now(layer))
 }
 
 /// Runs blocking work on a thread of its own.

@@ -3,16 +3,31 @@
 //! A step's key is a digest over the layers below it (their diff ids, so over content) and over what
 //! the step does. Records are small files in the image store's cache directory; a record whose layer
 //! is gone does not count.
+//!
+//! ```text
+//! <store>/cache/build/
+//!   steps/<hex>       Record of the step with that key
+//!   claims/<hex>      there while somebody makes that step
+//!   contexts/<hex>    digests of a context's files
+//!   mounts/<hex>      directories of `RUN --mount=type=cache`
+//! ```
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use berth_image::{Digest, ImageStore, Layer};
+use berth_image::{Digest, Hold, ImageStore, Layer};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+mod claim;
 pub(crate) mod stat;
+
+use crate::epoch::Epoch;
+pub(crate) use claim::{Attempt, Claim};
 
 /// Part of every key: raise it when steps come to mean something else.
 const VERSION: &str = "berth-build 1";
@@ -64,54 +79,91 @@ impl Key {
     }
 }
 
-/// The records of one store.
+/// The records of one store, as one build uses them.
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
     store: ImageStore,
     directory: PathBuf,
-    /// `--no-cache`: nothing is found, but everything is recorded.
-    write_only: bool,
+    /// With `--no-cache` only what this build made is found; everything is recorded.
+    only_own: bool,
+    /// What this build made.
+    own: Arc<Mutex<BTreeMap<Digest, Record>>>,
+    /// Layers with other times are other layers.
+    epoch: Option<Epoch>,
+    /// Keeps the cache mounts of this build from being collected until it ends.
+    mounted: Arc<Mutex<Vec<Hold>>>,
 }
 
 impl Cache {
-    pub(crate) fn new(store: &ImageStore, write_only: bool) -> Self {
+    pub(crate) fn new(store: &ImageStore, no_cache: bool, epoch: Option<Epoch>) -> Self {
         Self {
             store: store.clone(),
             directory: store.cache_dir().join("build"),
-            write_only,
+            only_own: no_cache,
+            own: Arc::default(),
+            epoch,
+            mounted: Arc::default(),
         }
     }
 
     /// The record of a step, if what it made is still there.
     pub(crate) fn find(&self, key: &Digest) -> Option<Record> {
-        if self.write_only {
-            return None;
+        let own = || {
+            let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            own.get(key).cloned()
+        };
+        let mut record: Record = if self.only_own {
+            own()?
+        } else {
+            let bytes = fs::read(self.path("steps", key)).ok()?;
+            serde_json::from_slice(&bytes).ok()?
+        };
+        if let Some(layer) = &record.layer {
+            record.layer = Some(self.store.claim_layer(layer).ok()??);
         }
-        let bytes = fs::read(self.path(key)).ok()?;
-        let record: Record = serde_json::from_slice(&bytes).ok()?;
-        match &record.layer {
-            Some(layer) if !self.store.has_layer(layer) => None,
-            _ => Some(record),
-        }
+        Some(record)
     }
 
     /// Keeps a record. Failing to do so costs time later, but no build.
     pub(crate) fn keep(&self, key: &Digest, record: &Record) {
-        let write = || -> std::io::Result<()> {
+        self.own
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), record.clone());
+        let write = || -> io::Result<()> {
             let bytes = serde_json::to_vec(record)?;
-            replace(&self.directory, &self.path(key), &bytes)
+            replace(&self.directory, &self.path("steps", key), &bytes)
         };
+        if let Some(Err(error)) = record
+            .layer
+            .as_ref()
+            .map(|layer| self.store.mark_cached(layer))
+        {
+            tracing::warn!(%error, "a layer is not known to be cached");
+        }
         if let Err(error) = write() {
             tracing::warn!(%error, "build step not recorded");
         }
     }
 
+    /// The right to make a step. Whoever has waited for it looks again whether it is made.
+    pub(crate) fn claim(&self, key: &Digest) -> io::Result<Attempt> {
+        let path = self.path("claims", key);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        Claim::take(&path)
+    }
+
     /// A directory that `RUN --mount=type=cache` keeps between builds.
     pub(crate) fn mount(&self, id: &str) -> std::io::Result<PathBuf> {
-        let path = self
-            .directory
-            .join("mounts")
-            .join(Digest::of(id.as_bytes()).hex());
+        let name = format!("mounts/{}", Digest::of(id.as_bytes()).hex());
+        let hold = self.store.hold_cache(&format!("build/{name}"));
+        self.mounted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(hold.map_err(std::io::Error::other)?);
+        let path = self.directory.join(name);
         fs::create_dir_all(&path)?;
         Ok(path)
     }
@@ -122,8 +174,14 @@ impl Cache {
         self.directory.join("contexts").join(name.hex())
     }
 
-    fn path(&self, key: &Digest) -> PathBuf {
-        self.directory.join("steps").join(key.hex())
+    fn path(&self, kind: &str, key: &Digest) -> PathBuf {
+        let directory = self.directory.join(kind);
+        match self.epoch {
+            None => directory.join(key.hex()),
+            Some(Epoch(seconds)) => {
+                directory.join(Digest::of(format!("{seconds} {key}").as_bytes()).hex())
+            }
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use berth_image::ImageError;
 use berth_jail::JailError;
 use berth_net::NetError;
 
+use crate::HostError;
+
 /// A place in a Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -17,6 +19,8 @@ pub struct Location {
     pub line: usize,
     /// The instruction as written, its first line.
     pub text: String,
+    /// The lines around it, with its own marked; empty until the build adds it.
+    pub excerpt: String,
 }
 
 impl fmt::Display for Location {
@@ -66,6 +70,14 @@ pub enum BuildError {
         /// As named.
         image: String,
     },
+    /// A base image could not be brought in.
+    #[error("{location}: {source}")]
+    Base {
+        /// Where it is named.
+        location: Box<Location>,
+        /// Why not.
+        source: Box<HostError>,
+    },
     /// A `RUN` step ended with something other than 0.
     #[error("{location}: the command ended with {status}{}", tail(last_lines))]
     RunFailed {
@@ -89,6 +101,55 @@ pub enum BuildError {
     /// The image store refused.
     #[error("could not store the image")]
     Store(#[source] Box<ImageError>),
+    /// The image could not be put together.
+    #[error("could not put the image together")]
+    Export(#[source] Box<StepError>),
+    /// Another step failed, or nobody wants the build any more.
+    #[error("the build was cancelled")]
+    Canceled,
+}
+
+impl BuildError {
+    /// The line that is to blame.
+    pub fn location(&self) -> Option<&Location> {
+        match self {
+            Self::Dockerfile { location, .. }
+            | Self::MissingBase { location, .. }
+            | Self::Base { location, .. }
+            | Self::RunFailed { location, .. }
+            | Self::Step { location, .. } => Some(location),
+            Self::Io { .. }
+            | Self::NoStage { .. }
+            | Self::Store(_)
+            | Self::Export(_)
+            | Self::Canceled => None,
+        }
+    }
+
+    /// Adds the lines around [`BuildError::location`].
+    pub(crate) fn with_excerpt(mut self, excerpt: String) -> Self {
+        match &mut self {
+            Self::Dockerfile { location, .. }
+            | Self::MissingBase { location, .. }
+            | Self::Base { location, .. }
+            | Self::RunFailed { location, .. }
+            | Self::Step { location, .. } => location.excerpt = excerpt,
+            _ => {}
+        }
+        self
+    }
+
+    /// The problem in one line, where the step is known already.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Dockerfile { problem, .. } | Self::NoStage { problem, .. } => problem.clone(),
+            Self::MissingBase { image, .. } => format!("image `{image}` is not on this machine"),
+            Self::Base { source, .. } => source.message.clone(),
+            Self::RunFailed { status, .. } => format!("the command ended with {status}"),
+            Self::Step { action, source, .. } => format!("{action}: {source}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Causes of [`BuildError::Step`].
@@ -103,6 +164,9 @@ pub enum StepError {
     /// Of the network of a `RUN`.
     #[error(transparent)]
     Network(#[from] NetError),
+    /// Of the host.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// Of the file system.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -122,12 +186,14 @@ impl Hint for BuildError {
             Self::MissingBase { image, .. } => Some(format!(
                 "bring it in with `berth images import <tar> {image}`; `berth images list` shows what is there"
             )),
+            Self::Base { source, .. } => source.hint.clone(),
             Self::Store(source) => source.hint(),
             Self::Step { source, .. } => match source.as_ref() {
                 StepError::Image(source) => source.hint(),
                 StepError::Unpack(source) => source.hint(),
                 StepError::Jail(source) => source.hint(),
                 StepError::Network(source) => source.hint(),
+                StepError::Host(source) => source.hint.clone(),
                 StepError::Io(_) => None,
             },
             _ => None,
@@ -182,6 +248,7 @@ impl Problem {
                 path: path.to_owned(),
                 line: self.line,
                 text: self.text,
+                excerpt: String::new(),
             }),
             problem: self.problem,
             hint: self.hint,

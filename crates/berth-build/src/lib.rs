@@ -1,9 +1,9 @@
 //! Dockerfile → image.
 //!
 //! The way of a build: [`dockerfile`] parses, [`stages`] finds out which stages are needed, [`build`]
-//! walks their instructions; each step is looked up in the [`cache`], and what is not there is made by
-//! [`copy`] or [`run`] in a writable directory over the layers so far ([`view`]), which then becomes a
-//! layer of the image store.
+//! lets them run side by side; each step is looked up in the [`cache`], and what is not there is made
+//! once, by [`copy`] or [`run`], in a writable directory over the layers so far ([`view`]), which then
+//! becomes a layer of the image store.
 //!
 //! Invariants: a step's result depends only on what is in its cache key (and, for `RUN`, on the
 //! network); the same Dockerfile and context give the same image id again; every error that a line
@@ -16,7 +16,9 @@ mod cache;
 mod context;
 mod copy;
 mod dockerfile;
+mod epoch;
 mod error;
+mod excerpt;
 mod glob;
 mod request;
 mod run;
@@ -24,6 +26,6 @@ mod stages;
 mod state;
 mod view;
 
-pub use build::{base_images, build};
+pub use build::build;
 pub use error::{BuildError, Location, StepError};
-pub use request::{BuildEvent, BuildRequest};
+pub use request::{BuildEvent, BuildHost, BuildRequest, HostError, HostFuture, Outcome, Secret};

@@ -5,6 +5,7 @@
 //! removed afterwards, so that the layer holds what the command did and nothing else.
 
 mod output;
+pub(crate) mod proxies;
 mod script;
 mod stubs;
 
@@ -16,18 +17,23 @@ use berth_jail::{
     DEFAULT_CAPABILITIES, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rootfs, Sandbox,
     SandboxExtras, SandboxFds, SandboxSpec, Zygote,
 };
-use berth_net::{DnsPolicy, Egress, Network, RESOLVER_ADDRESS, Upstream};
+use berth_net::{DnsPolicy, Egress, Network, NetworkOptions, RESOLVER_ADDRESS, Upstream};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::error::StepError;
 use crate::view::{Writable, lower};
+use proxies::Proxies;
 pub(crate) use script::argv;
-use stubs::Stubs;
+use stubs::{Stubs, Target};
 
 /// Container ids of build steps are these host ids and the 65,535 after them. Nothing else of Berth
 /// uses them; steps of different builds may share them, as they share nothing else.
 const ID_BASE: u32 = 0x6000_0000;
 /// `/dev/shm`, as Docker's default: 64 MiB.
 const SHM_BYTES: u64 = 64 << 20;
+/// The host name of every step, BuildKit's too, so that what writes it down writes the same.
+const HOSTNAME: &str = "buildkitsandbox";
 /// Where [`RunPlan::ca_bundle`] is during the step.
 const CA_PATH: &str = "/run/.berth/ca-bundle.pem";
 /// Where the script of a here-document is during the step.
@@ -58,6 +64,9 @@ pub(crate) struct RunPlan {
     pub(crate) script: Option<String>,
     pub(crate) mounts: Vec<PlannedMount>,
     pub(crate) offline: bool,
+    /// Lines for `/etc/hosts`: (name, address).
+    pub(crate) hosts: Vec<(String, String)>,
+    pub(crate) proxies: Proxies,
     /// PEM text.
     pub(crate) ca_bundle: Option<String>,
 }
@@ -83,7 +92,8 @@ pub(crate) struct Ended {
     pub(crate) last_lines: Vec<String>,
 }
 
-/// Runs the command; what it changed is in `writable` afterwards.
+/// Runs the command; what it changed is in `writable` afterwards. When the build is cancelled, the
+/// command is killed.
 pub(crate) async fn run(
     store: &ImageStore,
     zygote: &Zygote,
@@ -91,15 +101,20 @@ pub(crate) async fn run(
     writable: &Writable,
     plan: &RunPlan,
     line: &(dyn Fn(String) + Send + Sync),
+    cancel: &CancellationToken,
 ) -> Result<Ended, StepError> {
-    let network = Network::create(Egress {
+    let egress = Egress {
         upstream: Upstream::Direct,
         internet: !plan.offline,
         dns: DnsPolicy::default(),
-    })
-    .await?;
+    };
+    let options = NetworkOptions {
+        forwards: plan.proxies.forwards.iter().copied().collect(),
+        ..NetworkOptions::default()
+    };
+    let network = Network::create_with(egress, options).await?;
     let spec = specification(store, layers, writable, plan);
-    let stubs = Stubs::find(store, layers, targets(&spec))?;
+    let stubs = Stubs::make(store, layers, writable, &targets(&spec))?;
     let (output, write_end) = output::pipe()?;
     let fds = SandboxFds {
         netns: network.namespace_owned()?,
@@ -111,7 +126,13 @@ pub(crate) async fn run(
     let sandbox = KillOnDrop(zygote.spawn(spec, fds).await?);
     let (status, last_lines) = tokio::join!(
         async {
-            let status = sandbox.0.wait().await;
+            let status = tokio::select! {
+                status = sandbox.0.wait() => status,
+                () = cancel.cancelled() => {
+                    sandbox.0.kill_all().await?;
+                    sandbox.0.wait().await
+                }
+            };
             // What the command left running would hold the output open and go on writing.
             sandbox.0.kill_all().await.map(|()| status)
         },
@@ -147,10 +168,7 @@ fn specification(
             "/etc/resolv.conf".to_owned(),
             format!("nameserver {RESOLVER_ADDRESS}\n"),
         ),
-        (
-            "/etc/hosts".to_owned(),
-            "127.0.0.1 localhost build\n::1 localhost ip6-localhost ip6-loopback\n".to_owned(),
-        ),
+        ("/etc/hosts".to_owned(), hosts(&plan.hosts)),
     ]);
     if let Some(bundle) = &plan.ca_bundle {
         files.insert(CA_PATH.to_owned(), bundle.clone());
@@ -165,7 +183,7 @@ fn specification(
     }
     SandboxSpec {
         id: format!("build-{}", uuid::Uuid::new_v4().simple()),
-        hostname: "build".to_owned(),
+        hostname: HOSTNAME.to_owned(),
         rootfs: Rootfs {
             lower: lower(store, layers),
             upper: writable.upper(),
@@ -208,12 +226,34 @@ fn mount(planned: &PlannedMount) -> Mount {
     }
 }
 
-/// Everything that the jail mounts something on.
-fn targets(spec: &SandboxSpec) -> Vec<String> {
-    let own = ["/dev", "/proc", "/sys"].map(str::to_owned);
-    let files = spec.files.keys().cloned();
-    let mounts = spec.mounts.iter().map(|mount| mount.target.clone());
-    own.into_iter().chain(files).chain(mounts).collect()
+/// Everything that the jail mounts something on, outer targets before inner ones.
+fn targets(spec: &SandboxSpec) -> Vec<Target> {
+    let target = |path: &str, is_directory| Target {
+        path: path.to_owned(),
+        is_directory,
+    };
+    let own = ["/dev", "/proc", "/sys"].map(|path| target(path, true));
+    let files = spec.files.keys().map(|path| target(path, false));
+    let mounts = spec.mounts.iter().map(|mount| {
+        let is_directory = match &mount.source {
+            MountSource::Bind(source) => source.is_dir(),
+            _ => true,
+        };
+        target(&mount.target, is_directory)
+    });
+    let mut targets: Vec<_> = own.into_iter().chain(files).chain(mounts).collect();
+    targets.sort_by_key(|target| target.path.matches('/').count());
+    targets
+}
+
+/// `/etc/hosts` during a step, as BuildKit writes it.
+fn hosts(more: &[(String, String)]) -> String {
+    let mut text =
+        format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in more {
+        text += &format!("{address}\t{name}\n");
+    }
+    text
 }
 
 /// Reads the bundle that is given to programs in `RUN` steps.

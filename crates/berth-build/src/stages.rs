@@ -237,21 +237,6 @@ impl Plan {
         Ok(needed.into_iter().collect())
     }
 
-    /// Images that the stages take from the store, each once.
-    pub(crate) fn images(&self, stages: &[usize]) -> Result<Vec<String>> {
-        let mut images = Vec::new();
-        for stage in stages {
-            for origin in self.origins(*stage)? {
-                if let Origin::Image(image) = origin
-                    && !images.contains(&image)
-                {
-                    images.push(image);
-                }
-            }
-        }
-        Ok(images)
-    }
-
     fn origins(&self, stage: usize) -> Result<Vec<Origin>> {
         let mut origins = Vec::new();
         match &self.stages[stage].base {
@@ -260,20 +245,26 @@ impl Plan {
             Base::Image(image) => origins.push(Origin::Image(image.clone())),
         }
         for instruction in &self.stages[stage].instructions {
-            if let Kind::Copy(copy) = &instruction.kind
-                && let Some(from) = &copy.from
-            {
-                let origin = self
-                    .origin(from, stage)
-                    .map_err(|problem| problem.at(instruction.line, &instruction.text))?;
-                origins.push(origin);
-            }
+            let named = self
+                .named_by(instruction, stage)
+                .map_err(|problem| problem.at(instruction.line, &instruction.text))?;
+            origins.extend(named);
         }
         Ok(origins)
     }
+
+    /// The stages and images that an instruction of a stage takes files from.
+    pub(crate) fn named_by(&self, instruction: &Instruction, stage: usize) -> Result<Vec<Origin>> {
+        let from = match &instruction.kind {
+            Kind::Copy(copy) => copy.from.as_deref(),
+            _ => None,
+        };
+        from.iter().map(|from| self.origin(from, stage)).collect()
+    }
 }
 
-fn check_platform(platform: &str, globals: &BTreeMap<String, String>) -> Result<()> {
+/// Refuses a platform that is not this machine's.
+pub(crate) fn check_platform(platform: &str, globals: &BTreeMap<String, String>) -> Result<()> {
     let ours = globals.get("BUILDPLATFORM").map_or("", String::as_str);
     let fits = platform == ours
         || platform

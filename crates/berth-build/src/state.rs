@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::cache::Record;
 use crate::dockerfile::expand::Variables;
+use crate::epoch::Epoch;
 
 /// Docker's default for images that bring no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -26,6 +27,8 @@ pub(crate) struct State {
     created: Option<u64>,
     /// How many lines of the history come from the base.
     pub(crate) inherited_history: usize,
+    /// How many of them come from an image rather than from this build.
+    image_history: usize,
 }
 
 impl Variables for State {
@@ -42,6 +45,7 @@ impl Variables for State {
 impl State {
     /// Begins a stage on an image.
     pub(crate) fn from_image(store: &ImageStore, image: &Image) -> Result<Self, ImageError> {
+        store.touch(image);
         let fields = match store.config_json(image)? {
             Value::Object(fields) => fields,
             _ => Map::new(),
@@ -49,6 +53,7 @@ impl State {
         Ok(Self {
             layers: image.layers.clone(),
             inherited_history: history_len(&fields),
+            image_history: history_len(&fields),
             image: fields,
             env: image
                 .env()
@@ -214,12 +219,38 @@ impl State {
         }
     }
 
+    /// Sets a label of the image.
+    pub(crate) fn label(&mut self, name: &str, value: Value) {
+        let labels = self.config().entry("Labels").or_insert_with(|| json!({}));
+        match labels {
+            Value::Object(labels) => drop(labels.insert(name.to_owned(), value)),
+            other => *other = json!({ name: value }),
+        }
+    }
+
     /// Stores the stage as an image. The same layers and settings give the same image: its time is
-    /// that of the newest layer, not of the build.
-    pub(crate) fn store(mut self, store: &ImageStore) -> Result<Image, ImageError> {
-        if let Some(created) = self.created {
+    /// that of the newest layer, not of the build, and none of this build's times is after `epoch`.
+    pub(crate) fn store(
+        mut self,
+        store: &ImageStore,
+        epoch: Option<Epoch>,
+    ) -> Result<Image, ImageError> {
+        let clamp = |seconds: u64| epoch.map_or(seconds, |Epoch(latest)| seconds.min(latest));
+        let created = self.created.or(epoch.map(|Epoch(latest)| latest));
+        if let Some(created) = created.map(clamp) {
             self.image
                 .insert("created".to_owned(), rfc3339(created).into());
+        }
+        if let Some(Epoch(latest)) = epoch {
+            let latest = rfc3339(latest);
+            let history = self.image.get_mut("history").and_then(Value::as_array_mut);
+            for entry in history.into_iter().flatten().skip(self.image_history) {
+                // All times here are written by [`rfc3339`], so they sort as texts.
+                let known = entry["created"].as_str();
+                if known.is_none_or(|known| *known > *latest) {
+                    entry["created"] = latest.clone().into();
+                }
+            }
         }
         store.put_image_json(Value::Object(self.image), self.layers)
     }

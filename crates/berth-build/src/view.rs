@@ -24,7 +24,7 @@ impl Writable {
         let directory = tempfile::Builder::new()
             .prefix("build-")
             .tempdir_in(store.scratch_dir())?;
-        for name in ["upper", "work", "empty"] {
+        for name in ["upper", "work", "before", "empty"] {
             fs_err::create_dir(directory.path().join(name))?;
         }
         // The directory's own mode becomes the root's mode inside.
@@ -43,14 +43,30 @@ impl Writable {
 
     /// The merged file system; what is written to it ends up in [`Writable::upper`].
     pub(crate) fn mount(&self, store: &ImageStore, layers: &[Layer]) -> Result<Root, StepError> {
+        self.mount_with(&self.work(), store, layers)
+    }
+
+    /// The same, for preparations before somebody else mounts [`Writable::work`]: what a mount
+    /// worked in cannot be mounted again.
+    pub(crate) fn mount_before(
+        &self,
+        store: &ImageStore,
+        layers: &[Layer],
+    ) -> Result<Root, StepError> {
+        self.mount_with(&self.directory.path().join("before"), store, layers)
+    }
+
+    fn mount_with(
+        &self,
+        work: &Path,
+        store: &ImageStore,
+        layers: &[Layer],
+    ) -> Result<Root, StepError> {
         let mut lower = lower(store, layers);
         if lower.is_empty() {
             lower.push(self.directory.path().join("empty"));
         }
-        Ok(Root::from(overlay(
-            &lower,
-            Some((&self.upper(), &self.work())),
-        )?))
+        Ok(Root::from(overlay(&lower, Some((&self.upper(), work)))?))
     }
 }
 

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use berth_image::{Image, ImageError, ImageStore, Layer, Root};
+use berth_image::{Hold, Image, ImageError, ImageStore, Layer, Root};
 use berth_jail::{JailError, Sandbox};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
@@ -30,11 +30,13 @@ pub(crate) struct Origin {
     working_dir: Option<String>,
     user: Option<String>,
     labels: Vec<(String, String)>,
+    /// So that the image is not collected, and others are told why.
+    _in_use: Hold,
 }
 
 impl Origin {
     /// `env` is the effective one.
-    pub(crate) fn new(spec: &ContainerSpec, image: &Image, env: &[String]) -> Self {
+    pub(crate) fn new(spec: &ContainerSpec, image: &Image, env: &[String], in_use: Hold) -> Self {
         // The engine's, unless somebody asked for it.
         let host_name = format!("HOSTNAME={}", spec.hostname);
         let asked = |entry: &String| image.env().contains(entry) || spec.env.contains(entry);
@@ -51,6 +53,7 @@ impl Origin {
             working_dir: spec.working_dir.clone(),
             user: spec.user.clone(),
             labels: spec.labels.clone().into_iter().collect(),
+            _in_use: in_use,
         }
     }
 

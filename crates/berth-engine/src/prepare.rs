@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use berth_image::{Image, ImageStore};
+use berth_image::{Hold, Image, ImageStore};
 use berth_jail::{
     DEFAULT_CAPABILITIES, Limits, ProcessSpec, Rootfs, SandboxExtras, SandboxSpec, Zygote,
 };
@@ -92,6 +92,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared<JailLauncher>, EngineError> {
     let begin = Instant::now();
     let image = resolve(&means.images, &spec.image)?;
+    let in_use = in_use(&means.images, &image, &spec)?;
     let process = effective(&spec, &image.config)?;
     let ids = means.ids.take()?;
     let limits = spec.limits.unwrap_or(means.config.default_limits);
@@ -119,7 +120,7 @@ pub(crate) fn prepare(
         return Err(error);
     }
     sandbox.mounts = std::mem::take(&mut mounted.mounts);
-    let origin = Origin::new(&spec, &image, &process.env);
+    let origin = Origin::new(&spec, &image, &process.env, in_use);
     // The only place that sets it, once per container.
     let _ = shared.origin.set(Arc::new(origin));
     info.timings.prepare = Some(begin.elapsed());
@@ -156,6 +157,17 @@ fn resolve(images: &ImageStore, reference: &str) -> Result<Image, EngineError> {
             source,
         }),
     }
+}
+
+/// The image is needed as long as the container exists, and is used now.
+fn in_use(images: &ImageStore, image: &Image, spec: &ContainerSpec) -> Result<Hold, EngineError> {
+    images.touch(image);
+    let purpose = format!("container `{}`", spec.display_name);
+    let hold = images.hold_for(image, &purpose);
+    hold.map_err(|source| EngineError::Image {
+        reference: spec.image.clone(),
+        source,
+    })
 }
 
 /// Makes the container's directory and its writable layer. Nothing is left after an error.

@@ -101,12 +101,6 @@ pub enum ImageError {
         /// Why not.
         reason: String,
     },
-    /// Another process has the store open, so nothing can be collected.
-    #[error("the image store `{}` is in use by another process", path.display())]
-    InUse {
-        /// The store.
-        path: PathBuf,
-    },
 }
 
 impl ImageError {
@@ -160,7 +154,6 @@ impl Hint for ImageError {
             Self::Platform { wanted, .. } => {
                 Some(format!("get the image for {wanted} (`--platform {wanted}`)"))
             }
-            Self::InUse { .. } => Some("stop the running `berth` and try again".to_owned()),
             Self::Unpack { source, .. } => source.hint(),
             _ => None,
         }

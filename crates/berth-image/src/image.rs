@@ -6,9 +6,10 @@ use std::sync::Arc;
 use oci_spec::image::{Config, ImageConfiguration};
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{Digest, Hold};
 
-/// One image: its configuration and its layers, lowest first.
+/// One image: its configuration and its layers, lowest first. As long as it or a clone of it lives,
+/// nothing of it is collected.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Digest of the configuration: what Docker calls the image id.
@@ -17,9 +18,14 @@ pub struct Image {
     pub config: Arc<ImageConfiguration>,
     /// Layers, lowest first.
     pub layers: Vec<Layer>,
+    /// Digest of its manifest.
+    pub manifest: Digest,
+    pub(crate) _kept: Kept,
 }
 
-/// One layer in the store: its blob and its unpacked tree exist.
+/// One layer in the store: its blob and its unpacked tree exist, and are not collected as long as it
+/// or a clone of it lives. One that was read from a record must be claimed first
+/// ([`ImageStore::claim_layer`](crate::ImageStore::claim_layer)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     /// Digest of the uncompressed tar.
@@ -30,7 +36,40 @@ pub struct Layer {
     pub size: u64,
     /// OCI media type of the blob.
     pub media_type: String,
+    #[serde(skip)]
+    pub(crate) kept: Kept,
 }
+
+impl Layer {
+    /// A layer as documents describe it, which need not be in the store and is not held.
+    pub fn new(diff_id: Digest, digest: Digest, size: u64, media_type: String) -> Self {
+        Self {
+            diff_id,
+            digest,
+            size,
+            media_type,
+            kept: Kept::default(),
+        }
+    }
+}
+
+/// The hold on something that has one; all are equal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept(#[expect(dead_code, reason = "it acts when it is dropped")] Option<Hold>);
+
+impl From<Hold> for Kept {
+    fn from(hold: Hold) -> Self {
+        Self(Some(hold))
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Kept {}
 
 /// One named image, for listings.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@
 mod archive;
 mod archive_kind;
 mod copy;
+mod crash;
 mod digest;
 mod entries;
 mod error;
@@ -32,12 +33,13 @@ mod unpack;
 
 pub use archive_kind::is_archive;
 pub use copy::{OverlayRecords, copy_tree};
+pub use crash::CRASH_POINTS;
 pub use digest::Digest;
 pub use entries::is_empty_directory;
 pub use error::ImageError;
 pub use image::{Image, ImageSummary, Layer};
 pub use pack::{PackOptions, pack};
 pub use reference::Reference;
-pub use store::{Collected, ImageStore};
+pub use store::{Collected, Hold, ImageStore, IncomingLayer, Pin, Policy};
 pub use tree::LayerCopy;
 pub use unpack::{ExtractOptions, Root, UnpackError, extract, extract_into, is_tar};

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! <root>/
-//!   lock                      shared by every process that has the store open; exclusive for `gc`
 //!   blobs/sha256/<hex>        manifests, configurations and layers as they came in or go out
 //!   layers/<diff id hex>/fs   the unpacked tree of a layer, a `lowerdir` for overlayfs
 //!   layers/<diff id hex>/layer.json   blob digest, sizes
@@ -10,13 +9,21 @@
 //!   images.json               names and image ids → manifests; replaced as a whole
 //!   images.lock               held while it is changed
 //!   cache/                    records of others (the builder), named by them
-//!   scratch/                  unfinished things; emptied by whoever opens the store alone
+//!   leases/<name>             what one opening of the store needs; locked while it is open
+//!   scratch/<name>/           unfinished things of that opening
+//!   partial/<hex>             a blob that has not fully arrived; locked by whoever receives it
+//!   pins/<hex>                what is needed by something that does not run, such as a kept version
+//!   used/<image id hex>       when an image was used last: the file's time
+//!   gc.lock                   the gate between those who add and those who remove
+//!   trash/                    what was removed, on its way to nothing
 //! ```
+//!
+//! Nobody needs the store for itself: what is collected, and when, is decided by [`collect`].
 //!
 //! Everything appears under its final name by `rename`, complete and flushed to disk. Directories
 //! are closed to other users: trees hold set-user-id programs of images.
 
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,17 +36,28 @@ use serde_json::Value;
 use crate::{Digest, Image, ImageError, ImageSummary, Layer, Reference};
 
 mod blobs;
-mod collect;
+pub mod collect;
+mod gate;
 mod images;
 mod ingest;
 mod layers;
+mod lease;
 mod names;
+mod partial;
+mod pins;
+mod receive;
+mod usage;
 
 pub(crate) use blobs::MAX_DOCUMENT;
-pub use collect::Collected;
+pub use collect::{Collected, Policy};
 pub(crate) use images::{Manifest, pair_layers};
+pub use ingest::IncomingLayer;
 pub(crate) use ingest::{Ingest, Plain, ZSTD_LEVEL};
 pub(crate) use layers::LayerRecord;
+pub use lease::Hold;
+pub(crate) use lease::Item;
+use lease::Lease;
+pub use pins::Pin;
 
 /// The content store of one machine. Cheap to clone; safe to use from several processes at once.
 #[derive(Clone, Debug)]
@@ -50,35 +68,45 @@ pub struct ImageStore {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
-    /// Held shared as long as the store is open.
-    lock: File,
+    /// The root directory, to flush its file system.
+    directory: File,
+    lease: Arc<Lease>,
 }
 
+/// Directories of a store.
+const DIRECTORIES: [&str; 11] = [
+    "blobs",
+    "blobs/sha256",
+    "layers",
+    "locks",
+    "cache",
+    "leases",
+    "scratch",
+    "partial",
+    "pins",
+    "used",
+    "trash",
+];
+
 impl ImageStore {
-    /// Opens or creates the store below `root`.
+    /// Opens or creates the store below `root`, and removes what processes left that were killed.
     pub fn open(root: &Path) -> Result<Self, ImageError> {
         fs::create_dir_all(root).map_err(ImageError::io("create", root))?;
         let root = fs::canonicalize(root).map_err(ImageError::io("resolve", root))?;
-        for name in [
-            "blobs",
-            "blobs/sha256",
-            "layers",
-            "locks",
-            "cache",
-            "scratch",
-        ] {
+        for name in DIRECTORIES {
             make_private(&root.join(name))?;
         }
-        let path = root.join("lock");
-        let lock = open_lock(&path)?;
+        let directory = File::open(&root).map_err(ImageError::io("open", &root))?;
+        let lease = Lease::create(&root)?;
         let store = Self {
-            inner: Arc::new(Inner { root, lock }),
+            inner: Arc::new(Inner {
+                root,
+                directory,
+                lease,
+            }),
         };
-        if flock(&store.inner.lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            store.empty_scratch();
-        }
-        flock(&store.inner.lock, FlockOperation::LockShared)
-            .map_err(ImageError::errno("lock", &path))?;
+        store.bury_the_dead();
+        store.empty_trash();
         Ok(store)
     }
 
@@ -90,10 +118,17 @@ impl ImageStore {
     /// Finds an image by name (`node:22-slim`, `docker.io/library/node:22-slim`, no tag = `latest`),
     /// by digest (`name@sha256:…`), or by id (`sha256:…`, or at least twelve hex digits).
     pub fn resolve(&self, reference: &str) -> Result<Option<Image>, ImageError> {
-        match self.index()?.find(reference)? {
-            Some(manifest) => self.load(&manifest).map(Some),
-            None => Ok(None),
+        let mut found = self.index()?.find(reference)?;
+        while let Some(manifest) = found {
+            let hold = self.hold(vec![Item::Manifest(manifest.clone(), String::new())])?;
+            // Still there, so it will be as long as it is held.
+            let now = self.index()?.find(reference)?;
+            if now.as_ref() == Some(&manifest) {
+                return self.load(&manifest, hold).map(Some);
+            }
+            found = now;
         }
+        Ok(None)
     }
 
     /// All names, sorted.
@@ -104,10 +139,15 @@ impl ImageStore {
             let Some(record) = index.images.get(id) else {
                 continue;
             };
+            let size = match self.unpacked_size(&record.manifest) {
+                // Removed since the index was read.
+                Err(ImageError::MissingBlob { .. }) => continue,
+                size => size?,
+            };
             summaries.push(ImageSummary {
                 name: name.parse::<Reference>()?.familiar(),
                 id: id.clone(),
-                size: self.unpacked_size(&record.manifest)?,
+                size,
                 created: record.created,
             });
         }
@@ -137,9 +177,32 @@ impl ImageStore {
     }
 
     /// Removes a name, or (by id or digest) an image with all its names. Its content stays until
-    /// [`ImageStore::gc`]. Returns whether there was such an image.
+    /// [`ImageStore::collect`]. Returns whether there was such an image.
     pub fn remove(&self, reference: &str) -> Result<bool, ImageError> {
         self.change_index(|index| index.remove(reference))
+    }
+
+    /// Keeps something from being collected.
+    pub(crate) fn hold(&self, items: Vec<Item>) -> Result<Hold, ImageError> {
+        self.inner.lease.hold(items)
+    }
+
+    /// Lets others know what an image is needed for (such as "container `x`") until the hold is
+    /// dropped: see [`ImageStore::users`].
+    pub fn hold_for(&self, image: &Image, purpose: &str) -> Result<Hold, ImageError> {
+        self.hold(vec![Item::Manifest(
+            image.manifest.clone(),
+            purpose.to_owned(),
+        )])
+    }
+
+    /// Keeps a directory below [`ImageStore::cache_dir`] from being collected, such as a cache that
+    /// is mounted into a build; it counts as used now. `path` is relative to the cache directory,
+    /// its owner and a name: `build/mounts/<name>`. Look for the directory afterwards.
+    pub fn hold_cache(&self, path: &str) -> Result<Hold, ImageError> {
+        let hold = self.hold(vec![Item::Cache(path.to_owned())])?;
+        usage::touch_directory(&self.cache_dir().join(path));
+        Ok(hold)
     }
 
     /// Bytes of an image's unpacked layers together.
@@ -177,9 +240,10 @@ impl ImageStore {
         )
     }
 
-    /// A directory on the store's file system for temporary trees (overlay uppers, build steps).
+    /// A directory on the store's file system for temporary trees (overlay uppers, build steps) of
+    /// this opening of the store. What is left in it is removed after this process has ended.
     pub fn scratch_dir(&self) -> PathBuf {
-        self.inner.root.join("scratch")
+        self.inner.root.join("scratch").join(self.inner.lease.id())
     }
 
     /// A directory for records that belong to the store's images, such as a build cache. Whoever
@@ -200,25 +264,8 @@ impl ImageStore {
     /// Flushes the store's file system, so that a `rename` after this names complete content even
     /// after a power cut.
     pub(crate) fn flush(&self) -> Result<(), ImageError> {
-        rustix::fs::syncfs(&self.inner.lock).map_err(ImageError::errno("flush", &self.inner.root))
-    }
-
-    /// Leftovers of processes that died. Nobody else has the store open.
-    fn empty_scratch(&self) {
-        let Ok(entries) = fs::read_dir(self.scratch_dir()) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let result = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            if let Err(error) = result {
-                tracing::warn!(%error, "leftover not removed");
-            }
-        }
+        rustix::fs::syncfs(&self.inner.directory)
+            .map_err(ImageError::errno("flush", &self.inner.root))
     }
 }
 
@@ -240,6 +287,15 @@ fn open_lock(path: &Path) -> Result<File, ImageError> {
         .truncate(false)
         .open(path)
         .map_err(ImageError::io("open", path))
+}
+
+/// Whether an open file is still the one of this path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = || -> std::io::Result<bool> {
+        let (open, found) = (file.metadata()?, fs::metadata(path)?);
+        Ok((open.dev(), open.ino()) == (found.dev(), found.ino()))
+    };
+    same().unwrap_or(false)
 }
 
 /// Locks an open file; the lock ends when the last copy of its descriptor is closed.

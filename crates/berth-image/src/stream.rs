@@ -28,7 +28,11 @@ impl Compression {
 
 /// Recognises the compression by the first bytes, which stay in the reader.
 pub(crate) fn sniff<R: Read>(reader: &mut BufReader<R>) -> io::Result<Compression> {
-    let head = reader.fill_buf()?;
+    compression_of(reader.fill_buf()?)
+}
+
+/// The compression of a stream that begins with these bytes.
+pub(crate) fn compression_of(head: &[u8]) -> io::Result<Compression> {
     match head {
         [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
         // A frame, or a skippable frame in front of one.
@@ -56,42 +60,6 @@ pub(crate) fn decompress<'a, R: BufRead + Send + 'a>(
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(reader)?),
     })
-}
-
-/// Passes bytes on, hashing and counting them, and copying them to a writer if there is one.
-pub(crate) struct Tee<R, W> {
-    reader: R,
-    hasher: Sha256,
-    count: u64,
-    copy: Option<W>,
-}
-
-impl<R: Read, W: Write> Tee<R, W> {
-    pub(crate) fn new(reader: R, copy: Option<W>) -> Self {
-        Self {
-            reader,
-            hasher: Sha256::new(),
-            count: 0,
-            copy,
-        }
-    }
-
-    /// Digest and number of the bytes read, and the writer.
-    pub(crate) fn finish(self) -> (Digest, u64, Option<W>) {
-        (Digest::from_hasher(self.hasher), self.count, self.copy)
-    }
-}
-
-impl<R: Read, W: Write> Read for Tee<R, W> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        self.count += read as u64;
-        if let Some(copy) = &mut self.copy {
-            copy.write_all(&buffer[..read])?;
-        }
-        Ok(read)
-    }
 }
 
 /// Hashes and counts what is written.

@@ -44,15 +44,12 @@ impl ImageStore {
             let (diff_id, _, encoder) = walk.tar.finish().map_err(io)?.finish();
             let (digest, size, mut file) = encoder.finish().map_err(io)?.finish();
             file.flush().map_err(io)?;
-            let layer = Layer {
-                diff_id,
-                digest,
-                size,
-                media_type: Compression::Zstd.media_type().to_owned(),
-            };
+            let media_type = Compression::Zstd.media_type().to_owned();
+            let layer = Layer::new(diff_id, digest, size, media_type);
             Ok((layer, walk.bytes))
         };
         let (layer, bytes) = encode()?;
+        let layer = self.hold_layer(layer)?;
         let scratch = self.scratch("layer-")?;
         let tree = scratch.path().join("fs");
         fs::rename(upper, &tree).map_err(ImageError::io("move into the store", upper))?;

@@ -108,6 +108,11 @@ async fn try_carry(inside: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
+/// IPv4 addresses in IPv6 clothes as what they are.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// How a connection goes on.
 enum Way {
     /// Its bytes pass. What the container said first has been sent on.
@@ -122,14 +127,20 @@ async fn open(inside: &TcpStream, destination: SocketAddr, shared: &Shared) -> i
     // intercept, so it may be asked about every address: a class may stand in for a metadata service.
     let nobody_dials =
         matches!(policy.egress.upstream, Upstream::Tunnel(_)) && !policy.egress.internet;
-    if !nobody_dials {
+    let forward = shared
+        .options
+        .forwards
+        .get(&canonical(destination))
+        .copied();
+    if !nobody_dials && forward.is_none() {
         check(destination.ip(), &shared.options.allowed_destinations)?;
     }
     // Latency is the applications' decision: what they sent goes on as it came.
     inside.set_nodelay(true)?;
     match policy.egress.upstream {
         Upstream::Direct if policy.egress.internet => {
-            let outside = tokio::time::timeout(DIAL, TcpStream::connect(destination)).await??;
+            let dialled = forward.unwrap_or(destination);
+            let outside = tokio::time::timeout(DIAL, TcpStream::connect(dialled)).await??;
             outside.set_nodelay(true)?;
             Ok(Way::Raw(outside))
         }

@@ -69,6 +69,10 @@ pub struct Egress {
     pub dns: DnsPolicy,
 }
 
+/// An address that means nobody inside a container, for [`NetworkOptions::forwards`] to services of
+/// the host: that of its gateway.
+pub const HOST_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 1));
+
 /// Address that a container's `/etc/resolv.conf` names. Port 53 of every other address that is not
 /// the container's own is answered by the same resolver.
 pub const RESOLVER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 53));

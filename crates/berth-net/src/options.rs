@@ -1,5 +1,6 @@
 //! What a network is made with besides its egress.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// What differs between servers rather than between containers.
@@ -8,6 +9,9 @@ pub struct NetworkOptions {
     /// Destinations that may be dialled although they are the host's own, loopback of the host or
     /// link-local. Empty by default: a container must not reach the engine or the host's services.
     pub allowed_destinations: Vec<Cidr>,
+    /// Destinations that stand for another address, which is dialled instead whatever it is: single
+    /// services of the host, such as its proxy, under an address that means nothing else inside.
+    pub forwards: HashMap<SocketAddr, SocketAddr>,
     /// Resolvers asked for names, in order. `None`: those of the host's `/etc/resolv.conf`, read
     /// again when it changes.
     pub resolvers: Option<Vec<SocketAddr>>,
@@ -21,6 +25,7 @@ impl Default for NetworkOptions {
     fn default() -> Self {
         Self {
             allowed_destinations: Vec::new(),
+            forwards: HashMap::new(),
             resolvers: None,
             max_connections: 2048,
             max_udp_flows: 256,

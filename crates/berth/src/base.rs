@@ -1,7 +1,5 @@
 //! Images that a project names but does not build: in the store already, or made on this machine.
 
-use std::path::PathBuf;
-
 use berth_error::Report;
 use berth_image::ImageStore;
 
@@ -26,14 +24,4 @@ pub(crate) async fn provide(
             )),
         )),
     }
-}
-
-/// A bundle of certificate authorities that this machine uses instead of the usual one: what a
-/// package client in a `RUN` step needs behind a proxy that signs for itself.
-pub(crate) fn host_ca_bundle() -> Option<PathBuf> {
-    ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE"]
-        .iter()
-        .filter_map(std::env::var_os)
-        .map(PathBuf::from)
-        .find(|path| path.is_file())
 }

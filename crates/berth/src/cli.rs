@@ -1,10 +1,14 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+mod registry;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use registry::*;
 
 /// Workers + Containers applications on your own machines.
 #[derive(Debug, Parser)]
@@ -54,6 +58,9 @@ pub(crate) enum Command {
     /// Container images on this machine
     #[command(subcommand)]
     Images(ImagesCommand),
+    /// A registry for container images
+    #[command(subcommand)]
+    Registry(RegistryCommand),
 }
 
 /// `berth dev`.

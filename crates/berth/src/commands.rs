@@ -7,4 +7,5 @@ pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod ps;
+pub(crate) mod registry;
 pub(crate) mod trace;

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod base;
+mod build;
 mod cli;
 mod commands;
 mod daemon;
@@ -68,6 +69,7 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
         Command::Logs(args) => commands::logs::run(&args, &paths).await,
         Command::Exec(args) => commands::exec::run(args, &paths).await,
         Command::Images(command) => commands::images::run(command, &paths).await,
+        Command::Registry(command) => commands::registry::run(command, &paths).await,
     }
 }
 

@@ -16,6 +16,13 @@ pub(crate) fn note(text: impl AsRef<str>) {
     let _ = writeln!(anstream::stderr().lock(), "{}", text.as_ref());
 }
 
+/// Prints text with its own ends of lines on standard error.
+pub(crate) fn text(text: &str) {
+    let mut out = anstream::stderr().lock();
+    let _ = write!(out, "{text}");
+    let _ = out.flush();
+}
+
 /// Prints bytes as they are on standard output.
 pub(crate) fn raw(bytes: &[u8]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();

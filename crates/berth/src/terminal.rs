@@ -8,6 +8,12 @@ pub(crate) fn size() -> Option<(u16, u16)> {
     Some((size.ws_row, size.ws_col))
 }
 
+/// Rows and columns, if standard error is a terminal.
+pub(crate) fn error_size() -> Option<(u16, u16)> {
+    let size = tcgetwinsize(rustix::stdio::stderr()).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
+}
+
 /// Raw mode of standard input until dropped: every key goes to the command.
 pub(crate) struct RawTerminal {
     former: Option<Termios>,

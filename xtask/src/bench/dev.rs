@@ -11,7 +11,7 @@ use super::http::Client;
 use crate::ci::root;
 
 /// The program: built in release mode, or the one that `BERTH_BENCH_BINARY` names.
-fn executable() -> anyhow::Result<PathBuf> {
+pub(super) fn executable() -> anyhow::Result<PathBuf> {
     if let Some(binary) = std::env::var_os("BERTH_BENCH_BINARY") {
         return Ok(fs_err::canonicalize(PathBuf::from(binary))?);
     }

@@ -4,11 +4,13 @@
 //! or image are known by that tree as a whole first, which costs nothing, and by their content if that
 //! misses, so that a rebuilt stage with the same result invalidates nothing.
 
-use berth_image::{Digest, Image, Layer, Root};
+use std::sync::Arc;
 
-use super::{Builder, Place, blocking};
+use berth_image::{Digest, Layer, Root};
+
+use super::{Builder, Place, Step, blocking, commit};
+use crate::cache::Key;
 use crate::cache::stat::StatCache;
-use crate::cache::{Key, Record};
 use crate::context::ignore::Ignore;
 use crate::copy::{CopyPlan, SelectError, Selection, Sources, resolve_owner, write};
 use crate::dockerfile::expand::{expand, expand_text};
@@ -43,64 +45,89 @@ impl<E: Into<StepError>> From<E> for Failed {
     }
 }
 
+/// A step whose files are known.
+struct Found {
+    root: Root,
+    /// What the root is a view of, for as long as it is used.
+    _view: Option<tempfile::TempDir>,
+    selection: Selection,
+    key: Digest,
+}
+
 impl Builder<'_> {
     /// Whether the result came from the cache.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an instruction and where it stands"
+    )]
     pub(super) async fn copy_step(
-        &mut self,
+        &self,
         stage: usize,
         state: &mut State,
         copy: &Copy,
         is_add: bool,
         text: &str,
         place: &Place,
+        step: &Step<'_>,
     ) -> Result<bool, BuildError> {
         let plan = self
             .copy_plan(state, copy, is_add)
             .map_err(|problem| place.problem(problem))?;
-        let tree = self.tree(stage, copy, place)?;
+        let plan = Arc::new(plan);
+        let tree = self.tree(stage, copy, place).await?;
         let quick = tree.quick_key(&plan, &state.layers);
         if let Some(record) = quick.as_ref().and_then(|key| self.cache.find(key)) {
             state.add(&record, text);
             return Ok(true);
         }
-        let (store, cache, layers) = (self.store.clone(), self.cache.clone(), state.layers.clone());
-        let work = move || -> std::result::Result<(Record, bool), Failed> {
-            let (root, _view) = tree.open(&store)?;
-            let selection = tree.select(&root, &plan)?;
-            let key = tree.content_key(&plan, &layers, &root, &selection)?;
-            if let Some(record) = cache.find(&key) {
-                if let Some(quick) = &quick {
-                    cache.keep(quick, &record);
-                }
-                return Ok((record, true));
-            }
+        let (store, layers) = (self.store.clone(), state.layers.clone());
+        let (wanted, below) = (plan.clone(), layers.clone());
+        let found = self
+            .files(place, move || {
+                let (root, view) = tree.open(&store)?;
+                let selection = tree.select(&root, &wanted)?;
+                let key = tree.content_key(&wanted, &below, &root, &selection)?;
+                Ok(Found {
+                    root,
+                    _view: view,
+                    selection,
+                    key,
+                })
+            })
+            .await?;
+        let key = found.key.clone();
+        let (store, epoch) = (self.store.clone(), self.epoch);
+        let make = self.files(place, move || {
             let writable = Writable::new(&store)?;
             let mut target = writable.mount(&store, &layers)?;
             let owner = match &plan.chown {
                 Some(owner) => Some(resolve_owner(owner, &target).map_err(Failed::Problem)?),
                 None => None,
             };
-            write(&plan, &root, &selection, &mut target, owner)?;
+            write(&plan, &found.root, &found.selection, &mut target, owner)?;
             drop(target);
-            let record = Record::now(store.add_layer(&writable.upper())?);
-            for key in quick.iter().chain([&key]) {
-                cache.keep(key, &record);
-            }
-            Ok((record, false))
-        };
-        let (record, cached) = blocking(move || Ok(work()))
-            .await
-            .and_then(|result| match result {
-                Err(Failed::Step(error)) => Err(error),
-                other => Ok(other),
-            })
-            .map_err(place.failed("the files could not be copied"))?
-            .map_err(|failed| match failed {
-                Failed::Problem(problem) => place.problem(problem),
-                Failed::Step(error) => place.failed("the files could not be copied")(error),
-            })?;
+            Ok(commit(&store, &writable, epoch)?)
+        });
+        let (record, cached) = self.once(&[key], step, place, make).await?;
+        if let Some(quick) = &quick {
+            self.cache.keep(quick, &record);
+        }
         state.add(&record, text);
         Ok(cached)
+    }
+
+    /// Blocking work with files that the step names.
+    async fn files<T: Send + 'static>(
+        &self,
+        place: &Place,
+        work: impl FnOnce() -> Result<T, Failed> + Send + 'static,
+    ) -> Result<T, BuildError> {
+        let failed = || place.failed("the files could not be copied");
+        match blocking(move || Ok(work())).await.map_err(failed())? {
+            Ok(done) => Ok(done),
+            Err(Failed::Problem(problem)) => Err(place.problem(problem)),
+            Err(Failed::Step(error)) => Err(failed()(error)),
+        }
     }
 
     fn copy_plan(&self, state: &State, copy: &Copy, is_add: bool) -> Parsed<CopyPlan> {
@@ -151,7 +178,7 @@ impl Builder<'_> {
         })
     }
 
-    fn tree(&self, stage: usize, copy: &Copy, place: &Place) -> Result<Tree, BuildError> {
+    async fn tree(&self, stage: usize, copy: &Copy, place: &Place) -> Result<Tree, BuildError> {
         let Some(from) = &copy.from else {
             return Ok(Tree::Context {
                 path: self.context.path.clone(),
@@ -163,23 +190,28 @@ impl Builder<'_> {
             .plan
             .origin(from, stage)
             .map_err(|problem| place.problem(problem))?;
-        let layers = match origin {
-            Origin::Stage(index) => match self.finished.get(&index) {
-                Some(state) => state.layers.clone(),
-                None => {
-                    return Err(
-                        place.problem(Problem::new(format!("stage `{from}` was not built")))
-                    );
-                }
-            },
-            Origin::Image(name) => {
-                let image: Image = self.base(&name, place)?;
-                image.layers
-            }
-        };
+        let layers = self.layers_of(origin, place).await?;
         Ok(Tree::Layers {
             layers,
             name: format!("`{from}`"),
+        })
+    }
+
+    /// The layers that a `--from` means, when they are there.
+    pub(super) async fn layers_of(
+        &self,
+        origin: Origin,
+        place: &Place,
+    ) -> Result<Vec<Layer>, BuildError> {
+        Ok(match origin {
+            Origin::Stage(index) => {
+                let stage = self.finished.wait(index, &self.cancel).await?;
+                stage.layers.clone()
+            }
+            Origin::Image(name) => {
+                let shown = format!("FROM {name}");
+                self.base(&name, shown, place).await?.layers
+            }
         })
     }
 }

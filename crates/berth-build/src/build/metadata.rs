@@ -10,7 +10,7 @@ use crate::state::State;
 
 impl Builder<'_> {
     /// Carries out an instruction that makes no layer.
-    pub(super) fn metadata(&mut self, state: &mut State, instruction: &Instruction) -> Result<()> {
+    pub(super) fn metadata(&self, state: &mut State, instruction: &Instruction) -> Result<()> {
         let escape = self.plan.escape;
         match &instruction.kind {
             Kind::Arg(declared) => {
@@ -39,8 +39,8 @@ impl Builder<'_> {
     }
 
     /// `ARG name[=default]`: the given value, the default, or the global argument of that name.
-    fn declare(&mut self, state: &mut State, name: &str, default: Option<&str>) -> Result<()> {
-        self.used_args.insert(name.to_owned());
+    fn declare(&self, state: &mut State, name: &str, default: Option<&str>) -> Result<()> {
+        self.used(name);
         let value = match (self.request.args.get(name), default) {
             (Some(given), _) => Some(given.clone()),
             (None, Some(default)) => Some(expand(default, self.plan.escape, state)?),

@@ -5,61 +5,73 @@ use std::collections::BTreeMap;
 use berth_jail::ExitStatus;
 use rustix::fs::OFlags;
 
-use super::{Builder, Place, commit};
-use crate::BuildEvent;
-use crate::cache::Key;
+use super::{Builder, Place, Step};
+use crate::BuildRequest;
+use crate::cache::{Key, Record};
 use crate::dockerfile::expand::expand;
 use crate::dockerfile::{Run, RunMountKind};
 use crate::error::{BuildError, Problem, StepError};
+use crate::run::proxies::{Proxies, is_predefined};
 use crate::run::{PlannedMount, PlannedSource, RunPlan, argv, read_ca_bundle, run};
 use crate::state::State;
 use crate::view::Writable;
 
-/// Build arguments that need no `ARG`, are no part of the cache's keys and not of the image.
-const PREDEFINED: [&str; 5] = [
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-];
-
-pub(super) fn is_predefined(name: &str) -> bool {
-    PREDEFINED
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(name))
+/// Build arguments that mean something without an `ARG`.
+pub(super) fn needs_no_arg(name: &str) -> bool {
+    is_predefined(name) || name == crate::epoch::NAME || name.starts_with("BUILDKIT_")
 }
 
 impl Builder<'_> {
     /// Whether the result came from the cache.
     pub(super) async fn run_step(
-        &mut self,
+        &self,
+        _stage: usize,
         state: &mut State,
         instruction: &Run,
         text: &str,
         place: &Place,
+        step: &Step<'_>,
     ) -> Result<bool, BuildError> {
         let mounts = self.mounts(state, instruction, place)?;
-        let key = run_key(state, instruction, &mounts);
-        if let Some(record) = self.cache.find(&key) {
-            state.add(&record, text);
-            return Ok(true);
-        }
-        let plan = self.run_plan(state, instruction, mounts, place)?;
+        let key = run_key(state, instruction, &mounts, self.request);
+        let make = async {
+            let plan = self.run_plan(state, instruction, mounts, place)?;
+            self.carry_out(state, &plan, place, step).await
+        };
+        let (record, cached) = self.once(&[key], step, place, make).await?;
+        state.add(&record, text);
+        Ok(cached)
+    }
+
+    async fn carry_out(
+        &self,
+        state: &State,
+        plan: &RunPlan,
+        place: &Place,
+        step: &Step<'_>,
+    ) -> Result<Record, BuildError> {
         let failed = || place.failed("the command could not be run");
+        let zygote = self
+            .host
+            .zygote()
+            .await
+            .map_err(|error| failed()(error.into()))?;
         let writable = Writable::new(self.store).map_err(failed())?;
-        let (progress, step) = (self.progress, self.step);
-        let line = |line: String| progress(BuildEvent::Output { step, line });
+        let line = |line: String| step.line(line);
         let ended = run(
             self.store,
-            self.zygote,
+            &zygote,
             &state.layers,
             &writable,
-            &plan,
+            plan,
             &line,
+            &self.cancel,
         )
         .await
         .map_err(failed())?;
+        if self.cancel.is_cancelled() {
+            return Err(BuildError::Canceled);
+        }
         if ended.status.code != 0 {
             return Err(BuildError::RunFailed {
                 location: place.0.clone(),
@@ -67,12 +79,9 @@ impl Builder<'_> {
                 last_lines: ended.last_lines,
             });
         }
-        let record = commit(self.store, writable)
+        self.commit(writable)
             .await
-            .map_err(place.failed("the step's changes could not be stored"))?;
-        self.cache.keep(&key, &record);
-        state.add(&record, text);
-        Ok(false)
+            .map_err(place.failed("the step's changes could not be stored"))
     }
 
     fn run_plan(
@@ -83,13 +92,7 @@ impl Builder<'_> {
         place: &Place,
     ) -> Result<RunPlan, BuildError> {
         let (argv, script) = argv(instruction, &state.shell());
-        let given: BTreeMap<String, String> = self
-            .request
-            .args
-            .iter()
-            .filter(|(name, _)| is_predefined(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
+        let proxies = Proxies::new(&self.request.proxies, &self.request.args);
         let ca_bundle = match &self.request.ca_bundle {
             Some(path) => Some(read_ca_bundle(path).map_err(|error| {
                 place.failed("the certificate bundle cannot be read")(StepError::Io(error))
@@ -98,12 +101,14 @@ impl Builder<'_> {
         };
         Ok(RunPlan {
             argv,
-            env: state.run_env(&given),
+            env: state.run_env(&proxies.env),
+            proxies,
+            hosts: self.request.hosts.clone(),
             cwd: state.working_dir().to_owned(),
             user: state.user().to_owned(),
             script,
             mounts,
-            offline: instruction.offline,
+            offline: instruction.offline || self.request.offline,
             ca_bundle,
         })
     }
@@ -152,7 +157,12 @@ impl Builder<'_> {
 }
 
 /// Everything that a command's result depends on, as far as we can know.
-fn run_key(state: &State, instruction: &Run, mounts: &[PlannedMount]) -> berth_image::Digest {
+fn run_key(
+    state: &State,
+    instruction: &Run,
+    mounts: &[PlannedMount],
+    request: &BuildRequest,
+) -> berth_image::Digest {
     let mut key = Key::new("run", &state.layers);
     let (argv, script) = argv(instruction, &state.shell());
     key.add(argv.len().to_le_bytes());
@@ -164,11 +174,11 @@ fn run_key(state: &State, instruction: &Run, mounts: &[PlannedMount]) -> berth_i
         key.add(variable);
     }
     key.add("user").add(state.user()).add(state.working_dir());
-    key.add(if instruction.offline {
-        "offline"
-    } else {
-        "online"
-    });
+    let offline = instruction.offline || request.offline;
+    key.add(if offline { "offline" } else { "online" });
+    for (name, address) in &request.hosts {
+        key.add("host").add(name).add(address);
+    }
     for mount in mounts {
         key.add(&mount.target)
             .add(format!("{:?} {}", mount.source, mount.read_only));

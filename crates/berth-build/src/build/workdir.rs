@@ -1,6 +1,6 @@
 //! `WORKDIR`: a setting, and a directory if the image does not have it.
 
-use super::{Builder, Place, blocking};
+use super::{Builder, Place, Step, blocking, commit};
 use crate::cache::{Key, Record};
 use crate::dockerfile::expand::expand;
 use crate::error::{BuildError, Problem, StepError};
@@ -10,11 +10,12 @@ use crate::view::Writable;
 impl Builder<'_> {
     /// Whether the directory came from the cache (or was there).
     pub(super) async fn workdir_step(
-        &mut self,
+        &self,
         state: &mut State,
         path: &str,
         text: &str,
         place: &Place,
+        step: &Step<'_>,
     ) -> Result<bool, BuildError> {
         let path =
             expand(path, self.plan.escape, state).map_err(|problem| place.problem(problem))?;
@@ -31,25 +32,20 @@ impl Builder<'_> {
             .insert("WorkingDir".to_owned(), absolute.into());
         let mut key = Key::new("directory", &state.layers);
         key.add(absolute);
-        let key = key.finish();
-        let (record, cached) = match self.cache.find(&key) {
-            Some(record) => (record, true),
-            None => {
-                let (store, layers) = (self.store.clone(), state.layers.clone());
-                let wanted = absolute.trim_start_matches('/').as_bytes().to_vec();
-                let made = blocking(move || -> Result<Record, StepError> {
-                    let writable = Writable::new(&store)?;
-                    let mut root = writable.mount(&store, &layers)?;
-                    root.parent(&wanted)?;
-                    drop(root);
-                    Ok(Record::now(store.add_layer(&writable.upper())?))
-                })
-                .await;
-                let record = made.map_err(place.failed("the directory cannot be made"))?;
-                self.cache.keep(&key, &record);
-                (record, false)
-            }
+        let (store, layers, epoch) = (self.store.clone(), state.layers.clone(), self.epoch);
+        let wanted = absolute.trim_start_matches('/').as_bytes().to_vec();
+        let make = async {
+            let made = blocking(move || -> Result<Record, StepError> {
+                let writable = Writable::new(&store)?;
+                let mut root = writable.mount(&store, &layers)?;
+                root.parent(&wanted)?;
+                drop(root);
+                commit(&store, &writable, epoch)
+            });
+            made.await
+                .map_err(place.failed("the directory cannot be made"))
         };
+        let (record, cached) = self.once(&[key.finish()], step, place, make).await?;
         state.add(&record, text);
         Ok(cached)
     }

@@ -1,5 +1,6 @@
 /* A shell as small as the tests need: `-c "cmd; cmd"` or `cmd args`. Each command is one of the words
  * below. It is the only program of the test images. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -47,6 +48,42 @@ static int one(int argc, char **argv) {
   if (!strcmp(verb, "cat")) return cat(a);
   if (!strcmp(verb, "write")) return put(a, b, O_TRUNC);
   if (!strcmp(verb, "append")) return put(a, b, O_APPEND);
+  /* A meeting: both sides wait until the other one is there. */
+  if (!strcmp(verb, "send") || !strcmp(verb, "receive")) {
+    char byte = 'x';
+    if (mkfifo(a, 0666) < 0 && errno != EEXIST) return fail("mkfifo", a);
+    int sends = verb[0] == 's', fd = open(a, sends ? O_WRONLY : O_RDONLY);
+    if (fd < 0) return fail("open", a);
+    ssize_t n = sends ? write(fd, &byte, 1) : read(fd, &byte, 1);
+    close(fd);
+    return n != 1;
+  }
+  /* Connects to the `http://address:port` of a variable, says something and prints the answer. */
+  if (!strcmp(verb, "call")) {
+    const char *value = getenv(a);
+    char host[64] = "";
+    int port = 0;
+    if (!value || sscanf(value, "http://%63[^:]:%d", host, &port) != 2) return fail("no address", a);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    inet_pton(AF_INET, host, &address.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address)) return fail("connect", value);
+    char buffer[256];
+    if (write(fd, "hi\n", 3) != 3) return fail("write", value);
+    ssize_t n = read(fd, buffer, sizeof buffer);
+    if (n <= 0) return fail("read", value);
+    printf("%.*s\n", (int)n, buffer);
+    fflush(stdout);
+    close(fd);
+    return 0;
+  }
+  if (!strcmp(verb, "hostname")) {
+    char buffer[256];
+    gethostname(buffer, sizeof buffer);
+    printf("%s\n", buffer);
+    fflush(stdout);
+    return 0;
+  }
   if (!strcmp(verb, "env")) {
     const char *value = getenv(a);
     printf("%s=%s\n", a, value ? value : "(unset)");

@@ -1,12 +1,16 @@
 //! A store with a tiny base image, a context directory and a zygote, all removed at the end.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "support of tests")]
+#![allow(dead_code, reason = "not every test binary uses all of it")]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use berth_build::{BuildError, BuildEvent, BuildRequest, build};
+use berth_build::{BuildError, BuildEvent, BuildHost, BuildRequest, HostFuture, Outcome, build};
 use berth_image::{Image, ImageStore};
 use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
+
+/// The last step of every build.
+const EXPORT: &str = "exporting to image";
 
 pub(crate) struct World {
     pub(crate) directory: tempfile::TempDir,
@@ -25,25 +29,58 @@ pub(crate) struct Built {
 impl Built {
     /// Lines that `RUN`s wrote.
     pub(crate) fn output(&self) -> Vec<&str> {
+        let export = self.events.iter().find_map(|event| match event {
+            BuildEvent::Started { step, name } if name == EXPORT => Some(*step),
+            _ => None,
+        });
         self.events
             .iter()
             .filter_map(|event| match event {
-                BuildEvent::Output { line, .. } => Some(line.as_str()),
+                BuildEvent::Output { step, line } if Some(*step) != export => Some(line.as_str()),
                 _ => None,
             })
             .collect()
     }
 
-    /// For each step, whether it was cached.
+    /// For each step, in the order in which they began, whether it was cached.
     pub(crate) fn cached(&self) -> Vec<bool> {
-        self.events
+        let mut steps: Vec<_> = self
+            .events
             .iter()
             .filter_map(|event| match event {
-                BuildEvent::StepFinished { cached, .. } => Some(*cached),
+                BuildEvent::Started { step, name } if name != EXPORT => {
+                    Some((*step, self.outcome(*step) == Some(&Outcome::Cached)))
+                }
                 _ => None,
             })
-            .collect()
+            .collect();
+        steps.sort_unstable();
+        steps.into_iter().map(|(_, cached)| cached).collect()
     }
+
+    fn outcome(&self, number: usize) -> Option<&Outcome> {
+        self.events.iter().find_map(|event| match event {
+            BuildEvent::Finished { step, outcome } if *step == number => Some(outcome),
+            _ => None,
+        })
+    }
+
+    /// How the step with this text in its name ended.
+    pub(crate) fn outcome_of(&self, text: &str) -> Option<&Outcome> {
+        outcome_of(&self.events, text)
+    }
+}
+
+/// How the step with this text in its name ended.
+pub(crate) fn outcome_of<'a>(events: &'a [BuildEvent], text: &str) -> Option<&'a Outcome> {
+    let number = events.iter().find_map(|event| match event {
+        BuildEvent::Started { step, name } if name.contains(text) => Some(*step),
+        _ => None,
+    })?;
+    events.iter().find_map(|event| match event {
+        BuildEvent::Finished { step, outcome } if *step == number => Some(outcome),
+        _ => None,
+    })
 }
 
 /// The test images' program, compiled once per test binary.
@@ -61,6 +98,21 @@ fn tool() -> &'static [u8] {
         assert!(status.success());
         std::fs::read(out).unwrap()
     })
+}
+
+/// Nothing is brought in: what is not there is missing.
+impl BuildHost for World {
+    fn zygote(&self) -> HostFuture<'_, Zygote> {
+        Box::pin(async { Ok(World::zygote(self).await.clone()) })
+    }
+
+    fn provide<'a>(
+        &'a self,
+        _reference: &'a str,
+        _progress: &'a (dyn Fn(String) + Send + Sync),
+    ) -> HostFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 impl World {
@@ -133,11 +185,8 @@ impl World {
         BuildRequest {
             dockerfile: path,
             context: self.context(),
-            args: [].into(),
-            target: None,
             tags: vec!["built".to_owned()],
-            no_cache: false,
-            ca_bundle: None,
+            ..BuildRequest::default()
         }
     }
 
@@ -156,11 +205,23 @@ impl World {
     }
 
     pub(crate) async fn run(&self, request: &BuildRequest) -> Result<Built, BuildError> {
+        let (image, events) = self.attempt(request).await;
+        Ok(Built {
+            image: image?,
+            events,
+        })
+    }
+
+    /// A build that may fail, with what it told.
+    pub(crate) async fn attempt(
+        &self,
+        request: &BuildRequest,
+    ) -> (Result<Image, BuildError>, Vec<BuildEvent>) {
         let events = Arc::new(Mutex::new(Vec::new()));
         let keep = |event| events.lock().unwrap().push(event);
-        let image = build(&self.store, self.zygote().await, request, &keep).await?;
+        let image = build(&self.store, self, request, &keep).await;
         let events = events.lock().unwrap().clone();
-        Ok(Built { image, events })
+        (image, events)
     }
 
     pub(crate) async fn build(&self, dockerfile: &str) -> Built {

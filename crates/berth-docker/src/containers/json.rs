@@ -163,6 +163,7 @@ pub(crate) fn summary_of_sidecar(sidecar: &Sidecar) -> Value {
 fn rest_word(rest: Rest) -> &'static str {
     match rest {
         Rest::Frozen => "frozen",
+        Rest::OnDisk => "on disk",
         Rest::Paused => "paused",
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn policy(
         extras: SandboxExtras {
             devices: devices(host, &mut warnings),
             rlimits: rlimits(&host.ulimits, &mut warnings),
+            ..SandboxExtras::default()
         },
     };
     for option in &host.security_opt {

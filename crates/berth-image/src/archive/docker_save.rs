@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::{Found, Source, check_platform};
 use crate::store::{Ingest, Plain};
-use crate::unpack::UnpackLimits;
 use crate::{Digest, ImageError, ImageStore};
 
 /// One image of `manifest.json`.
@@ -46,16 +45,10 @@ fn import_one(store: &ImageStore, source: &Source, saved: Saved) -> Result<Found
             layers.push(layer);
             continue;
         }
-        layers.push(store.ingest(
-            source.need(path)?,
-            &Ingest {
-                what: format!("layer `{path}`"),
-                diff_id: Some(diff_id),
-                digest: None,
-                plain: Plain::Compress,
-                limits: UnpackLimits::default(),
-            },
-        )?);
+        let mut how = Ingest::new(format!("layer `{path}`"));
+        how.diff_id = Some(diff_id);
+        how.plain = Plain::Compress;
+        layers.push(store.ingest(source.need(path)?, &how)?);
     }
     Ok(Found {
         image: store.put_config(&config_bytes, layers)?,

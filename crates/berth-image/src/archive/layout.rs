@@ -5,8 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Found, OS, Source, architecture, check_platform};
-use crate::store::{Ingest, Manifest, Plain, pair_layers};
-use crate::unpack::UnpackLimits;
+use crate::store::{Ingest, Manifest, pair_layers};
 use crate::{Digest, Image, ImageError, ImageStore};
 
 /// Most indexes inside each other.
@@ -147,25 +146,19 @@ fn import_manifest(
     let config_bytes = blob(source, "the image configuration", &manifest.config.digest)?;
     let config: ImageConfiguration = crate::json::parse(&config_bytes, "the image configuration")?;
     check_platform(&config.os().to_string(), &config.architecture().to_string())?;
+    let mut layers = Vec::new();
     for layer in pair_layers(manifest.layers, &config)? {
-        if store.has_layer(&layer) {
+        if let Some(layer) = store.claim_layer(&layer)? {
+            layers.push(layer);
             continue;
         }
         let file = source.need(&blob_name(&layer.digest))?;
-        store.ingest(
-            file,
-            &Ingest {
-                what: format!("layer {}", layer.digest),
-                diff_id: Some(layer.diff_id),
-                digest: Some(layer.digest),
-                plain: Plain::Keep,
-                limits: UnpackLimits::default(),
-            },
-        )?;
+        let mut how = Ingest::new(format!("layer {}", layer.digest));
+        how.diff_id = Some(layer.diff_id);
+        how.digest = Some(layer.digest);
+        layers.push(store.ingest(file, &how)?);
     }
-    store.put_blob(&config_bytes)?;
-    store.put_blob(&bytes)?;
-    store.register(digest, indexes)
+    store.add_image(digest, &bytes, &config_bytes, &layers, indexes)
 }
 
 fn blob_name(digest: &Digest) -> String {

@@ -166,9 +166,9 @@ fn damaged_and_deceiving_layouts_are_refused() {
         let text = format!("{error}: {:?}", std::error::Error::source(&error));
         assert!(text.contains(expected), "{name}: {text}");
         assert!(store.list().unwrap().is_empty(), "{name}");
-        for empty in ["scratch", "layers"] {
-            let left = std::fs::read_dir(store.root().join(empty)).unwrap().count();
-            assert_eq!(left, 0, "{name}: {empty}");
+        for empty in [store.scratch_dir(), store.root().join("layers")] {
+            let left = std::fs::read_dir(&empty).unwrap().count();
+            assert_eq!(left, 0, "{name}: {}", empty.display());
         }
     };
     let document = |layout: &Layout, member: &Value| -> Value {

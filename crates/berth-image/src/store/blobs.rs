@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use fs_err as fs;
 use fs_err::File;
 
-use super::ImageStore;
+use super::{Hold, ImageStore, Item};
 use crate::{Digest, ImageError};
 
 /// Largest manifest or configuration that is read into memory.
@@ -56,11 +56,12 @@ impl ImageStore {
         digest.check(bytes, what)
     }
 
-    /// Stores a document.
-    pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Digest, ImageError> {
+    /// Stores a document, which is kept as long as what is returned lives.
+    pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Hold, ImageError> {
         let digest = Digest::of(bytes);
+        let hold = self.hold(vec![Item::Blob(digest.clone())])?;
         if self.has_blob(&digest) {
-            return Ok(digest);
+            return Ok(hold);
         }
         let mut file = self.new_blob()?;
         let write = |file: &mut tempfile::NamedTempFile| {
@@ -69,7 +70,7 @@ impl ImageStore {
         };
         write(&mut file).map_err(ImageError::io("write", file.path()))?;
         self.keep_blob(file, &digest)?;
-        Ok(digest)
+        Ok(hold)
     }
 
     /// An unfinished blob.
@@ -81,7 +82,7 @@ impl ImageStore {
             .map_err(ImageError::io("make a file in", &parent))
     }
 
-    /// Puts a finished (and flushed) blob in place.
+    /// Puts a finished (and flushed) blob that is held in place.
     pub(crate) fn keep_blob(
         &self,
         file: tempfile::NamedTempFile,

@@ -1,15 +1,15 @@
 //! Manifests and configurations: reading an image, putting a new one together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::ImageStore;
-use super::ingest::{Ingest, Plain};
+use super::ingest::Ingest;
 use super::names::Record;
-use crate::unpack::UnpackLimits;
+use super::{Hold, ImageStore, Item};
 use crate::{Digest, Image, ImageError, Layer};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -48,14 +48,15 @@ impl Manifest {
 }
 
 impl ImageStore {
-    /// Reads an image; a tree that is missing is unpacked again from its blob.
-    pub(super) fn load(&self, manifest: &Digest) -> Result<Image, ImageError> {
-        let manifest = Manifest::parse(&self.read_blob("image manifest", manifest)?)?;
-        let id = manifest.config.digest;
+    /// Reads an image that is held; a tree that is missing is unpacked again from its blob.
+    pub(super) fn load(&self, manifest: &Digest, hold: Hold) -> Result<Image, ImageError> {
+        let parsed = Manifest::parse(&self.read_blob("image manifest", manifest)?)?;
+        let id = parsed.config.digest;
         let bytes = self.read_blob("image configuration", &id)?;
         let config: ImageConfiguration = crate::json::parse(&bytes, "the image configuration")?;
-        let layers = pair_layers(manifest.layers, &config)?;
-        for layer in &layers {
+        let mut layers = pair_layers(parsed.layers, &config)?;
+        for layer in &mut layers {
+            layer.kept = hold.clone().into();
             if !self.has_tree(&layer.diff_id) {
                 self.restore(layer)?;
             }
@@ -64,23 +65,18 @@ impl ImageStore {
             id,
             config: Arc::new(config),
             layers,
+            manifest: manifest.clone(),
+            _kept: hold.into(),
         })
     }
 
     fn restore(&self, layer: &Layer) -> Result<(), ImageError> {
         tracing::info!(layer = %layer.diff_id, "unpacking again from the blob");
+        let mut how = Ingest::new(format!("layer {}", layer.diff_id));
+        how.diff_id = Some(layer.diff_id.clone());
+        how.digest = Some(layer.digest.clone());
         let blob = self.open_blob("layer", &layer.digest)?;
-        self.ingest(
-            blob,
-            &Ingest {
-                what: format!("layer {}", layer.diff_id),
-                diff_id: Some(layer.diff_id.clone()),
-                digest: Some(layer.digest.clone()),
-                plain: Plain::Keep,
-                limits: UnpackLimits::default(),
-            },
-        )
-        .map(drop)
+        self.ingest(blob, &how).map(drop)
     }
 
     pub(super) fn unpacked_size(&self, manifest: &Digest) -> Result<u64, ImageError> {
@@ -99,7 +95,8 @@ impl ImageStore {
         config: &[u8],
         layers: Vec<Layer>,
     ) -> Result<Image, ImageError> {
-        let id = self.put_blob(config)?;
+        let id = Digest::of(config);
+        let _config = self.put_blob(config)?;
         let descriptors: Vec<Descriptor> = layers
             .into_iter()
             .map(|layer| Descriptor {
@@ -118,17 +115,54 @@ impl ImageStore {
             },
             "layers": descriptors,
         });
-        let manifest = self.put_blob(&crate::json::canonical(manifest))?;
-        self.register(&manifest, &[])
+        let manifest = crate::json::canonical(manifest);
+        let _manifest = self.put_blob(&manifest)?;
+        self.register(&Digest::of(&manifest), &[])
     }
 
-    /// Enters an image whose manifest, configuration and layers are in the store.
+    /// Stores an image as it came: its manifest, configuration and layers, checked against each
+    /// other and the manifest's `digest`. `aliases` are the digests of indexes that led to it.
+    pub fn add_image(
+        &self,
+        digest: &Digest,
+        manifest: &[u8],
+        config: &[u8],
+        layers: &[Layer],
+        aliases: &[Digest],
+    ) -> Result<Image, ImageError> {
+        let manifest = digest.check(manifest.to_vec(), "the image manifest")?;
+        let parsed = Manifest::parse(&manifest)?;
+        let config = parsed
+            .config
+            .digest
+            .check(config.to_vec(), "the image configuration")?;
+        let wanted = pair_layers(
+            parsed.layers,
+            &crate::json::parse(&config, "the image configuration")?,
+        )?;
+        for layer in &wanted {
+            let has =
+                |given: &Layer| (&given.diff_id, &given.digest) == (&layer.diff_id, &layer.digest);
+            if !layers.iter().any(has) {
+                return Err(ImageError::MissingBlob {
+                    what: "layer",
+                    digest: layer.digest.clone(),
+                });
+            }
+        }
+        let _config = self.put_blob(&config)?;
+        let _manifest = self.put_blob(&manifest)?;
+        self.register(digest, aliases)
+    }
+
+    /// Enters an image whose manifest, configuration and layers are in the store and held.
     pub(crate) fn register(
         &self,
         manifest: &Digest,
         aliases: &[Digest],
     ) -> Result<Image, ImageError> {
-        let image = self.load(manifest)?;
+        let hold = self.hold(vec![Item::Manifest(manifest.clone(), String::new())])?;
+        let image = self.load(manifest, hold)?;
         let created = image
             .config
             .created()
@@ -140,14 +174,18 @@ impl ImageStore {
                 manifest: manifest.clone(),
                 created,
                 aliases: Vec::new(),
+                repositories: BTreeMap::new(),
             });
-            for alias in aliases {
+            // Two manifests can lead to the same image, with layers that are compressed differently.
+            let other = (record.manifest != *manifest).then_some(manifest);
+            for alias in aliases.iter().chain(other) {
                 if !record.aliases.contains(alias) {
                     record.aliases.push(alias.clone());
                 }
             }
             Ok(())
         })?;
+        self.touch(&image);
         Ok(image)
     }
 }
@@ -169,12 +207,12 @@ pub(crate) fn pair_layers(
         .into_iter()
         .zip(diff_ids)
         .map(|(descriptor, diff_id)| {
-            Ok(Layer {
-                diff_id: diff_id.parse()?,
-                digest: descriptor.digest,
-                size: descriptor.size,
-                media_type: descriptor.media_type,
-            })
+            let Descriptor {
+                media_type,
+                digest,
+                size,
+            } = descriptor;
+            Ok(Layer::new(diff_id.parse()?, digest, size, media_type))
         })
         .collect()
 }

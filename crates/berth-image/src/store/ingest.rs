@@ -1,21 +1,26 @@
-//! Layers coming in: one pass over the stream that stores the blob, computes both digests and unpacks
-//! the tree, on two threads (decompress and hash; untar and write).
+//! Layers coming in: one pass over the stream stores the blob, computes both digests and unpacks the
+//! tree, on three threads ([`pipeline`]).
+//!
+//! A layer is taken in once at a time on a machine: whoever else wants it waits for its lock and then
+//! finds it. Everything is held before it is put in place.
 
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use fs_err as fs;
-use sha2::{Digest as _, Sha256};
 
-use super::ImageStore;
 use super::layers::LayerRecord;
-use crate::stream::{Compression, HashWriter, Tee, decompress, sniff};
-use crate::unpack::{UnpackLimits, unpack};
+use super::partial::Partial;
+use super::{ImageStore, Item};
+use crate::crash::crash_point;
+use crate::stream::Compression;
+use crate::unpack::{UnpackLimits, Unpacked};
 use crate::{Digest, ImageError, Layer};
 
-const CHUNK: usize = 256 * 1024;
-/// Chunks between the two threads.
-const CHUNKS_AHEAD: usize = 16;
+mod pipeline;
+
+use pipeline::{Sink, Stored};
+
 /// zstd's fastest regular level. On a 179 MB `node_modules`, zstd -1 took 0.8 s of CPU for 54 MB and
 /// gzip -1 3.1 s for 58 MB.
 pub(crate) const ZSTD_LEVEL: i32 = 1;
@@ -44,82 +49,230 @@ pub(crate) struct Ingest {
     pub(crate) limits: UnpackLimits,
 }
 
-/// What the first thread found out.
-struct Stored {
-    diff_id: Digest,
-    digest: Digest,
-    size: u64,
-    compression: Compression,
+/// A layer as a manifest and a configuration announce it.
+#[derive(Clone, Debug)]
+pub struct IncomingLayer {
+    /// Digest of the blob, in the manifest.
+    pub digest: Digest,
+    /// Digest of the uncompressed tar, in the configuration.
+    pub diff_id: Digest,
 }
 
 impl ImageStore {
-    /// Takes in a layer. If its diff id is known and it is unpacked already, only the blob is stored
-    /// (if that is missing too).
+    /// Takes in a layer from elsewhere, unless it is here already. Blocks until it is unpacked, also
+    /// while another thread or process takes in the same layer, which is then found.
+    ///
+    /// `open` gives the blob from a byte on: from 0, or from where an earlier try got to, which may
+    /// have been in another process. It is called again, from 0, if that beginning turns out to be
+    /// damaged. When the stream fails, what has come is kept for the next try (for a day); a stream
+    /// that ends too early must fail, not end.
+    ///
+    /// The layer is kept as long as what is returned (or a clone) lives: hold on to it until
+    /// [`ImageStore::add_image`] has returned.
+    ///
+    /// # Errors
+    /// [`ImageError::DigestMismatch`] if blob or tar are not what was announced, and nothing is kept
+    /// of it; [`ImageError::Unpack`] if the stream fails or the archive is refused.
+    pub fn ingest_layer<R: Read + Send>(
+        &self,
+        incoming: &IncomingLayer,
+        mut open: impl FnMut(u64) -> io::Result<R>,
+    ) -> Result<Layer, ImageError> {
+        let layer = self.hold_layer(incoming.layer())?;
+        let _lock = self.lock_layer(&layer.diff_id)?;
+        if self.has_layer(&layer) {
+            return self.describe(layer);
+        }
+        let how = incoming.how();
+        if self.has_blob(&layer.digest) {
+            let blob = self.open_blob("layer", &layer.digest)?;
+            return self.unpack_held(layer, blob, &how, Sink::Nowhere);
+        }
+        loop {
+            let partial = self.partial(&layer.digest)?;
+            let begun = partial.bytes > 0;
+            let interrupted = AtomicBool::new(false);
+            let stream = |offset| {
+                let stream = open(offset).inspect_err(|_| interrupted.store(true, Relaxed))?;
+                Ok(Watched(stream, &interrupted))
+            };
+            let error = match self.receive(layer.clone(), &how, &partial, stream) {
+                Ok(layer) => return Ok(layer),
+                Err(error) => error,
+            };
+            let damaged = is_damage(&error) && !interrupted.load(Relaxed);
+            if damaged {
+                partial.discard();
+            }
+            // The beginning may be what is wrong: once more without it.
+            if !(damaged && begun) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Takes in a layer whose blob is complete, in a file on the store's file system that is moved
+    /// into the store.
+    ///
+    /// # Errors
+    /// As [`ImageStore::ingest_layer`]; the file is removed in any case.
+    pub fn ingest_file(
+        &self,
+        incoming: &IncomingLayer,
+        blob: tempfile::NamedTempFile,
+    ) -> Result<Layer, ImageError> {
+        let layer = self.hold_layer(incoming.layer())?;
+        let _lock = self.lock_layer(&layer.diff_id)?;
+        if self.has_layer(&layer) {
+            return self.describe(layer);
+        }
+        let source = blob.reopen().map_err(ImageError::io("open", blob.path()))?;
+        if self.has_blob(&layer.digest) {
+            return self.unpack_held(layer, source, &incoming.how(), Sink::Nowhere);
+        }
+        let (layer, scratch) =
+            self.unpack_to_scratch(layer, source, &incoming.how(), Sink::Nowhere)?;
+        self.flush()?;
+        self.keep_blob(blob, &layer.digest)?;
+        self.put_in_place(scratch)?;
+        Ok(layer)
+    }
+
+    fn receive<R: Read + Send>(
+        &self,
+        layer: Layer,
+        how: &Ingest,
+        partial: &Partial,
+        open: impl FnOnce(u64) -> io::Result<R>,
+    ) -> Result<Layer, ImageError> {
+        let failed = |source| how.failed(crate::UnpackError::Archive(source));
+        let begun = fs::File::open(&partial.path).map_err(ImageError::io("open", &partial.path))?;
+        let rest = open(partial.bytes).map_err(failed)?;
+        let source = begun.take(partial.bytes).chain(rest);
+        let sink = Sink::File {
+            file: partial.file.file(),
+            skip: partial.bytes,
+        };
+        let (layer, scratch) = self.unpack_to_scratch(layer, source, how, sink)?;
+        crash_point("ingest.unpacked");
+        self.flush()?;
+        let path = self.blob_path(&layer.digest);
+        fs::rename(&partial.path, &path).map_err(ImageError::io("put in place", &path))?;
+        crash_point("ingest.stored");
+        self.put_in_place(scratch)?;
+        crash_point("ingest.placed");
+        Ok(layer)
+    }
+
+    /// Takes in a layer of which not everything need be known. If its diff id is known and it is
+    /// unpacked already, only the blob is stored; if that is here too, `source` is not read at all.
     pub(crate) fn ingest(
         &self,
         source: impl Read + Send,
         how: &Ingest,
     ) -> Result<Layer, ImageError> {
-        let locked = match &how.diff_id {
+        let _lock = match &how.diff_id {
             Some(diff_id) => Some(self.lock_layer(diff_id)?),
             None => None,
         };
-        let present = how
-            .diff_id
-            .as_ref()
-            .is_some_and(|diff_id| self.has_tree(diff_id));
+        let _tree = match &how.diff_id {
+            Some(diff_id) => Some(self.hold(vec![Item::Tree(diff_id.clone())])?),
+            None => None,
+        };
+        if let Some(known) = self.known_layer(how)? {
+            return Ok(known);
+        }
+        let blob = self.new_blob()?;
+        let sink = Sink::File {
+            file: blob.as_file(),
+            skip: 0,
+        };
+        let unpacking = self.start_unpacking(how, how.diff_id.as_ref())?;
+        let (stored, unpacked) = unpacking.run(source, how, sink)?;
+        let layer = self.hold_layer(stored.into_layer())?;
+        self.flush()?;
+        self.keep_blob(blob, &layer.digest)?;
+        let _late_lock = match &how.diff_id {
+            Some(_) => None,
+            None => Some(self.lock_layer(&layer.diff_id)?),
+        };
+        self.put_in_place(unpacking.finished(&layer, unpacked))?;
+        Ok(layer)
+    }
+
+    fn unpack_held(
+        &self,
+        layer: Layer,
+        source: impl Read + Send,
+        how: &Ingest,
+        sink: Sink<'_>,
+    ) -> Result<Layer, ImageError> {
+        let (layer, scratch) = self.unpack_to_scratch(layer, source, how, sink)?;
+        self.flush()?;
+        self.put_in_place(scratch)?;
+        Ok(layer)
+    }
+
+    fn unpack_to_scratch(
+        &self,
+        layer: Layer,
+        source: impl Read + Send,
+        how: &Ingest,
+        sink: Sink<'_>,
+    ) -> Result<(Layer, Finished), ImageError> {
+        let unpacking = self.start_unpacking(how, Some(&layer.diff_id))?;
+        let (stored, unpacked) = unpacking.run(source, how, sink)?;
+        let mut described = stored.into_layer();
+        described.kept = layer.kept;
+        let finished = unpacking.finished(&described, unpacked);
+        Ok((described, finished))
+    }
+
+    fn start_unpacking(
+        &self,
+        how: &Ingest,
+        diff_id: Option<&Digest>,
+    ) -> Result<Unpacking, ImageError> {
         let scratch = self.scratch("layer-")?;
+        let present = diff_id.is_some_and(|diff_id| self.has_tree(diff_id));
         let tree = scratch.path().join("fs");
         fs::create_dir(&tree).map_err(ImageError::io("create", &tree))?;
         set_root_mode(&tree)?;
-        let blob = self.new_blob()?;
+        Ok(Unpacking {
+            scratch,
+            present,
+            limits: how.limits,
+        })
+    }
 
-        let (stored, unpacked) = std::thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
-            let file = blob.as_file();
-            let producer = scope.spawn(move || produce(source, file, how.plain, &sender));
-            let mut chunks = Chunks::new(receiver);
-            let unpacked = if present {
-                io::copy(&mut chunks, &mut io::sink())
-                    .map(|_| Default::default())
-                    .map_err(crate::UnpackError::Archive)
-            } else {
-                unpack(&tree, &mut chunks, how.limits)
-            };
-            drop(chunks);
-            (producer.join(), unpacked)
-        });
-        let failed = |source| ImageError::Unpack {
-            layer: how.what.clone(),
-            source,
-        };
-        // The second thread's error comes first: the first one fails with it when nobody reads on.
-        let unpacked = unpacked.map_err(failed)?;
-        let stored = stored
-            .map_err(|_| io::Error::other("the reading thread panicked"))
-            .and_then(|stored| stored)
-            .map_err(|source| failed(crate::UnpackError::Archive(source)))?;
-        how.check(&stored)?;
-
-        let layer = Layer {
-            diff_id: stored.diff_id,
-            digest: stored.digest,
-            size: stored.size,
-            media_type: stored.compression.media_type().to_owned(),
-        };
-        self.flush()?;
-        self.keep_blob(blob, &layer.digest)?;
-        if !present {
-            let _lock = match locked {
-                Some(lock) => lock,
-                None => self.lock_layer(&layer.diff_id)?,
-            };
-            let record = LayerRecord {
-                layer: layer.clone(),
-                bytes: unpacked.bytes,
-            };
-            self.keep_layer(scratch.path(), &record)?;
+    fn put_in_place(&self, finished: Finished) -> Result<(), ImageError> {
+        match finished.record {
+            Some(record) => self.keep_layer(finished.scratch.path(), &record),
+            None => Ok(()),
         }
+    }
+
+    /// A layer whose tree and blob are here already; the caller holds the layer's lock.
+    fn known_layer(&self, how: &Ingest) -> Result<Option<Layer>, ImageError> {
+        let (Some(diff_id), Some(digest)) = (&how.diff_id, &how.digest) else {
+            return Ok(None);
+        };
+        let layer = Layer::new(diff_id.clone(), digest.clone(), 0, String::new());
+        match self.claim_layer(&layer)? {
+            Some(layer) => self.describe(layer).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A layer that is here, with the size and kind of its blob.
+    fn describe(&self, mut layer: Layer) -> Result<Layer, ImageError> {
+        let mut blob = io::BufReader::new(self.open_blob("layer", &layer.digest)?);
+        let path = self.blob_path(&layer.digest);
+        let compression = crate::stream::sniff(&mut blob).map_err(ImageError::io("read", &path))?;
+        layer.media_type = compression.media_type().to_owned();
+        layer.size = fs::metadata(&path)
+            .map_err(ImageError::io("read", &path))?
+            .len();
         Ok(layer)
     }
 
@@ -131,16 +284,12 @@ impl ImageStore {
         name: &str,
     ) -> Result<crate::Image, ImageError> {
         let reference: crate::Reference = name.parse()?;
-        let layer = self.ingest(
-            tar,
-            &Ingest {
-                what: format!("the root file system of `{}`", reference.familiar()),
-                diff_id: None,
-                digest: None,
-                plain: Plain::Compress,
-                limits: UnpackLimits::default(),
-            },
-        )?;
+        let mut how = Ingest::new(format!(
+            "the root file system of `{}`",
+            reference.familiar()
+        ));
+        how.plain = Plain::Compress;
+        let layer = self.ingest(tar, &how)?;
         let mut config = serde_json::json!({
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
         });
@@ -155,7 +304,38 @@ impl ImageStore {
     }
 }
 
+impl IncomingLayer {
+    fn layer(&self) -> Layer {
+        Layer::new(self.diff_id.clone(), self.digest.clone(), 0, String::new())
+    }
+
+    fn how(&self) -> Ingest {
+        let mut how = Ingest::new(format!("layer {}", self.digest));
+        how.diff_id = Some(self.diff_id.clone());
+        how.digest = Some(self.digest.clone());
+        how
+    }
+}
+
 impl Ingest {
+    /// Of a layer of which nothing is known.
+    pub(crate) fn new(what: String) -> Self {
+        Self {
+            what,
+            diff_id: None,
+            digest: None,
+            plain: Plain::Keep,
+            limits: UnpackLimits::default(),
+        }
+    }
+
+    fn failed(&self, source: crate::UnpackError) -> ImageError {
+        ImageError::Unpack {
+            layer: self.what.clone(),
+            source,
+        }
+    }
+
     fn check(&self, stored: &Stored) -> Result<(), ImageError> {
         for (expected, actual, part) in [
             (&self.digest, &stored.digest, "the blob of"),
@@ -182,107 +362,87 @@ fn set_root_mode(tree: &std::path::Path) -> Result<(), ImageError> {
         .map_err(ImageError::io("set the mode of", tree))
 }
 
-/// First thread: reads the source, stores the blob, passes the plain tar on.
-fn produce(
-    source: impl Read + Send,
-    blob: &std::fs::File,
-    plain: Plain,
-    sender: &SyncSender<io::Result<Vec<u8>>>,
-) -> io::Result<Stored> {
-    let result = produce_all(source, blob, plain, sender);
-    if let Err(error) = &result {
-        let copy = io::Error::new(error.kind(), error.to_string());
-        // Nobody listens if unpacking failed first.
-        let _ = sender.send(Err(copy));
-    }
-    result
+/// A tree that is being filled.
+struct Unpacking {
+    scratch: tempfile::TempDir,
+    /// The store has the tree; only the digests are wanted.
+    present: bool,
+    limits: UnpackLimits,
 }
 
-fn produce_all(
-    source: impl Read + Send,
-    blob: &std::fs::File,
-    plain: Plain,
-    sender: &SyncSender<io::Result<Vec<u8>>>,
-) -> io::Result<Stored> {
-    let mut reader = BufReader::with_capacity(CHUNK, source);
-    let compression = sniff(&mut reader)?;
-    let mut blob = BufWriter::with_capacity(CHUNK, blob);
-    if compression == Compression::None && plain == Plain::Compress {
-        let mut encoder = zstd::Encoder::new(HashWriter::new(blob), ZSTD_LEVEL)?;
-        let diff_id = pump(&mut reader, sender, |chunk| encoder.write_all(chunk))?;
-        let (digest, size, mut blob) = encoder.finish()?.finish();
-        blob.flush()?;
-        return Ok(Stored {
-            diff_id,
-            digest,
-            size,
-            compression: Compression::Zstd,
+/// A tree that is complete and flushed, or was there before.
+struct Finished {
+    scratch: tempfile::TempDir,
+    record: Option<LayerRecord>,
+}
+
+impl Unpacking {
+    fn run(
+        &self,
+        source: impl Read + Send,
+        how: &Ingest,
+        sink: Sink<'_>,
+    ) -> Result<(Stored, Unpacked), ImageError> {
+        let tree = self.scratch.path().join("fs");
+        let result = pipeline::run(source, sink, how.plain, |tar| {
+            if self.present {
+                io::copy(tar, &mut io::sink())
+                    .map(|_| Unpacked::default())
+                    .map_err(crate::UnpackError::Archive)
+            } else {
+                crate::unpack::unpack(&tree, tar, self.limits)
+            }
         });
+        let (stored, unpacked) = result.map_err(|source| how.failed(source))?;
+        how.check(&stored)?;
+        Ok((stored, unpacked))
     }
-    let mut raw = Tee::new(reader, Some(&mut blob));
-    let diff_id = {
-        let buffered = BufReader::with_capacity(CHUNK, &mut raw);
-        let mut plain_tar = decompress(compression, buffered)?;
-        pump(&mut plain_tar, sender, |_| Ok(()))?
-    };
-    io::copy(&mut raw, &mut io::sink())?;
-    let (digest, size, _) = raw.finish();
-    blob.flush()?;
-    Ok(Stored {
-        diff_id,
-        digest,
-        size,
-        compression,
-    })
-}
 
-/// Sends all of `reader` on in chunks; returns the digest of it.
-fn pump(
-    reader: &mut impl Read,
-    sender: &SyncSender<io::Result<Vec<u8>>>,
-    mut each: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<Digest> {
-    let mut hasher = Sha256::new();
-    loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
-        if chunk.is_empty() {
-            return Ok(Digest::from_hasher(hasher));
-        }
-        hasher.update(&chunk);
-        each(&chunk)?;
-        if sender.send(Ok(chunk)).is_err() {
-            return Err(io::ErrorKind::BrokenPipe.into());
+    fn finished(self, layer: &Layer, unpacked: Unpacked) -> Finished {
+        let record = LayerRecord {
+            layer: layer.clone(),
+            bytes: unpacked.bytes,
+        };
+        Finished {
+            scratch: self.scratch,
+            record: (!self.present).then_some(record),
         }
     }
 }
 
-/// The second thread's end.
-struct Chunks {
-    receiver: Receiver<io::Result<Vec<u8>>>,
-    chunk: io::Cursor<Vec<u8>>,
-}
-
-impl Chunks {
-    fn new(receiver: Receiver<io::Result<Vec<u8>>>) -> Self {
-        Self {
-            receiver,
-            chunk: io::Cursor::default(),
-        }
+impl Stored {
+    fn into_layer(self) -> Layer {
+        let media_type = Compression::media_type(self.compression).to_owned();
+        Layer::new(self.diff_id, self.digest, self.size, media_type)
     }
 }
 
-impl Read for Chunks {
+/// Whether what came is no good, as against a disk that is full.
+fn is_damage(error: &ImageError) -> bool {
+    match error {
+        ImageError::DigestMismatch { .. } => true,
+        ImageError::Unpack { source, .. } => match source {
+            crate::UnpackError::Entry { source, .. } | crate::UnpackError::Archive(source) => {
+                source.kind() != io::ErrorKind::StorageFull
+            }
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+/// Notes that a stream failed.
+struct Watched<'a, R>(R, &'a AtomicBool);
+
+impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = self.chunk.read(buffer)?;
-            if read > 0 || buffer.is_empty() {
-                return Ok(read);
-            }
-            match self.receiver.recv() {
-                Ok(chunk) => self.chunk = io::Cursor::new(chunk?),
-                Err(_) => return Ok(0),
-            }
+        let result = self.0.read(buffer);
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind() != io::ErrorKind::Interrupted)
+        {
+            self.1.store(true, Relaxed);
         }
+        result
     }
 }

@@ -7,7 +7,7 @@ use fs_err::File;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use super::{ImageStore, flock, open_lock};
+use super::{ImageStore, Item, flock, is_at, open_lock, usage};
 use crate::{Digest, ImageError, Layer};
 
 /// `layer.json`: what is known of a layer besides its tree.
@@ -25,9 +25,49 @@ impl ImageStore {
         self.layer_dir(&layer.diff_id).join("fs")
     }
 
-    /// A layer whose tree is in the store, by its diff id.
+    /// A layer whose tree is in the store, by its diff id. The tree is kept as long as it lives; so
+    /// is the blob, if it is there.
     pub fn layer(&self, diff_id: &Digest) -> Result<Option<Layer>, ImageError> {
-        Ok(self.layer_record(diff_id)?.map(|record| record.layer))
+        let Some(record) = self.layer_record(diff_id)? else {
+            return Ok(None);
+        };
+        let layer = self.hold_layer(record.layer)?;
+        Ok(self.has_tree(diff_id).then_some(layer))
+    }
+
+    /// A layer of a record, if its tree and its blob are still in the store; then they are kept as
+    /// long as what is returned lives. A layer of the builder's cache counts as used now.
+    pub fn claim_layer(&self, layer: &Layer) -> Result<Option<Layer>, ImageError> {
+        let layer = self.hold_layer(layer.clone())?;
+        if !self.has_layer(&layer) {
+            return Ok(None);
+        }
+        let marker = self.cached_marker(&layer.diff_id);
+        if marker.exists() {
+            usage::touch(&marker);
+        }
+        Ok(Some(layer))
+    }
+
+    /// Marks a layer as one of a cache: without an image that needs it, it stays until
+    /// [`ImageStore::collect`] is told to make room.
+    pub fn mark_cached(&self, layer: &Layer) -> Result<(), ImageError> {
+        let marker = self.cached_marker(&layer.diff_id);
+        fs::write(&marker, b"").map_err(ImageError::io("write", &marker))
+    }
+
+    pub(super) fn cached_marker(&self, diff_id: &Digest) -> PathBuf {
+        self.layer_dir(diff_id).join("cached")
+    }
+
+    /// Puts a hold on a layer's tree and blob before they are looked for or put in place.
+    pub(crate) fn hold_layer(&self, mut layer: Layer) -> Result<Layer, ImageError> {
+        let items = vec![
+            Item::Tree(layer.diff_id.clone()),
+            Item::Blob(layer.digest.clone()),
+        ];
+        layer.kept = self.hold(items)?.into();
+        Ok(layer)
     }
 
     pub(super) fn layer_dir(&self, diff_id: &Digest) -> PathBuf {
@@ -38,7 +78,8 @@ impl ImageStore {
         self.layer_dir(diff_id).join("fs").is_dir()
     }
 
-    /// Whether both the tree and the blob are in the store.
+    /// Whether both the tree and the blob are in the store now. Without a hold on the layer
+    /// ([`ImageStore::claim_layer`]) they may be gone the next moment.
     pub fn has_layer(&self, layer: &Layer) -> bool {
         self.has_tree(&layer.diff_id) && self.has_blob(&layer.digest)
     }
@@ -47,7 +88,7 @@ impl ImageStore {
         Ok(self.layer_record(diff_id)?.map_or(0, |record| record.bytes))
     }
 
-    fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, ImageError> {
+    pub(super) fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, ImageError> {
         let path = self.layer_dir(diff_id).join("layer.json");
         match fs::read(&path) {
             Ok(bytes) => crate::json::parse(&bytes, format!("`{}`", path.display())).map(Some),
@@ -59,9 +100,15 @@ impl ImageStore {
     /// Held by whoever unpacks this layer or puts it in place.
     pub(crate) fn lock_layer(&self, diff_id: &Digest) -> Result<File, ImageError> {
         let path = self.inner.root.join("locks").join(diff_id.hex());
-        let lock = open_lock(&path)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(ImageError::errno("lock", &path))?;
-        Ok(lock)
+        loop {
+            let lock = open_lock(&path)?;
+            flock(&lock, FlockOperation::LockExclusive)
+                .map_err(ImageError::errno("lock", &path))?;
+            // A collector may have removed the file meanwhile.
+            if is_at(&lock, &path) {
+                return Ok(lock);
+            }
+        }
     }
 
     /// Moves a finished directory that holds `fs` into place, unless the layer is there already.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use fs_err as fs;
+use fs_err::File;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,17 @@ pub(super) struct Record {
     /// Digests of the indexes it came from, by which `name@sha256:…` may ask for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) aliases: Vec<Digest>,
+    /// `host/repository` → the digest under which that repository has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) repositories: BTreeMap<String, Digest>,
+}
+
+impl Record {
+    fn is_called(&self, digest: &Digest) -> bool {
+        self.manifest == *digest
+            || self.aliases.contains(digest)
+            || self.repositories.values().any(|known| known == digest)
+    }
 }
 
 impl Index {
@@ -93,7 +105,7 @@ impl Index {
         }
         self.images
             .iter()
-            .find(|(_, record)| record.manifest == *digest || record.aliases.contains(digest))
+            .find(|(_, record)| record.is_called(digest))
             .map(|(id, _)| id)
     }
 
@@ -127,15 +139,20 @@ impl ImageStore {
         }
     }
 
+    /// Held while names or pins are changed.
+    pub(super) fn lock_index(&self) -> Result<File, ImageError> {
+        let path = self.inner.root.join("images.lock");
+        let lock = open_lock(&path)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(ImageError::errno("lock", &path))?;
+        Ok(lock)
+    }
+
     /// Changes the index; nothing is written if `change` fails.
     pub(super) fn change_index<T>(
         &self,
         change: impl FnOnce(&mut Index) -> Result<T, ImageError>,
     ) -> Result<T, ImageError> {
-        let lock_path = self.inner.root.join("images.lock");
-        let lock = open_lock(&lock_path)?;
-        flock(&lock, FlockOperation::LockExclusive)
-            .map_err(ImageError::errno("lock", &lock_path))?;
+        let _lock = self.lock_index()?;
         let spell = |index: &Index| {
             crate::json::value(index, "the image index").map(crate::json::canonical)
         };

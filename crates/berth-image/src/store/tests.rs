@@ -111,12 +111,14 @@ fn nothing_is_left_of_a_failed_import() {
     tar[700] ^= 1;
     let error = store.import_rootfs(tar.as_slice(), "bad").unwrap_err();
     assert!(matches!(error, ImageError::Unpack { .. }), "{error:?}");
-    for empty in ["scratch", "layers", "blobs/sha256"] {
-        assert_eq!(
-            fs::read_dir(store.root().join(empty)).unwrap().count(),
-            0,
-            "{empty}"
-        );
+    let root = store.root();
+    for empty in [
+        store.scratch_dir(),
+        root.join("layers"),
+        root.join("blobs/sha256"),
+    ] {
+        let left = fs::read_dir(&empty).unwrap().count();
+        assert_eq!(left, 0, "{}", empty.display());
     }
     assert!(store.list().unwrap().is_empty());
 }
@@ -243,34 +245,6 @@ fn images_are_put_together_from_layers() {
 }
 
 #[test]
-fn collecting_keeps_what_is_named() {
-    let (directory, store) = store();
-    let base = store.import_rootfs(rootfs().as_slice(), "base").unwrap();
-    let other = Archive::new().file("a", "1").finish();
-    let other = store.import_rootfs(other.as_slice(), "other").unwrap();
-    store.untag("other").unwrap();
-
-    // Another opening of the store stands for another process: it has its own lock.
-    let second = ImageStore::open(&directory.path().join("store")).unwrap();
-    assert!(matches!(store.gc(), Err(ImageError::InUse { .. })));
-    drop(second);
-    let collected = store.gc().unwrap();
-    assert_eq!(
-        (collected.images, collected.layers, collected.blobs),
-        (1, 1, 3)
-    );
-    assert!(store.resolve(other.id.as_str()).unwrap().is_none());
-    assert!(store.resolve("base").unwrap().is_some());
-    assert!(
-        store
-            .layer_path(&base.layers[0])
-            .join("usr/bin/sh")
-            .exists()
-    );
-    assert_eq!(store.gc().unwrap(), Collected::default());
-}
-
-#[test]
 fn a_lost_tree_is_unpacked_again() {
     let (_directory, store) = store();
     let base = store.import_rootfs(rootfs().as_slice(), "base").unwrap();
@@ -284,17 +258,24 @@ fn a_lost_tree_is_unpacked_again() {
     );
 }
 
+/// Another opening of the store stands for another process: it has its own lease.
 #[test]
-fn leftovers_go_when_nobody_uses_the_store() {
+fn leftovers_go_when_their_process_has_ended() {
     let (directory, store) = store();
     let root = directory.path().join("store");
+    let other = ImageStore::open(&root).unwrap();
     let leftover = store.scratch_dir().join("leftover");
     fs::create_dir(&leftover).unwrap();
     drop(ImageStore::open(&root).unwrap());
-    assert!(leftover.exists(), "another process may be using it");
+    assert!(leftover.exists(), "it is in use");
     drop(store);
     drop(ImageStore::open(&root).unwrap());
     assert!(!leftover.exists());
+    assert!(other.scratch_dir().exists(), "it is open");
+    for empty in ["trash", "leases"] {
+        let left = fs::read_dir(root.join(empty)).unwrap().count();
+        assert_eq!(left, usize::from(empty == "leases"), "{empty}");
+    }
 }
 
 /// Several threads, each with its own opening of the store, take in the same layer.
@@ -368,4 +349,209 @@ fn devices_and_fifos_are_kept() {
     let pipe = fs::symlink_metadata(tree.join("run/pipe")).unwrap();
     assert!(pipe.file_type().is_fifo());
     assert_eq!(pipe.mode() & 0o7777, 0o1600);
+}
+
+fn incoming(blob: &[u8], tar: &[u8]) -> IncomingLayer {
+    IncomingLayer {
+        digest: Digest::of(blob),
+        diff_id: Digest::of(tar),
+    }
+}
+
+fn gzip(tar: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(tar).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// A layer of a few hundred kilobytes that does not compress to nothing.
+fn large() -> Vec<u8> {
+    let text: String = (0..60_000u64)
+        .map(|n| format!("{:x} ", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .collect();
+    Archive::new().file("large", &text).finish()
+}
+
+#[test]
+fn an_image_comes_in_layer_by_layer() {
+    let (_directory, store) = store();
+    let tar = rootfs();
+    let blob = gzip(&tar);
+    let layer = store
+        .ingest_layer(&incoming(&blob, &tar), |offset| {
+            assert_eq!(offset, 0);
+            Ok(blob.as_slice())
+        })
+        .unwrap();
+    assert_eq!(layer.size, blob.len() as u64);
+    let config = serde_json::json!({
+        "os": "linux", "architecture": crate::archive::architecture(),
+        "rootfs": { "type": "layers", "diff_ids": [layer.diff_id] },
+        "config": { "Cmd": ["x"] },
+    })
+    .to_string();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "config": { "mediaType": "c", "digest": Digest::of(config.as_bytes()), "size": config.len() },
+        "layers": [{ "mediaType": "l", "digest": layer.digest, "size": layer.size }],
+    })
+    .to_string();
+    let digest = Digest::of(manifest.as_bytes());
+    let add = |layers: &[Layer], config: &str| {
+        store.add_image(&digest, manifest.as_bytes(), config.as_bytes(), layers, &[])
+    };
+    assert!(matches!(
+        add(&[], &config),
+        Err(ImageError::MissingBlob { .. })
+    ));
+    assert!(matches!(
+        add(std::slice::from_ref(&layer), "{}"),
+        Err(ImageError::DigestMismatch { .. })
+    ));
+    let image = add(std::slice::from_ref(&layer), &config).unwrap();
+    assert_eq!((&image.manifest, image.cmd()[0].as_str()), (&digest, "x"));
+
+    // It is here now, so it is not fetched.
+    let again = store
+        .ingest_layer(&incoming(&blob, &tar), |_| -> std::io::Result<&[u8]> {
+            panic!("fetched again")
+        })
+        .unwrap();
+    assert_eq!(again, layer);
+    // Its tree is lost: it is unpacked from the blob.
+    fs::remove_dir_all(store.layer_path(&layer)).unwrap();
+    store
+        .ingest_layer(&incoming(&blob, &tar), |_| -> std::io::Result<&[u8]> {
+            panic!("fetched again")
+        })
+        .unwrap();
+    assert!(store.layer_path(&layer).join("usr/bin/sh").exists());
+}
+
+/// Sends some bytes and then an error.
+struct Broken<'a>(&'a [u8]);
+
+impl std::io::Read for Broken<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => Err(std::io::ErrorKind::ConnectionReset.into()),
+            read => Ok(read),
+        }
+    }
+}
+
+#[test]
+fn a_broken_connection_is_gone_on_with() {
+    let (directory, store) = store();
+    let tar = large();
+    let blob = gzip(&tar);
+    let wanted = incoming(&blob, &tar);
+    let half = blob.len() / 2;
+    let error = store
+        .ingest_layer(&wanted, |_| Ok(Broken(&blob[..half])))
+        .unwrap_err();
+    assert!(matches!(error, ImageError::Unpack { .. }), "{error:?}");
+    drop(store);
+    // Another process goes on where this one was.
+    let store = ImageStore::open(&directory.path().join("store")).unwrap();
+    let mut offsets = Vec::new();
+    let layer = store
+        .ingest_layer(&wanted, |offset| {
+            offsets.push(offset);
+            Ok(&blob[usize::try_from(offset).unwrap()..])
+        })
+        .unwrap();
+    assert_eq!(offsets, [half as u64]);
+    assert_eq!(fs::read(store.blob_path(&layer.digest)).unwrap(), blob);
+    let size = fs::metadata(store.layer_path(&layer).join("large")).unwrap();
+    assert!(size.len() > 500_000);
+    let left = fs::read_dir(store.root().join("partial")).unwrap().count();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_damaged_beginning_is_thrown_away() {
+    let (_directory, store) = store();
+    let tar = large();
+    let blob = gzip(&tar);
+    let wanted = incoming(&blob, &tar);
+    let mut bad = blob[..blob.len() / 2].to_vec();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    store
+        .ingest_layer(&wanted, |_| Ok(Broken(&bad)))
+        .unwrap_err();
+    let mut offsets = Vec::new();
+    store
+        .ingest_layer(&wanted, |offset| {
+            offsets.push(offset);
+            Ok(&blob[usize::try_from(offset).unwrap()..])
+        })
+        .unwrap();
+    assert_eq!(offsets.last(), Some(&0));
+
+    // What is wrong as a whole is refused, and nothing is kept of it.
+    let (_directory, other) = self::store();
+    let mut wrong = blob.clone();
+    let last = wrong.len() - 5;
+    wrong[last] ^= 1;
+    other
+        .ingest_layer(&wanted, |_| Ok(wrong.as_slice()))
+        .unwrap_err();
+    let liar = IncomingLayer {
+        digest: Digest::of(&blob),
+        diff_id: Digest::of(b"something else"),
+    };
+    let error = other
+        .ingest_layer(&liar, |_| Ok(blob.as_slice()))
+        .unwrap_err();
+    assert!(
+        matches!(error, ImageError::DigestMismatch { .. }),
+        "{error:?}"
+    );
+    for empty in ["partial", "layers", "blobs/sha256"] {
+        let left = fs::read_dir(other.root().join(empty)).unwrap().count();
+        assert_eq!(left, 0, "{empty}");
+    }
+}
+
+/// Eight openings of the store want the same layer at the same moment: one fetches it.
+#[test]
+fn a_layer_wanted_by_many_is_fetched_once() {
+    let (directory, store) = store();
+    let root = directory.path().join("store");
+    let tar = large();
+    let blob = gzip(&tar);
+    let fetched = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let store = ImageStore::open(&root).unwrap();
+                store
+                    .ingest_layer(&incoming(&blob, &tar), |_| {
+                        fetched.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        Ok(blob.as_slice())
+                    })
+                    .unwrap();
+            });
+        }
+    });
+    assert_eq!(fetched.into_inner(), 1);
+    let layers = fs::read_dir(store.root().join("layers")).unwrap().count();
+    assert_eq!(layers, 1);
+}
+
+#[test]
+fn a_finished_blob_is_moved_into_the_store() {
+    let (_directory, store) = store();
+    let tar = rootfs();
+    let blob = zstd::encode_all(tar.as_slice(), 1).unwrap();
+    let mut file = tempfile::NamedTempFile::new_in(store.scratch_dir()).unwrap();
+    file.write_all(&blob).unwrap();
+    let inode = file.as_file().metadata().unwrap().ino();
+    let layer = store.ingest_file(&incoming(&blob, &tar), file).unwrap();
+    assert!(layer.media_type.ends_with("+zstd"));
+    let kept = fs::metadata(store.blob_path(&layer.digest)).unwrap();
+    assert_eq!((kept.ino(), kept.len()), (inode, layer.size));
+    assert!(store.layer_path(&layer).join("usr/bin/sh").exists());
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use berth_build::{BuildEvent, BuildRequest};
+use berth_build::{BuildEvent, BuildHost, BuildRequest, HostFuture};
 use berth_config::{ContainerApp, ImageSource, Project};
 use berth_error::Report;
 use berth_image::ImageStore;
@@ -15,6 +15,7 @@ use indexmap::IndexMap;
 use super::event::DevEvent;
 use super::screen::Screen;
 use crate::base;
+use crate::build::{host, surroundings};
 
 /// Builds the images of one project. A later build takes what has not changed from the cache.
 #[derive(Debug)]
@@ -41,24 +42,28 @@ impl Images {
         &self,
         project: &Project,
     ) -> Result<BTreeMap<String, ClassImages>, Report> {
-        let mut images = BTreeMap::new();
-        for app in &project.containers {
-            let default = match &app.image {
-                Some(source) => Some(self.provide(project, app, "latest", source).await?),
-                None => None,
+        let apps = project.containers.iter().map(async |app| {
+            let default = async {
+                match &app.image {
+                    Some(source) => {
+                        let reference = self.provide(project, app, "latest", source).await?;
+                        Ok(Some(reference))
+                    }
+                    None => Ok::<_, Report>(None),
+                }
             };
-            let named = try_join_all(app.images.iter().map(|(name, source)| async move {
-                Ok::<_, Report>((
-                    name.clone(),
-                    self.provide(project, app, name, source).await?,
-                ))
-            }))
-            .await?
-            .into_iter()
-            .collect::<IndexMap<_, _>>();
-            images.insert(app.class_name.clone(), ClassImages { default, named });
-        }
-        Ok(images)
+            let named = try_join_all(app.images.iter().map(async |(name, source)| {
+                let reference = self.provide(project, app, name, source).await?;
+                Ok::<_, Report>((name.clone(), reference))
+            }));
+            let (default, named) = tokio::try_join!(default, named)?;
+            let images = ClassImages {
+                default,
+                named: named.into_iter().collect::<IndexMap<_, _>>(),
+            };
+            Ok::<_, Report>((app.class_name.clone(), images))
+        });
+        Ok(try_join_all(apps).await?.into_iter().collect())
     }
 
     /// Builds or finds one image; its reference.
@@ -79,21 +84,18 @@ impl Images {
                 context,
                 args,
             } => {
-                for base in berth_build::base_images(dockerfile, args)? {
-                    self.base(&app.name, &base).await?;
-                }
                 let name = dev_image_name(&project.root, &app.name, tag);
-                let request = BuildRequest {
+                let mut request = BuildRequest {
                     dockerfile: dockerfile.clone(),
                     context: context.clone(),
                     args: args.clone(),
-                    target: None,
                     tags: vec![name.clone()],
                     no_cache: self.no_cache,
-                    ca_bundle: base::host_ca_bundle(),
+                    ..BuildRequest::default()
                 };
+                surroundings::apply(&mut request);
                 let show = |event| self.show(&app.name, event);
-                berth_build::build(&self.store, &self.zygote, &request, &show).await?;
+                berth_build::build(&self.store, self, &request, &show).await?;
                 Ok(name)
             }
         }
@@ -115,17 +117,29 @@ impl Images {
 
     fn show(&self, container: &str, event: BuildEvent) {
         let (message, output) = match event {
-            BuildEvent::StepStarted { step, total, text } => {
-                (format!("{step}/{total} {text}"), false)
-            }
+            BuildEvent::Started { name, .. } => (name, false),
             BuildEvent::Output { line, .. } => (line, true),
-            BuildEvent::StepFinished { .. } => return,
+            BuildEvent::Finished { .. } => return,
         };
         self.screen.show(&DevEvent::Build {
             container: container.to_owned(),
             message,
             output,
         });
+    }
+}
+
+impl BuildHost for Images {
+    fn zygote(&self) -> HostFuture<'_, Zygote> {
+        Box::pin(async { Ok(self.zygote.clone()) })
+    }
+
+    fn provide<'a>(
+        &'a self,
+        reference: &'a str,
+        progress: &'a (dyn Fn(String) + Send + Sync),
+    ) -> HostFuture<'a, ()> {
+        Box::pin(host::provide(&self.store, reference, progress))
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::build::flags::BuildFlags;
+
 /// The part of the docker command that wrangler and its like use.
 #[derive(Debug, Parser)]
 #[command(
@@ -33,7 +35,7 @@ pub(super) enum DockerCommand {
     /// Print the versions of this command and of the engine
     Version(FormatArgs),
     /// Build an image from a Dockerfile
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// `buildx build` is `build`
     #[command(subcommand)]
     Buildx(BuildxCommand),
@@ -85,7 +87,7 @@ pub(super) enum DockerCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum BuildxCommand {
     /// Build an image from a Dockerfile
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -105,7 +107,7 @@ pub(super) enum ImageCommand {
     #[command(visible_alias = "remove")]
     Rm(RmiArgs),
     /// Build an image from a Dockerfile
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Bring in images from a `docker save` tar
     Load(LoadArgs),
 }
@@ -139,39 +141,14 @@ pub(super) struct FormatArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
-    /// Name for the image; may be repeated
-    #[arg(short, long = "tag", value_name = "NAME")]
-    pub(super) tags: Vec<String>,
-    /// The Dockerfile; `-` reads it from standard input [default: Dockerfile in the context]
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) file: Option<PathBuf>,
-    /// Value for an `ARG`; may be repeated
-    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
-    pub(super) args: Vec<String>,
-    /// Only this machine's can be built
-    #[arg(long, value_name = "OS/ARCH")]
-    pub(super) platform: Option<String>,
-    /// Stage to build [default: the last]
-    #[arg(long)]
-    pub(super) target: Option<String>,
-    /// Build every step anew
-    #[arg(long)]
-    pub(super) no_cache: bool,
-    /// Print nothing but the image's id
-    #[arg(short, long)]
-    pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) flags: BuildFlags,
     /// Accepted: images always go to the store
     #[arg(long)]
     pub(super) load: bool,
-    /// Accepted: `RUN` always has the host's network
-    #[arg(long)]
-    pub(super) network: Option<String>,
     /// Only `false` is accepted: there are no attestations
     #[arg(long)]
     pub(super) provenance: Option<String>,
-    /// Accepted: progress is always plain
-    #[arg(long)]
-    pub(super) progress: Option<String>,
     /// Accepted: base images are made or imported, never fetched again
     #[arg(long)]
     pub(super) pull: bool,

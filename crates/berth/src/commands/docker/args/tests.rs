@@ -19,9 +19,9 @@ fn wranglers_build() {
     let DockerCommand::Build(build) = parse(line) else {
         panic!("not a build");
     };
-    assert_eq!(build.tags, ["cloudflare-dev/box:12ab34cd"]);
-    assert_eq!(build.args, ["A=b=c"]);
-    assert_eq!(build.file, Some(PathBuf::from("-")));
+    assert_eq!(build.flags.tags, ["cloudflare-dev/box:12ab34cd"]);
+    assert_eq!(build.flags.args, ["A=b=c"]);
+    assert_eq!(build.flags.file, Some(PathBuf::from("-")));
     assert_eq!(build.context_directory, PathBuf::from("/src"));
 }
 

@@ -1,0 +1,194 @@
+//! Stages side by side, steps made once, what is in a cache key, reproducible images.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/world.rs"]
+mod world;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use berth_build::{BuildError, BuildEvent, Outcome};
+use world::{World, outcome_of};
+
+/// The steps meet in a directory that both see; one after the other they would wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_that_do_not_need_each_other_are_built_at_the_same_time() {
+    let world = World::new();
+    let dockerfile = "FROM base AS a\n\
+         RUN --mount=type=cache,target=/m send /m/fifo; write /a a\n\
+         FROM base AS b\n\
+         RUN --mount=type=cache,target=/m receive /m/fifo; write /b b\n\
+         FROM scratch\n\
+         COPY --from=a /a /\n\
+         COPY --from=b /b /\n";
+    let built = tokio::time::timeout(Duration::from_secs(60), world.build(dockerfile))
+        .await
+        .expect("the stages wait for each other");
+    let tree = world.tree(&built.image);
+    assert_eq!(tree.read("a") + &tree.read("b"), "ab");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_failure_ends_the_other_stages_and_is_reported_once() {
+    let world = World::new();
+    let request = world.request(
+        "FROM base AS a\n\
+         RUN --mount=type=cache,target=/m send /m/fifo; hang\n\
+         RUN write /never yes\n\
+         FROM base AS b\n\
+         RUN --mount=type=cache,target=/m receive /m/fifo; err oh; exit 3\n\
+         FROM scratch\n\
+         COPY --from=a /never /\n\
+         COPY --from=b /etc/passwd /\n",
+    );
+    let (result, events) = tokio::time::timeout(Duration::from_secs(60), world.attempt(&request))
+        .await
+        .expect("the hanging step is ended");
+    let error = result.unwrap_err();
+    let BuildError::RunFailed {
+        location,
+        status,
+        last_lines,
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((location.line, status.as_str()), (5, "exit code 3"));
+    assert_eq!(last_lines, &["oh"]);
+    assert!(
+        location.excerpt.contains("5 | >>> RUN --mount"),
+        "{}",
+        location.excerpt
+    );
+    assert_eq!(outcome_of(&events, "hang"), Some(&Outcome::Canceled));
+    assert!(outcome_of(&events, "/never").is_none(), "{events:?}");
+    let failed = events.iter().filter(|event| {
+        matches!(
+            event,
+            BuildEvent::Finished {
+                outcome: Outcome::Failed(_),
+                ..
+            }
+        )
+    });
+    assert_eq!(failed.count(), 1, "{events:?}");
+    world.assert_clean();
+    world.close().await;
+}
+
+/// Counts by what the step leaves in a directory that is no part of the image.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_several_stages_and_builds_want_is_made_once() {
+    let world = World::new();
+    let dockerfile = "FROM base AS a\n\
+         RUN --mount=type=cache,target=/m append /m/log x; write /made yes\n\
+         FROM base AS b\n\
+         RUN --mount=type=cache,target=/m append /m/log x; write /made yes\n\
+         FROM base\n\
+         COPY --from=a /made /a\n\
+         COPY --from=b /made /b\n\
+         RUN --mount=type=cache,target=/m cat /m/log; echo\n";
+    let request = world.request(dockerfile);
+    let (one, two) = tokio::join!(world.run(&request), world.run(&request));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.image.id, two.image.id);
+    let logs: Vec<_> = [one.output(), two.output()].concat();
+    assert_eq!(
+        logs.iter().filter(|line| **line == "x").count(),
+        1,
+        "{logs:?}"
+    );
+    assert!(!logs.contains(&"xx"), "{logs:?}");
+
+    // Without the cache everything is made anew, and still once.
+    let mut request = world.request(dockerfile);
+    request.no_cache = true;
+    let anew = world.run(&request).await.unwrap();
+    assert!(anew.output().contains(&"xx"), "{:?}", anew.output());
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_platform_is_refused_by_name() {
+    let world = World::new();
+    let mut request = world.request("FROM base\n");
+    request.platform = Some("linux/s390x".to_owned());
+    let error = world.run(&request).await.unwrap_err();
+    let report = berth_error::Report::from(error).render_plain();
+    assert!(report.contains("linux/s390x"), "{report}");
+    world.close().await;
+}
+
+/// Two machines, different times of files and of building: the same image.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_source_date_the_same_image_comes_out_everywhere() {
+    const EPOCH: i64 = 1_600_000_000;
+    let mut ids = Vec::new();
+    for round in 0..2 {
+        let world = World::new();
+        world.file("a", "1");
+        let old = std::time::UNIX_EPOCH + Duration::from_secs(1_500_000_000);
+        world.file("old", "2");
+        let file = std::fs::File::options()
+            .write(true)
+            .open(world.context().join("old"))
+            .unwrap();
+        file.set_modified(old).unwrap();
+        let mut request = world.request(
+            "FROM base AS first\n\
+             RUN write /built 1; mkdir /dir; write /dir/x 1; rm /etc/group\n\
+             FROM first\n\
+             WORKDIR /srv/app\n\
+             COPY a old ./\n\
+             ENV A=b\n",
+        );
+        request
+            .args
+            .insert("SOURCE_DATE_EPOCH".to_owned(), EPOCH.to_string());
+        let built = world.run(&request).await.unwrap();
+        let tree = world.tree(&built.image);
+        for name in ["built", "dir", "dir/x", "srv/app", "srv/app/a"] {
+            assert_eq!(tree.metadata(name).mtime(), EPOCH, "{name}");
+        }
+        assert_eq!(tree.metadata("srv/app/old").mtime(), 1_500_000_000);
+        let config = world.store.config_json(&built.image).unwrap();
+        assert_eq!(config["created"], "2020-09-13T12:26:40Z");
+        for entry in config["history"].as_array().unwrap() {
+            assert_eq!(entry["created"], "2020-09-13T12:26:40Z", "{config:#}");
+        }
+        ids.push((built.image.id.clone(), built.image.layers.clone()));
+
+        // Another date is another image; the steps of the first are not mistaken for it.
+        request
+            .args
+            .insert("SOURCE_DATE_EPOCH".to_owned(), (EPOCH + 1).to_string());
+        let later = world.run(&request).await.unwrap();
+        assert_ne!(later.image.id, built.image.id);
+        assert_eq!(
+            world.tree(&later.image).metadata("built").mtime(),
+            EPOCH + 1
+        );
+        world.close().await;
+        if round == 0 {
+            // The second build is at another second.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+        }
+    }
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_date_that_is_none_is_refused() {
+    let world = World::new();
+    let mut request = world.request("FROM base\n");
+    request
+        .args
+        .insert("SOURCE_DATE_EPOCH".to_owned(), "yesterday".to_owned());
+    let error = world.run(&request).await.unwrap_err();
+    assert!(
+        error.to_string().contains("SOURCE_DATE_EPOCH=yesterday"),
+        "{error}"
+    );
+    world.close().await;
+}

@@ -1,0 +1,416 @@
+//! What `berth containers registries configure` keeps: one secret for each registry, encrypted.
+//!
+//! ```text
+//! <data>/registries/credentials.json   domain → kind, public half, sealed secret; mode 0600
+//! <data>/keys/registries.key           the key, 32 random bytes; mode 0600
+//! ```
+//!
+//! A secret is sealed with XChaCha20-Poly1305 under a random nonce, bound to its domain, kind and
+//! public half, so that nothing in the file can be exchanged for something else. The file alone (a
+//! backup of the data directory without `keys`) gives nothing away.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
+use rand::TryRngCore as _;
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use super::CredentialError;
+
+const VERSION: u32 = 1;
+const KEY_LEN: usize = 32;
+const NONCE_LEN: usize = 24;
+
+/// The kinds of registries, as wrangler's API names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Amazon ECR: an access key, exchanged for a token of twelve hours.
+    #[serde(rename = "ECR")]
+    Ecr,
+    /// Docker Hub: a user and an access token.
+    DockerHub,
+    /// Google Artifact Registry: the JSON key of a service account, in base64.
+    #[serde(rename = "GAR")]
+    Gar,
+    /// Any other: a user and a password.
+    #[serde(rename = "default")]
+    Default,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Ecr => "ECR",
+            Self::DockerHub => "DockerHub",
+            Self::Gar => "GAR",
+            Self::Default => "default",
+        })
+    }
+}
+
+/// One registry that is configured.
+#[derive(Clone)]
+pub struct Configured {
+    /// Its host, as in image names.
+    pub domain: String,
+    /// See [`Kind`].
+    pub kind: Kind,
+    /// User, access key id or e-mail address.
+    pub public_credential: String,
+    /// Unix seconds.
+    pub created: u64,
+    secret: String,
+}
+
+impl fmt::Debug for Configured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Configured")
+            .field("domain", &self.domain)
+            .field("kind", &self.kind)
+            .field("public_credential", &self.public_credential)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Configured {
+    pub(crate) fn reveal(&self) -> &str {
+        &self.secret
+    }
+
+    pub(crate) fn source(&self) -> String {
+        format!("`berth containers registries configure {}`", self.domain)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    registries: BTreeMap<String, Entry>,
+}
+
+/// A registry without its secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    kind: Kind,
+    public_credential: String,
+    created: u64,
+    nonce: String,
+    sealed: String,
+}
+
+/// The secrets of one data directory.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    path: PathBuf,
+    key_path: PathBuf,
+}
+
+impl Vault {
+    /// That of a data directory; nothing is made before something is kept.
+    pub fn open(data: &Path) -> Self {
+        Self {
+            path: data.join("registries/credentials.json"),
+            key_path: data.join("keys/registries.key"),
+        }
+    }
+
+    /// One registry with its secret.
+    pub fn get(&self, domain: &str) -> Result<Option<Configured>, CredentialError> {
+        match self.read()?.registries.remove(domain) {
+            Some(entry) => self.unseal(domain, entry).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What is configured, without secrets: domain, kind, public half, Unix seconds.
+    pub fn list(&self) -> Result<Vec<(String, Kind, String, u64)>, CredentialError> {
+        let file = self.read()?;
+        let entries = file.registries.into_iter();
+        Ok(entries
+            .map(|(domain, entry)| (domain, entry.kind, entry.public_credential, entry.created))
+            .collect())
+    }
+
+    /// Keeps the secret of a registry; `false`: there is one already, and nothing was changed.
+    pub fn add(
+        &self,
+        domain: &str,
+        kind: Kind,
+        public_credential: &str,
+        secret: &str,
+    ) -> Result<bool, CredentialError> {
+        let _lock = self.lock()?;
+        let mut file = self.read()?;
+        if file.registries.contains_key(domain) {
+            return Ok(false);
+        }
+        let mut nonce = [0; NONCE_LEN];
+        random(&mut nonce)?;
+        let payload = Payload {
+            msg: secret.as_bytes(),
+            aad: &associated(domain, kind, public_credential),
+        };
+        let sealed = self
+            .cipher(true)?
+            .encrypt(XNonce::from_slice(&nonce), payload)
+            .map_err(|_| CredentialError::Invalid {
+                problem: "the secret is too long to be encrypted".to_owned(),
+                hint: None,
+            })?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let entry = Entry {
+            kind,
+            public_credential: public_credential.to_owned(),
+            created: now.map_or(0, |now| now.as_secs()),
+            nonce: STANDARD.encode(nonce),
+            sealed: STANDARD.encode(sealed),
+        };
+        file.registries.insert(domain.to_owned(), entry);
+        self.write(&file)?;
+        Ok(true)
+    }
+
+    /// Forgets a registry; whether it was there.
+    pub fn remove(&self, domain: &str) -> Result<bool, CredentialError> {
+        if !self.path.exists() {
+            return Ok(false);
+        }
+        let _lock = self.lock()?;
+        let mut file = self.read()?;
+        let known = file.registries.remove(domain).is_some();
+        if known {
+            self.write(&file)?;
+        }
+        Ok(known)
+    }
+
+    fn unseal(&self, domain: &str, entry: Entry) -> Result<Configured, CredentialError> {
+        let sealed = || CredentialError::Sealed {
+            domain: domain.to_owned(),
+            path: self.path.clone(),
+        };
+        let nonce = STANDARD.decode(&entry.nonce).map_err(|_| sealed())?;
+        let message = STANDARD.decode(&entry.sealed).map_err(|_| sealed())?;
+        if nonce.len() != NONCE_LEN || !self.key_path.exists() {
+            return Err(sealed());
+        }
+        let payload = Payload {
+            msg: &message,
+            aad: &associated(domain, entry.kind, &entry.public_credential),
+        };
+        let secret = self
+            .cipher(false)?
+            .decrypt(XNonce::from_slice(&nonce), payload)
+            .map_err(|_| sealed())?;
+        Ok(Configured {
+            domain: domain.to_owned(),
+            kind: entry.kind,
+            public_credential: entry.public_credential,
+            created: entry.created,
+            secret: String::from_utf8(secret).map_err(|_| sealed())?,
+        })
+    }
+
+    /// The cipher with the machine's key, which is made when it is first needed.
+    fn cipher(&self, make: bool) -> Result<XChaCha20Poly1305, CredentialError> {
+        if make && !self.key_path.exists() {
+            let mut key = [0; KEY_LEN];
+            random(&mut key)?;
+            self.replace(&self.key_path, &key)?;
+        }
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = std::fs::File::open(&self.key_path)?;
+            let mode = file.metadata()?.permissions().mode();
+            if mode & 0o077 != 0 {
+                return Err(std::io::Error::other(format!(
+                    "other users may read it (mode {:o}): nothing is sealed with such a key",
+                    mode & 0o777
+                )));
+            }
+            let mut key = Vec::new();
+            file.read_to_end(&mut key)?;
+            if key.len() != KEY_LEN {
+                return Err(std::io::Error::other(format!("a key has {KEY_LEN} bytes")));
+            }
+            Ok(key)
+        };
+        let key = read().map_err(io("use", &self.key_path))?;
+        Ok(XChaCha20Poly1305::new(Key::from_slice(&key)))
+    }
+
+    fn read(&self) -> Result<File, CredentialError> {
+        let bytes = match fs_err::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(File {
+                    version: VERSION,
+                    registries: BTreeMap::new(),
+                });
+            }
+            Err(source) => return Err(io("read", &self.path)(source)),
+        };
+        let file: File =
+            serde_json::from_slice(&bytes).map_err(|source| CredentialError::Syntax {
+                path: self.path.clone(),
+                source,
+            })?;
+        if file.version != VERSION {
+            return Err(CredentialError::Field {
+                path: self.path.clone(),
+                field: "version".to_owned(),
+                problem: format!("is {}, this program knows {VERSION}", file.version),
+            });
+        }
+        Ok(file)
+    }
+
+    fn write(&self, file: &File) -> Result<(), CredentialError> {
+        let text = serde_json::to_vec_pretty(file).map_err(|source| CredentialError::Syntax {
+            path: self.path.clone(),
+            source,
+        })?;
+        self.replace(&self.path, &text)
+    }
+
+    /// Replaces a file as a whole; only its owner may read it.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), CredentialError> {
+        let directory = private_directory_of(path)?;
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".new-")
+                .tempfile_in(directory)?;
+            file.write_all(bytes)?;
+            file.as_file().sync_data()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().map_err(io("write", path))
+    }
+
+    /// Held while something is changed.
+    fn lock(&self) -> Result<std::fs::File, CredentialError> {
+        let path = private_directory_of(&self.path)?.join("lock");
+        let open = || -> std::io::Result<std::fs::File> {
+            let file = std::fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+            Ok(file)
+        };
+        open().map_err(io("lock", &path))
+    }
+}
+
+fn private_directory_of(path: &Path) -> Result<&Path, CredentialError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.map_err(io("make", directory))?;
+    Ok(directory)
+}
+
+/// What a sealed secret belongs to.
+fn associated(domain: &str, kind: Kind, public_credential: &str) -> Vec<u8> {
+    format!("{VERSION}\0{domain}\0{kind}\0{public_credential}").into_bytes()
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), CredentialError> {
+    rand::rngs::OsRng
+        .try_fill_bytes(bytes)
+        .map_err(|error| CredentialError::Invalid {
+            problem: format!("this machine gives no random numbers: {error}"),
+            hint: None,
+        })
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CredentialError {
+    let path = path.to_owned();
+    move |source| CredentialError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_kept_sealed_and_come_back() {
+        let data = tempfile::tempdir().unwrap();
+        let vault = Vault::open(data.path());
+        assert!(vault.get("x.io").unwrap().is_none());
+        assert!(!vault.remove("x.io").unwrap());
+        assert!(vault.add("x.io", Kind::Default, "me", "hunter2-é").unwrap());
+        assert!(!vault.add("x.io", Kind::Default, "me", "other").unwrap());
+        let found = vault.get("x.io").unwrap().unwrap();
+        assert_eq!(
+            (found.reveal(), &*found.public_credential),
+            ("hunter2-é", "me")
+        );
+        assert!(!format!("{found:?}").contains("hunter2"));
+        let listed = vault.list().unwrap();
+        assert_eq!(listed.len(), 1);
+        for path in [&vault.path, &vault.key_path] {
+            let bytes = fs_err::read(path).unwrap();
+            assert!(!String::from_utf8_lossy(&bytes).contains("hunter2"));
+            let mode = fs_err::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+        }
+        assert!(vault.remove("x.io").unwrap());
+        assert!(vault.get("x.io").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_sealed_secret_belongs_to_its_registry_and_its_key() {
+        let data = tempfile::tempdir().unwrap();
+        let vault = Vault::open(data.path());
+        vault.add("a.io", Kind::Default, "me", "secret").unwrap();
+        vault.add("b.io", Kind::Default, "me", "other").unwrap();
+        let text = fs_err::read_to_string(&vault.path).unwrap();
+        let swapped = text
+            .replace("a.io", "c.io")
+            .replace("b.io", "a.io")
+            .replace("c.io", "b.io");
+        fs_err::write(&vault.path, swapped).unwrap();
+        assert!(matches!(
+            vault.get("a.io"),
+            Err(CredentialError::Sealed { .. })
+        ));
+        fs_err::write(&vault.path, text).unwrap();
+        assert!(vault.get("a.io").unwrap().is_some());
+        let mode = std::fs::Permissions::from_mode(0o644);
+        fs_err::set_permissions(&vault.key_path, mode).unwrap();
+        assert!(matches!(vault.get("a.io"), Err(CredentialError::Io { .. })));
+        fs_err::remove_file(&vault.key_path).unwrap();
+        assert!(matches!(
+            vault.get("a.io"),
+            Err(CredentialError::Sealed { .. })
+        ));
+        // A new key does not open old secrets.
+        vault.add("d.io", Kind::Default, "me", "x").unwrap();
+        assert!(matches!(
+            vault.get("a.io"),
+            Err(CredentialError::Sealed { .. })
+        ));
+        assert!(vault.get("d.io").unwrap().is_some());
+    }
+}

@@ -1,0 +1,97 @@
+//! Images from registries: layers as they come in, then the image as a whole.
+
+use std::io::Read;
+
+use super::ImageStore;
+use super::ingest::Ingest;
+use crate::crash::crash_point;
+use crate::{Digest, Image, ImageError, Layer, Reference};
+
+impl ImageStore {
+    /// Takes in a layer that a manifest and a configuration name, while it is read from `source`.
+    ///
+    /// If the store has it, nothing is read; if somebody else is unpacking it, that is waited for
+    /// first. `source` must end in an error if the layer is not all there. What is returned keeps the
+    /// layer in the store: it must live until [`ImageStore::receive_image`] has returned.
+    ///
+    /// # Errors
+    /// The layer has another digest or diff id, or cannot be unpacked. Nothing of it remains.
+    pub fn receive_layer(
+        &self,
+        layer: &Layer,
+        source: impl Read + Send,
+    ) -> Result<Layer, ImageError> {
+        let mut how = Ingest::new(format!("layer {}", layer.digest));
+        how.diff_id = Some(layer.diff_id.clone());
+        how.digest = Some(layer.digest.clone());
+        self.ingest(source, &how)
+    }
+
+    /// Enters an image whose layers were received: its manifest and configuration exactly as they
+    /// are, the digests of the indexes that led to them, and its name. A reference with a digest
+    /// gives no name; the image is found by that digest.
+    pub fn receive_image(
+        &self,
+        manifest: &[u8],
+        config: &[u8],
+        indexes: &[Digest],
+        reference: &Reference,
+    ) -> Result<Image, ImageError> {
+        let digest = Digest::of(manifest);
+        let _held = (self.put_blob(config)?, self.put_blob(manifest)?);
+        crash_point("image.described");
+        let image = self.register(&digest, indexes)?;
+        let top = indexes.first().unwrap_or(&digest);
+        self.note_digest(&image, reference, top)?;
+        if reference.digest().is_none() {
+            self.tag(&image, &reference.canonical())?;
+        }
+        Ok(image)
+    }
+
+    /// Remembers that a repository has the image under this digest.
+    pub fn note_digest(
+        &self,
+        image: &Image,
+        reference: &Reference,
+        digest: &Digest,
+    ) -> Result<(), ImageError> {
+        let repository = format!("{}/{}", reference.host(), reference.repository());
+        self.change_index(|index| {
+            if let Some(record) = index.images.get_mut(&image.id) {
+                record.repositories.insert(repository, digest.clone());
+            }
+            Ok(())
+        })
+    }
+
+    /// What repositories have the image, and under which digest: `name@sha256:…`, as Docker shows it.
+    pub fn repo_digests(&self, image: &Image) -> Result<Vec<String>, ImageError> {
+        let index = self.index()?;
+        let Some(record) = index.images.get(&image.id) else {
+            return Ok(Vec::new());
+        };
+        record
+            .repositories
+            .iter()
+            .map(|(repository, digest)| {
+                let name = repository.parse::<Reference>()?.familiar();
+                let name = name.strip_suffix(":latest").unwrap_or(&name);
+                Ok(format!("{name}@{digest}"))
+            })
+            .collect()
+    }
+
+    /// The manifest of an image as it is stored.
+    pub fn manifest(&self, image: &Image) -> Result<(Digest, Vec<u8>), ImageError> {
+        let index = self.index()?;
+        let Some(record) = index.images.get(&image.id) else {
+            return Err(ImageError::MissingBlob {
+                what: "image",
+                digest: image.id.clone(),
+            });
+        };
+        let bytes = self.read_blob("image manifest", &record.manifest)?;
+        Ok((record.manifest.clone(), bytes))
+    }
+}

@@ -1,0 +1,214 @@
+//! A listener for a registry of its own: connections, TLS, clients that are too slow.
+//!
+//! A client that does not send its request's head, or does not take its answer, loses its connection
+//! after a while; so does one more than there may be, at once.
+
+mod patient;
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use berth_error::Hint;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use patient::Patient;
+pub use tls::TlsError;
+
+/// Rest after an `accept` that failed for want of descriptors or memory.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// Bytes that are read at once from a connection.
+const READ_BUFFER: usize = 1024 * 1024;
+
+/// How the server treats its clients.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Certificate chain and key, both PEM; `None` serves plain HTTP.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// A request's head must be complete, and a handshake done, after this time.
+    pub head_timeout: Duration,
+    /// A client must take some of its answer in this time.
+    pub write_timeout: Duration,
+    /// Requests under way may take this long after the server was told to stop.
+    pub drain: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            max_connections: 1024,
+            head_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The server cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address is taken, or not ours.
+    #[error("could not listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl Hint for ServerError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some("another program listens there; give another `--listen`".to_owned())
+            }
+            Self::Listen { .. } => None,
+            Self::Tls(error) => error.hint(),
+        }
+    }
+}
+
+/// A bound listener.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    options: ServerOptions,
+}
+
+impl Server {
+    /// Listens; requests wait until [`Self::run`].
+    pub async fn bind(address: SocketAddr, options: ServerOptions) -> Result<Self, ServerError> {
+        let tls = options.tls.as_ref();
+        let tls = tls
+            .map(|(chain, key)| tls::acceptor(chain, key))
+            .transpose()?;
+        let listen = |source| ServerError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        Ok(Self {
+            listener,
+            address,
+            tls,
+            options,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether clients come by HTTPS.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Serves until it is told to stop, and then until requests under way have ended or the time to
+    /// drain is over.
+    pub async fn run(self, router: Router, stop: CancellationToken) {
+        let shared = Arc::new(Shared {
+            tls: self.tls,
+            options: self.options,
+            router,
+            stop,
+        });
+        let slots = Arc::new(Semaphore::new(shared.options.max_connections));
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = shared.stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        tracing::warn!(%error, "accepting a connection");
+                        tokio::time::sleep(ACCEPT_BACKOFF).await;
+                    }
+                    continue;
+                }
+            };
+            let Ok(slot) = slots.clone().try_acquire_owned() else {
+                tracing::warn!("too many connections: one is closed");
+                continue;
+            };
+            let shared = shared.clone();
+            connections.spawn(async move {
+                shared.connection(stream).await;
+                drop(slot);
+            });
+        }
+        drop(self.listener);
+        connections.close();
+        if tokio::time::timeout(shared.options.drain, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("requests were cut off");
+        }
+    }
+}
+
+struct Shared {
+    tls: Option<TlsAcceptor>,
+    options: ServerOptions,
+    router: Router,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    async fn connection(&self, stream: TcpStream) {
+        // Only costs latency if it fails.
+        let _ = stream.set_nodelay(true);
+        let stream = Patient::new(stream, self.options.write_timeout);
+        let Some(tls) = &self.tls else {
+            return self.serve(stream).await;
+        };
+        match tokio::time::timeout(self.options.head_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+            Err(_) => tracing::debug!("a handshake took too long"),
+        }
+    }
+
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.options.head_timeout)
+            .max_buf_size(READ_BUFFER)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}
