@@ -26,23 +26,42 @@ const HARMLESS: [&str; 3] = [
     "tun: Unable to create",
 ];
 
+/// Why a container is not on disk.
+#[derive(Debug)]
+pub(crate) enum NotWritten {
+    /// It has ended, for another reason.
+    Ended,
+    /// For people.
+    Because(String),
+}
+
+impl<T: Into<String>> From<T> for NotWritten {
+    fn from(reason: T) -> Self {
+        Self::Because(format!("cannot be written to disk: {}", reason.into()))
+    }
+}
+
 /// Writes `guest` to `dir`, which is made for that.
 ///
 /// # Errors
-/// Why not, for people; nothing of it is left on disk then.
+/// Why not; nothing of it is left on disk then.
 pub(crate) async fn write<G: Guest>(
     criu: Option<PathBuf>,
     guest: &G,
     dir: &Path,
-) -> Result<(), String> {
+) -> Result<(), NotWritten> {
     let written = try_write(criu, guest, dir).await;
     if written.is_err() {
         remove(dir).await;
     }
-    written.map_err(|reason| format!("cannot be written to disk: {reason}"))
+    written
 }
 
-async fn try_write<G: Guest>(criu: Option<PathBuf>, guest: &G, dir: &Path) -> Result<(), String> {
+async fn try_write<G: Guest>(
+    criu: Option<PathBuf>,
+    guest: &G,
+    dir: &Path,
+) -> Result<(), NotWritten> {
     let program = criu.ok_or("this machine has no `criu`")?;
     private(dir).map_err(|error| format!("no directory for it: {error}"))?;
     let criu = Criu {
@@ -51,11 +70,12 @@ async fn try_write<G: Guest>(criu: Option<PathBuf>, guest: &G, dir: &Path) -> Re
     };
     match tokio::time::timeout(LIMIT, guest.checkpoint(criu)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(explain(&error, &dir.join("dump.log")).await),
+        Ok(Err(JailError::Gone | JailError::ZygoteGone)) => Err(NotWritten::Ended),
+        Ok(Err(error)) => Err(explain(&error, &dir.join("dump.log")).await.into()),
         Err(_) => {
             // In the middle of it nobody knows what the processes are.
             let _ = guest.kill_all().await;
-            Err(format!("criu took longer than {} s", LIMIT.as_secs()))
+            Err(format!("criu took longer than {} s", LIMIT.as_secs()).into())
         }
     }
 }

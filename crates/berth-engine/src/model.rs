@@ -261,6 +261,10 @@ pub struct Timings {
     pub jail: Option<SpawnTimings>,
     /// From the exec until something inside first called `listen`.
     pub first_listen: Option<Duration>,
+    /// The latest writing to disk.
+    pub checkpoint: Option<Duration>,
+    /// The latest restoration from there.
+    pub restore: Option<Duration>,
 }
 
 /// One line (or part of a long line) that a container wrote.

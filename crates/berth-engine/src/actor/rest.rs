@@ -234,7 +234,7 @@ impl<L: Launcher> Actor<L> {
     }
 
     /// It is on disk; or it stays in memory, is frozen again, and says why.
-    pub(super) fn checkpointed(&mut self, launch: u32, result: Result<(), String>) {
+    pub(super) fn checkpointed(&mut self, launch: u32, result: Result<Duration, String>) {
         if launch != self.launches || self.guest.is_none() {
             return;
         }
@@ -243,10 +243,13 @@ impl<L: Launcher> Actor<L> {
             return self.kill_all();
         }
         let done = result.is_ok();
-        if let Err(reason) = result {
-            tracing::info!(container = %self.info.name, reason, "stays frozen in memory");
-            self.info.sleepless = Some(reason);
-            self.publish();
+        match result {
+            Ok(took) => self.info.timings.checkpoint = Some(took),
+            Err(reason) => {
+                tracing::info!(container = %self.info.name, reason, "stays frozen in memory");
+                self.info.sleepless = Some(reason);
+                self.publish();
+            }
         }
         let order = self.sleep.checkpointed(done);
         if done && order.is_none() {
@@ -258,12 +261,13 @@ impl<L: Launcher> Actor<L> {
     }
 
     /// It lives again; or it has ended, and says why.
-    pub(super) fn restored(&mut self, launch: u32, result: Result<(), String>) {
+    pub(super) fn restored(&mut self, launch: u32, result: Result<Duration, String>) {
         let Some(guest) = self.guest.clone().filter(|_| launch == self.launches) else {
             return;
         };
         match result {
-            Ok(()) => {
+            Ok(took) => {
+                self.info.timings.restore = Some(took);
                 self.info.pid = Some(guest.pid());
                 self.sleep.restored();
                 if self.life.status() == Status::Removing {

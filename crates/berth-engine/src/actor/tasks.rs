@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use crate::EngineError;
+use crate::checkpoint::NotWritten;
 use crate::launch::{Guest, Launcher};
 use crate::log::{Capture, Sink};
 use crate::visit::Gate;
@@ -27,10 +28,10 @@ pub(super) enum Fact<G> {
     /// The freezing of this launch has been tried.
     Froze(u32, Result<(), JailError>),
     Thawed(u32, Result<(), JailError>),
-    /// This launch is on disk; or why it cannot be.
-    Checkpointed(u32, Result<(), String>),
+    /// This launch is on disk, after so long; or why it cannot be.
+    Checkpointed(u32, Result<Duration, String>),
     /// It lives again; or why it does not, and then it has ended.
-    Restored(u32, Result<(), String>),
+    Restored(u32, Result<Duration, String>),
     /// The killing is done; the exit is reported by itself.
     Killed,
     Cleaned,
@@ -160,10 +161,15 @@ pub(super) async fn checkpoint<G: Guest>(
     let begin = Instant::now();
     let written = crate::checkpoint::write(criu, &guest, &dir).await;
     tracing::debug!(container = %sink.name, took = ?begin.elapsed(), ?written, "checkpoint");
-    if let Err(reason) = &written {
-        sink.note(&format!("stays frozen in memory: {reason}"))
-            .await;
-    }
+    let written = match written {
+        Ok(()) => Ok(begin.elapsed()),
+        Err(NotWritten::Ended) => Err("it has ended".to_owned()),
+        Err(NotWritten::Because(reason)) => {
+            sink.note(&format!("stays frozen in memory: {reason}"))
+                .await;
+            Err(reason)
+        }
+    };
     Fact::Checkpointed(launch, written)
 }
 
@@ -182,7 +188,7 @@ pub(super) async fn restore<G: Guest>(
         // In the log before the exit is told.
         sink.note(reason).await;
     }
-    Fact::Restored(launch, restored)
+    Fact::Restored(launch, restored.map(|()| begin.elapsed()))
 }
 
 /// Freezes or thaws everything.

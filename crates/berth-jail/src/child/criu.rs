@@ -11,9 +11,9 @@
 //! looked up without following links; nothing of what is laid out reaches the host's own mounts.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags};
@@ -32,9 +32,12 @@ use crate::sys;
 pub(crate) const PID_FILE: &str = "restored.pid";
 /// Bytes of a file that is open but has no name any more.
 const GHOST_BYTES: &str = "64M";
-/// Directories of the host, one of which is covered with the mounts to restore. CRIU binds them as
-/// the container's root user, so everybody must be able to get there.
-const STAGES: [&str; 5] = ["/mnt", "/media", "/srv", "/opt", "/home"];
+/// Covered while CRIU restores: it makes directories there, which it leaves behind when it is killed.
+const COVERED: &str = "/tmp";
+/// There, what is laid out for it. Everybody can get there, as CRIU does as the container's root user.
+const STAGE: &str = "stage";
+/// On the stage, the images: their own place may be covered.
+const IMAGES: &str = "images";
 /// CRIU's file of the seccomp filters.
 const FILTERS: &str = "seccomp.img";
 /// CRIU's file of the clocks. Without it no time namespace is made: the clocks go on, as they do for
@@ -86,7 +89,7 @@ fn dump(
     group
         .freeze(false)
         .step(|| "continue the container".to_owned())?;
-    let mut command = common(criu, "dump");
+    let mut command = common(criu, "dump", &criu.images);
     command.args(["--tree", &pid.to_string(), "--log-file", "dump.log"]);
     command.args(["--ghost-limit", GHOST_BYTES]);
     for mount in &kept.mounts {
@@ -117,14 +120,16 @@ fn restore(criu: &Criu, group: &SandboxGroup, kept: &Kept, filter: &Filter) -> R
         .step(|| "make room for CRIU".to_owned())?;
     group.join().step(|| "join the control groups".to_owned())?;
     let laid_out = lay_out(kept, criu)?;
+    let stage = Path::new(COVERED).join(STAGE);
     for (kind, namespace) in &kept.namespaces {
         rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(*kind))
             .step(|| "enter the container's namespaces".to_owned())?;
     }
-    let mut command = common(criu, "restore");
+    let mut command = common(criu, "restore", &stage.join(IMAGES));
     command.args(["--restore-detached", "--restore-sibling"]);
     command.args(["--pidfile", PID_FILE, "--log-file", "restore.log"]);
-    for (mount, place) in laid_out {
+    for (mount, name) in laid_out {
+        let place = stage.join(name);
         if mount == "/" {
             command.arg("--root").arg(place);
         } else {
@@ -156,11 +161,11 @@ fn restore(criu: &Criu, group: &SandboxGroup, kept: &Kept, filter: &Filter) -> R
 
 /// Options of both. `--tcp-close`: whoever was connected has long gone, but for what the program
 /// itself keeps open; that finds its connections closed.
-fn common(criu: &Criu, action: &str) -> Command {
+fn common(criu: &Criu, action: &str, images: &Path) -> Command {
     let mut command = Command::new(&criu.program);
     command
         .args(["--no-default-config", action, "-v1", "--images-dir"])
-        .arg(&criu.images)
+        .arg(images)
         .args(["--manage-cgroups=ignore", "--tcp-close", "--ext-unix-sk"])
         .args(["--file-locks"]);
     command
@@ -221,10 +226,14 @@ fn prepare_images(images: &Path, filter: &Filter, id_base: u32) -> Result<(), Fa
     hand_over(images, 0o750).step(step)
 }
 
-/// Copies each mount of the old namespace to a place of its own, in a mount namespace of this
-/// process's own.
-fn lay_out(kept: &Kept, criu: &Criu) -> Result<Vec<(String, PathBuf)>, Failure> {
+/// Copies each mount of the old namespace to a place of its own on the stage, in a mount namespace of
+/// this process's own. Mount points and names on the stage.
+fn lay_out(kept: &Kept, criu: &Criu) -> Result<Vec<(String, String)>, Failure> {
     let step = || "lay out the container's mounts".to_owned();
+    if criu.program.starts_with(COVERED) {
+        let reason = format!("CRIU may not be in `{COVERED}`, which is covered for it");
+        return Err(Failure::Criu(reason));
+    }
     let host = std::fs::File::open("/proc/self/ns/mnt").step(step)?;
     let enter = |namespace: BorrowedFd<'_>| {
         rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Mount))
@@ -238,25 +247,31 @@ fn lay_out(kept: &Kept, criu: &Criu) -> Result<Vec<(String, PathBuf)>, Failure> 
     enter(host.as_fd())?;
     sys::namespace::unshare(UnshareFlags::NEWNS).step(|| "create a mount namespace".to_owned())?;
     overlay::make_private()?;
-    let stage = stage(criu)?;
-    let cover = mounts::pseudo_fs("tmpfs", &[("mode", "755")], MountAttrFlags::empty())?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let place = rustix::fs::openat(CWD, stage, flags, Mode::empty()).step(step)?;
-    overlay::attach(&cover, &place, step)?;
+    let images = overlay::clone_tree(&criu.images)?;
+    let cover = mounts::pseudo_fs("tmpfs", &[("mode", "1777")], MountAttrFlags::empty())?;
+    let directory = |at: BorrowedFd<'_>, name: &str| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(at, name, flags, Mode::empty()).step(step)
+    };
+    overlay::attach(&cover, &directory(CWD, COVERED)?, step)?;
+    let make = |at: BorrowedFd<'_>, name: &str| {
+        rustix::fs::mkdirat(at, name, Mode::from(0o755)).step(step)?;
+        directory(at, name)
+    };
+    let stage = make(cover.as_fd(), STAGE)?;
+    overlay::attach(&images, &make(stage.as_fd(), IMAGES)?, step)?;
     let mut laid_out = Vec::new();
     for (index, (mount, copy)) in copies.into_iter().enumerate() {
         let name = index.to_string();
         let stat = rustix::fs::fstat(&copy).step(step)?;
-        let file = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            rustix::fs::mkdirat(&cover, &name, Mode::from(0o755)).step(step)?;
-            OFlags::PATH
+        let target = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            make(stage.as_fd(), &name)?
         } else {
-            OFlags::CREATE | OFlags::WRONLY
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&stage, &name, flags, Mode::from(0o644)).step(step)?
         };
-        let file = file | OFlags::CLOEXEC;
-        let target = rustix::fs::openat(&cover, &name, file, Mode::from(0o644)).step(step)?;
         overlay::attach(&copy, &target, step)?;
-        laid_out.push((mount, Path::new(stage).join(name)));
+        laid_out.push((mount, name));
     }
     Ok(laid_out)
 }
@@ -276,20 +291,4 @@ fn copy(path: &str) -> Result<OwnedFd, Failure> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     rustix::mount::open_tree(found, "", clone).step(step)
-}
-
-/// A directory that may be covered: everybody can get there, and CRIU needs nothing in it.
-fn stage(criu: &Criu) -> Result<&'static str, Failure> {
-    let free = |stage: &&str| {
-        let needed = [&criu.program, &criu.images];
-        let real = std::fs::symlink_metadata(stage).is_ok_and(|found| found.is_dir());
-        let root = std::fs::metadata("/").is_ok_and(|found| found.mode() & 0o1 != 0);
-        real && root && !needed.iter().any(|path| path.starts_with(stage))
-    };
-    STAGES.into_iter().find(free).ok_or_else(|| {
-        let tried = STAGES.join(", ");
-        Failure::Criu(format!(
-            "there is no directory to lay mounts out at (tried {tried})"
-        ))
-    })
 }

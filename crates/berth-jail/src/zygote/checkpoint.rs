@@ -446,7 +446,19 @@ impl Server {
         if let Some(resting) = self.resting.get(&sandbox) {
             resting.group.kill();
         }
+        let others = self.resting.iter().any(|(other, resting)| {
+            *other != sandbox && matches!(resting.phase, Phase::Restoring { .. })
+        });
+        let base = self.resting.get(&sandbox).map(|it| it.kept.id_base);
         for pid in self.unknown_children() {
+            // One that died before it had an id of the sandbox's may be another restoration's; then
+            // it is left to the next who looks.
+            let own = base
+                .zip(user_of(pid))
+                .is_some_and(|(base, uid)| (base..base.saturating_add(MAPPED_IDS)).contains(&uid));
+            if !own && others {
+                continue;
+            }
             // Our own child: until it is reaped its number is its own.
             if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
                 let _ = sys::signal::send(&pidfd, libc::SIGKILL);
