@@ -85,6 +85,9 @@ pub(crate) struct HostConfig {
     pub(crate) ulimits: Vec<Ulimit>,
     #[serde(deserialize_with = "or_default")]
     pub(crate) pid_mode: String,
+    /// `docker run --init`.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) init: bool,
     /// Billionths of a CPU.
     #[serde(deserialize_with = "number")]
     pub(crate) nano_cpus: i64,

@@ -13,6 +13,7 @@ pub(crate) mod criu;
 mod dev;
 mod enter;
 pub(crate) mod identity;
+mod init;
 pub(crate) mod mounts;
 pub(crate) mod overlay;
 mod program;
@@ -174,8 +175,13 @@ fn start(
         stderr: Some(next()?),
     };
     let disk = if disk { Some(next()?) } else { None };
+    let mut limits = spec.limits;
+    if spec.extras.init {
+        // The program's limit is not used up by a process that it does not know of.
+        limits.pids = limits.pids.map(|pids| pids.max(1).saturating_add(1));
+    }
     group
-        .apply(&spec.limits)
+        .apply(&limits)
         .step(|| "apply the resource limits".to_owned())?;
     limit_process(&spec.extras.rlimits)?;
     for device in &spec.extras.devices {
@@ -207,6 +213,7 @@ fn start(
         process: &spec.process,
         create_working_directory: true,
         checkpointable: spec.extras.checkpointable,
+        init: spec.extras.init,
         streams,
         policy: &Policy::of(&spec),
     })
@@ -242,6 +249,7 @@ fn enter_sandbox(exec: &ExecRequest<'_>, report: BorrowedFd<'_>) -> Result<(), F
         process: exec.process,
         create_working_directory: false,
         checkpointable: false,
+        init: false,
         streams: exec.streams.try_clone()?,
         policy: exec.policy,
     })

@@ -1,6 +1,8 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+mod containers;
 mod registry;
+mod transfer;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -8,7 +10,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use containers::*;
 pub(crate) use registry::*;
+pub(crate) use transfer::*;
 
 /// Workers + Containers applications on your own machines.
 #[derive(Debug, Parser)]
@@ -58,6 +62,9 @@ pub(crate) enum Command {
     /// Container images on this machine
     #[command(subcommand)]
     Images(ImagesCommand),
+    /// Build and push container images; credentials of registries
+    #[command(subcommand)]
+    Containers(ContainersCommand),
     /// A registry for container images
     #[command(subcommand)]
     Registry(RegistryCommand),
@@ -228,6 +235,10 @@ pub(crate) enum ImagesCommand {
         /// Name for the image; required for a root file system tar
         name: Option<String>,
     },
+    /// Bring in an image from a registry
+    Pull(PullArgs),
+    /// Send an image to a registry
+    Push(PushArgs),
     /// Make a base image from package registries by name, as `berth dev` does when one is missing
     Make {
         /// Such as `debian:bookworm-slim`, `node:22-slim` or `python:3.11-slim`

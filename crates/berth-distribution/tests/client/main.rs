@@ -2,6 +2,7 @@
 //! connections, and Debian's `docker-registry`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
+mod docker_registry;
 mod fake;
 mod hostile;
 mod image;
@@ -50,7 +51,7 @@ impl Store {
     /// Nothing is visible, and nothing unfinished is left.
     fn assert_empty(&self) {
         assert!(self.store.list().unwrap().is_empty());
-        let left: Vec<_> = std::fs::read_dir(self.directory.path().join("scratch"))
+        let left: Vec<_> = std::fs::read_dir(self.store.scratch_dir())
             .unwrap()
             .flatten()
             .collect();

@@ -15,6 +15,10 @@ const GRANTED: [&str; 2] = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"];
 /// Devices that are given: (path, device).
 const DEVICES: [(&str, Device); 1] = [("/dev/fuse", Device::Fuse)];
 
+/// What workerd asks for before compatibility date 2026-04-01: the program is not process 1. The host
+/// whose processes it sees is then, as with a virtual machine around each container, its own sandbox.
+const HOST_PIDS: &str = "host";
+
 /// The policy of container `name`, and warnings about what is asked for and not given.
 pub(super) fn policy(
     name: &str,
@@ -33,6 +37,8 @@ pub(super) fn policy(
         extras: SandboxExtras {
             devices: devices(host, &mut warnings),
             rlimits: rlimits(&host.ulimits, &mut warnings),
+            files: Vec::new(),
+            init: host.init || host.pid_mode == HOST_PIDS,
             ..SandboxExtras::default()
         },
     };
@@ -44,7 +50,7 @@ pub(super) fn policy(
             ));
         }
     }
-    if !host.pid_mode.is_empty() {
+    if !matches!(host.pid_mode.as_str(), "" | HOST_PIDS) {
         warnings.push(format!(
             "PidMode {} is not supported: the container has its own process ids",
             host.pid_mode
@@ -185,10 +191,26 @@ mod tests {
         let (policy, warnings) = of(
             "c",
             r#"{"CapAdd":["SYS_MODULE"],"Devices":[{"PathOnHost":"/dev/sda"}],
-                "SecurityOpt":["seccomp=unconfined"],"PidMode":"host"}"#,
+                "SecurityOpt":["seccomp=unconfined"],"PidMode":"container:other"}"#,
         );
         assert!(policy.capabilities.is_empty() && policy.extras.devices.is_empty());
         assert_eq!(warnings.len(), 4, "{warnings:?}");
+    }
+
+    #[test]
+    fn the_host_s_process_ids_are_a_process_1_of_ours() {
+        for (json, expected) in [
+            (r#"{"PidMode":""}"#, false),
+            (r#"{"PidMode":"host"}"#, true),
+            (r#"{"Init":true}"#, true),
+        ] {
+            let (policy, warnings) = of("c", json);
+            assert_eq!(
+                (policy.extras.init, warnings.len()),
+                (expected, 0),
+                "{json}"
+            );
+        }
     }
 
     #[test]

@@ -56,11 +56,12 @@ impl ImageStore {
         digest.check(bytes, what)
     }
 
-    /// Stores a document, which is kept as long as what is returned lives.
+    /// Stores a document, which is kept as long as what is returned lives. One that is there and
+    /// damaged is replaced: nobody can have read it.
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> Result<Hold, ImageError> {
         let digest = Digest::of(bytes);
         let hold = self.hold(vec![Item::Blob(digest.clone())])?;
-        if self.has_blob(&digest) {
+        if self.has_blob(&digest) && self.read_blob("document", &digest).is_ok() {
             return Ok(hold);
         }
         let mut file = self.new_blob()?;

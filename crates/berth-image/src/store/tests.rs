@@ -244,6 +244,22 @@ fn images_are_put_together_from_layers() {
     );
 }
 
+/// An image's documents that were damaged on disk are written anew when the image is made again.
+#[test]
+fn a_damaged_document_is_replaced_by_the_next_import() {
+    let (_directory, store) = store();
+    let tar = rootfs();
+    let image = store.import_rootfs(tar.as_slice(), "debian:12").unwrap();
+    let path = store.blob_path(&image.id);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(store.resolve("debian:12").is_err());
+    store.import_rootfs(tar.as_slice(), "debian:12").unwrap();
+    let again = store.resolve("debian:12").unwrap().unwrap();
+    assert_eq!(again.layers, image.layers);
+}
+
 #[test]
 fn a_lost_tree_is_unpacked_again() {
     let (_directory, store) = store();

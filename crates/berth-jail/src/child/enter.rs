@@ -13,6 +13,7 @@ use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 
 use super::Policy;
 use super::identity::{self, Identity};
+use super::init;
 use super::overlay;
 use super::program;
 use super::root::Root;
@@ -42,6 +43,8 @@ pub(super) struct Entry<'a> {
     pub(super) create_working_directory: bool,
     /// Move to mounts of the container's own; see [`OwnMounts`].
     pub(super) checkpointable: bool,
+    /// Stay behind as process 1 and let a child be the program.
+    pub(super) init: bool,
     pub(super) streams: Stdio,
     pub(super) policy: &'a Policy,
 }
@@ -102,6 +105,9 @@ pub(super) fn run(mut entry: Entry<'_>) -> Result<(), Failure> {
 
 fn execute(entry: &Entry<'_>, root: &Root, user: &Identity) -> Result<(), Failure> {
     let program = program::Program::new(entry.process, &user.home)?;
+    if entry.init {
+        init::stay_behind()?;
+    }
     // Nothing but the three streams survives, whatever was opened on the way (CVE-2024-21626).
     sys::exec::cloexec_from(3).step(|| "close inherited descriptors".to_owned())?;
     let ready = Report::Ready {

@@ -53,6 +53,14 @@ pub(crate) fn fork(flags: libc::c_int) -> io::Result<Fork> {
     }
 }
 
+/// Forks without any flag, for a process under a seccomp filter that knows no `clone3`. `None` in the
+/// child. The caller's process must be single-threaded, as for [`fork`].
+pub(crate) fn plain_fork() -> io::Result<Option<Pid>> {
+    // SAFETY: without another thread, the child may go on to use everything that its copy holds.
+    let pid = check(libc::c_long::from(unsafe { libc::fork() }))?;
+    Ok(i32::try_from(pid).ok().and_then(Pid::from_raw))
+}
+
 /// Ends the process at once, without running destructors or exit handlers.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` has no preconditions.

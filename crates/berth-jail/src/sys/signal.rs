@@ -2,7 +2,10 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use rustix::process::Pid;
 
 use super::check;
 
@@ -25,10 +28,48 @@ pub(crate) fn send(pidfd: impl AsFd, signal: i32) -> io::Result<bool> {
     }
 }
 
+/// Blocks every signal; what comes waits for [`next`].
+pub(crate) fn block_all() {
+    let all = full_set();
+    // SAFETY: the mask is a live, initialised set; nothing is written (null).
+    unsafe {
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+    }
+}
+
+/// Waits for a signal that is blocked, takes it, and returns its number.
+pub(crate) fn next() -> i32 {
+    let all = full_set();
+    loop {
+        // SAFETY: the mask is a live, initialised set; nothing is written (null).
+        let signal = unsafe { libc::sigwaitinfo(&raw const all, std::ptr::null_mut()) };
+        if signal > 0 {
+            return signal;
+        }
+    }
+}
+
+/// Sends a signal to a process that the caller has not reaped, so that its number is still its own.
+pub(crate) fn send_to(child: Pid, signal: i32) {
+    // SAFETY: integers only.
+    unsafe {
+        libc::kill(child.as_raw_nonzero().get(), signal);
+    }
+}
+
+fn full_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: `sigfillset` initialises the set that it is given, and cannot fail for a valid pointer.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
 /// A descriptor that is readable when a child has ended; the signal itself is blocked from then on, in
 /// children, too, until [`reset_all`].
 pub(crate) fn children_ended() -> io::Result<OwnedFd> {
-    let mut mask = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set, sigaddset and the calls that take it read or change a
     // live one; the old mask is not asked for.
     unsafe {

@@ -98,10 +98,8 @@ impl Server {
         if self.resting.contains_key(&sandbox) {
             return Err(Failure::Gone);
         }
-        let Some(output) = kept_output else {
-            let reason = "it was not started for that, or may mount file systems";
-            return Err(Failure::Criu(reason.to_owned()));
-        };
+        let output = kept_output.as_ref();
+        let output = output.map_err(|reason| Failure::Criu((*reason).to_owned()))?;
         let pid = init.number();
         let kept = keep(pid, output, policy)?;
         let forked = fork(0, |report| {
@@ -320,7 +318,7 @@ impl Server {
             name: resting.name,
             policy: resting.policy,
             user_namespace: Rc::new(namespace.into()),
-            kept_output: Some(resting.kept.output),
+            kept_output: Ok(resting.kept.output),
         };
         let shown = pidfd.try_clone();
         let key = self.adopt(pid, pidfd, role, true)?;

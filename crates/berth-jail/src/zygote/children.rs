@@ -50,6 +50,9 @@ impl Source {
     }
 }
 
+/// Writing ends of a sandbox's output, if it may be written to disk; else why not.
+pub(super) type KeptOutput = Result<Vec<OwnedFd>, &'static str>;
+
 /// What a child is for.
 #[derive(Debug)]
 pub(super) enum Role {
@@ -64,8 +67,7 @@ pub(super) enum Role {
         name: String,
         policy: Policy,
         user_namespace: Rc<OwnedFd>,
-        /// Writing ends of its output, if it may be written to disk.
-        kept_output: Option<Vec<OwnedFd>>,
+        kept_output: KeptOutput,
     },
     /// A process exec'ed into a sandbox.
     Exec { ticket: Ticket, sandbox: Ticket },

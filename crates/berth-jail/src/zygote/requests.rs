@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
-use super::children::{Key, Process, Role, Source};
+use super::children::{KeptOutput, Key, Process, Role, Source};
 use super::server::Server;
 use crate::child::{self, ExecRequest, Policy, Stdio};
 use crate::crash_point;
@@ -268,18 +268,26 @@ impl Server {
     }
 }
 
-/// The writing ends of a sandbox's output, if it may be written to disk: they outlive its processes
-/// then.
-fn keep_output(order: &Order, fds: &[OwnedFd]) -> Result<Option<Vec<OwnedFd>>, Failure> {
+/// The writing ends of a sandbox's output, which outlive its processes when it is written to disk; or
+/// why it cannot be.
+fn keep_output(order: &Order, fds: &[OwnedFd]) -> Result<KeptOutput, Failure> {
     let spec = &order.spec;
-    let mounting = spec.capabilities.iter().any(|name| name == "CAP_SYS_ADMIN");
-    if !spec.extras.checkpointable || mounting {
-        return Ok(None);
+    if !spec.extras.checkpointable {
+        return Ok(Err("it was not started for that"));
+    }
+    if spec.capabilities.iter().any(|name| name == "CAP_SYS_ADMIN") {
+        return Ok(Err("it may mount file systems (CAP_SYS_ADMIN)"));
+    }
+    if spec.extras.init {
+        // Its code is a file of the host's.
+        return Ok(Err(
+            "its first process is one of Berth's own, as compatibility dates before 2026-04-01 have it",
+        ));
     }
     // The network namespace comes first, then standard input if there is one.
     let output = fds.iter().skip(1 + usize::from(order.stdin)).take(2);
     let copies: io::Result<Vec<OwnedFd>> = output.map(OwnedFd::try_clone).collect();
-    copies.map(Some).step(|| "copy a descriptor".to_owned())
+    copies.map(Ok).step(|| "copy a descriptor".to_owned())
 }
 
 /// Forks; the child gets its end of the report socket and never returns.

@@ -187,6 +187,7 @@ async fn open_files_and_core_dumps_are_limited() {
         assert_eq!(line("Max core file size"), ("1".to_owned(), "1".to_owned()));
         let (soft, hard) = line("Max open files");
         assert_eq!(soft, hard);
+        assert!(soft.parse::<u64>().unwrap() <= 1_048_576, "{soft}");
         world.finish().await;
     }
 }

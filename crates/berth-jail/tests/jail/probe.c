@@ -219,6 +219,10 @@ static int run(int argc, char **argv) {
         printf("forked %d\n", count);
         return 0;
     }
+    if (!strcmp(command, "orphans")) { /* leaves so many, which end a moment later */
+        for (int i = 0; i < atoi(a); i++) if (!fork()) { usleep(10000); _exit(0); }
+        return 0;
+    }
     if (!strcmp(command, "eat")) {
         size_t want = (size_t)atol(a) << 20;
         char *memory = mmap(0, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

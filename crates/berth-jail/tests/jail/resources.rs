@@ -60,6 +60,37 @@ async fn cpu_time_is_limited() {
     world.finish().await;
 }
 
+/// From the smallest instance type to the largest, however many CPUs this machine has; what the
+/// kernel makes of a quota is in [`cpu_time_is_limited`].
+#[tokio::test]
+async fn every_share_of_a_cpu_is_its_quota() {
+    let world = World::new().await;
+    let image = world.image();
+    // Version 1 has the quota and the period in files of their own.
+    let files = [
+        "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+        "/sys/fs/cgroup/cpu/cpu.cfs_period_us",
+        "/sys/fs/cgroup/cpu.max",
+    ];
+    for milli in [63, 250, 500, 1000, 2000, 4000] {
+        let mut spec = world.spec(&image, &["cat", files[0], files[1], files[2]]);
+        spec.limits.cpu_milli = Some(milli);
+        let output = world.run(spec).await.unwrap().stdout;
+        // A file that is not there is said so.
+        let numbers: Vec<u64> = output
+            .lines()
+            .filter(|line| !line.starts_with("open "))
+            .flat_map(str::split_whitespace)
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let [quota, period] = numbers.as_slice() else {
+            panic!("{output}");
+        };
+        assert_eq!(quota * 1000, period * u64::from(milli), "{output}");
+    }
+    world.finish().await;
+}
+
 /// 0 is the first process alone, none is no limit (−1 in Docker's terms).
 #[tokio::test]
 async fn no_process_limit_is_no_limit() {

@@ -3,6 +3,8 @@
 mod import;
 mod list;
 mod make;
+mod pull;
+mod push;
 
 use std::process::ExitCode;
 
@@ -18,6 +20,8 @@ pub(crate) async fn run(command: ImagesCommand, paths: &Paths) -> Result<ExitCod
     match command {
         ImagesCommand::List { json } => list::run(&store, json),
         ImagesCommand::Import { path, name } => import::run(&store, &path, name.as_deref()),
+        ImagesCommand::Pull(args) => Box::pin(pull::run(&paths.data, &store, &args)).await,
+        ImagesCommand::Push(args) => Box::pin(push::run(&paths.data, &store, &args)).await,
         ImagesCommand::Make { name } => make::run(&store, &name).await,
         ImagesCommand::Remove { name } => {
             if store.remove(&name)? {

@@ -219,7 +219,14 @@ impl Machine {
         dead.footprint.assert_gone();
         assert_eq!(entries(&self.data().join("sessions")), [engine.id()]);
         assert_eq!(entries(&self.data().join("volumes")), ["mine"]);
-        assert_eq!(entries(&self.data().join("scratch")), [""; 0]);
+        // The engine's own, and nothing in it.
+        let scratch = self.data().join("scratch");
+        let own = entries(&scratch);
+        assert_eq!(
+            (own.len(), entries(&self.data().join("leases"))),
+            (1, own.clone())
+        );
+        assert_eq!(entries(&scratch.join(&own[0])), [""; 0]);
         assert_eq!(engine.docker_ok(["ps", "-aq"], "").await, "");
         let images = ["image", "inspect", IMAGE, "--format", "{{.RepoTags}}"];
         assert!(engine.docker_ok(images, "").await.contains(IMAGE));

@@ -8,8 +8,10 @@
 mod class_api;
 mod class_burst;
 mod class_streams;
+mod clock_jump;
 mod code_sandbox;
 mod config_errors;
+mod container_api;
 mod cron_batch_job;
 mod dev_session;
 mod dev_tools;
@@ -23,9 +25,11 @@ mod images;
 mod kill;
 mod lifecycle;
 mod limits;
+mod registries;
 mod sleep;
 mod snapshots;
 mod status_hooks;
+mod storage;
 mod websocket_chat;
 
 use berth_test::World;
