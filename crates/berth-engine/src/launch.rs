@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use berth_jail::{
-    Criu, Disk, ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds,
-    SandboxSpec, SpawnTimings, Usage, Zygote,
+    Criu, Disk, ExecFds, ExecProcess, ExitStatus, IdRange, JailError, ProcessSpec, Sandbox,
+    SandboxFds, SandboxSpec, SpawnTimings, Usage, Zygote,
 };
 use berth_net::Network;
 use tokio::sync::watch;
@@ -18,7 +18,6 @@ use tokio::sync::watch;
 use crate::EngineError;
 use crate::actor::Shared;
 use crate::boost::{settle, startup_limits};
-use crate::ids::IdRange;
 use crate::log::capture::WriteEnds;
 use crate::mounts::Mounted;
 use crate::visit::Parts;

@@ -181,7 +181,10 @@ impl<'a> Writer<'a> {
             copy_xattrs(source, item, made.as_fd())?;
             rustix::fs::fchmod(&made, self.mode(item.stat.st_mode, true))?;
         }
-        self.times.push((made, times(&item.stat)));
+        // As in BuildKit, others get their time from what comes into them.
+        if !item.on_the_way {
+            self.times.push((made, times(&item.stat)));
+        }
         Ok(())
     }
 
