@@ -16,6 +16,10 @@ const DISK_PERIOD: Duration = Duration::from_millis(200);
 const LEAST_MEMORY: u64 = 256 << 20;
 const PIDS: u32 = 16_384;
 const DISK_RESERVE: u64 = 512 << 20;
+/// Smaller files are copied without a look at the disk.
+const WORTH_A_LOOK: u64 = 1 << 20;
+/// What no archive may unpack to, however large the disk is.
+const LARGEST_ARCHIVE: u64 = 64 << 30;
 
 /// Limits of a build. The default is for a machine that has other things to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,16 @@ impl Bounds {
         }
     }
 
+    /// The error of a step that wants more than there is.
+    fn too_much(self, store: &ImageStore) -> Result<StepError, StepError> {
+        let free = self.disk_left(store)?.saturating_add(self.disk_reserve);
+        Ok(StepError::DiskReserve {
+            path: store.root().to_owned(),
+            free,
+            reserve: self.disk_reserve,
+        })
+    }
+
     /// Ends with the error when the reserve begins.
     pub(crate) async fn disk_is_used_up(self, store: &ImageStore) -> StepError {
         loop {
@@ -75,6 +89,39 @@ impl Bounds {
                 return error;
             }
             tokio::time::sleep(DISK_PERIOD).await;
+        }
+    }
+}
+
+/// What a step that copies may still write.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    pub(crate) bounds: Bounds,
+    pub(crate) store: &'a ImageStore,
+}
+
+impl Room<'_> {
+    /// Bytes that are left.
+    pub(crate) fn left(&self) -> Result<u64, StepError> {
+        self.bounds.disk_left(self.store)
+    }
+
+    /// Fails if a file of this size would use the reserve. Small ones are not worth a look.
+    pub(crate) fn for_file(&self, size: u64) -> Result<(), StepError> {
+        if size >= WORTH_A_LOOK && self.left()? < size {
+            return Err(self.bounds.too_much(self.store)?);
+        }
+        Ok(())
+    }
+
+    /// The error of an archive.
+    pub(crate) fn unpacked(&self, error: berth_image::UnpackError) -> StepError {
+        match error {
+            berth_image::UnpackError::TooManyBytes(limit) if limit < LARGEST_ARCHIVE => self
+                .bounds
+                .too_much(self.store)
+                .unwrap_or_else(|error| error),
+            other => other.into(),
         }
     }
 }

@@ -175,7 +175,7 @@ pub enum StepError {
     Remote(#[from] crate::remote::RemoteError),
     /// The disk is nearly full, and what is left is not for builds.
     #[error(
-        "the disk of `{}` has {} MiB left, of which {} MiB stay free",
+        "it does not fit on the disk of `{}`: {} MiB are left, of which {} MiB stay free",
         path.display(), free >> 20, reserve >> 20
     )]
     DiskReserve {

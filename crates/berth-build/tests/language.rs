@@ -269,7 +269,7 @@ fn answer(stream: TcpStream, bodies: &AtomicUsize) {
         .collect();
     let known = headers
         .iter()
-        .any(|line| line.to_ascii_lowercase() == "if-none-match: \"v1\"");
+        .any(|line| line.eq_ignore_ascii_case("if-none-match: \"v1\""));
     let path = first.split(' ').nth(1).unwrap_or_default();
     let (status, body) = match path {
         "/files/data.txt?x=1" if known => ("304 Not Modified", ""),

@@ -1,5 +1,7 @@
 //! `ADD` of archives that try to leave their directory, or to be larger than they look.
 
+use std::io::Write as _;
+
 use tar::{Builder, EntryType, Header};
 
 use crate::world;
@@ -165,5 +167,36 @@ async fn devices_of_archives_are_not_devices_for_a_step() {
         .await;
     assert_eq!(built.output(), ["refused"]);
     canary.assert_unseen(&world, &built.image);
+    world.close().await;
+}
+
+/// A small archive that unpacks to far more than the disk shall give.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bomb_ends_where_the_disk_s_reserve_begins() {
+    let (world, canary) = world();
+    let mut encoder = flate2::write::GzEncoder::new(
+        std::fs::File::create(world.context().join("bomb.tar.gz")).unwrap(),
+        flate2::Compression::best(),
+    );
+    let size: u64 = 4 << 30;
+    let mut header = Header::new_gnu();
+    header.set_path("bomb").unwrap();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_cksum();
+    encoder.write_all(header.as_bytes()).unwrap();
+    // The first part of it is enough: the build must end before it notices that the rest is missing.
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..600 {
+        encoder.write_all(&zeros).unwrap();
+    }
+    encoder.finish().unwrap();
+    let mut request = world.request("FROM scratch\nADD bomb.tar.gz /\n");
+    request.bounds.disk_reserve = crate::bounds::all_but(&world, 200 << 20);
+    let error = world.run(&request).await.unwrap_err();
+    let report = berth_error::Report::from(error).render_plain();
+    assert!(report.contains("disk"), "{report}");
+    world.assert_clean();
+    canary.assert_untouched();
     world.close().await;
 }

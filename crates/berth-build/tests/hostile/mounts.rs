@@ -65,6 +65,27 @@ async fn cve_2024_1753_a_mount_from_a_stage_does_not_lead_to_the_host() {
     world.close().await;
 }
 
+/// What a step writes to a mount of the context stays out of the context.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writable_mount_does_not_change_the_context() {
+    let (world, _canary) = world();
+    world.file("file", "mine");
+    world.file("dir/inner", "mine");
+    for options in ["rw", "readwrite", "rw=true"] {
+        let dockerfile = format!(
+            "FROM corpus/base\n\
+             RUN --mount=type=bind,target=/ctx,{options} echo theirs > /ctx/file && rm -r /ctx/dir && echo x > /ctx/new\n\
+             RUN --mount=type=bind,target=/ctx cat /ctx/file /ctx/dir/inner && ls /ctx\n"
+        );
+        let (built, _) = world.attempt(&world.request(&dockerfile)).await;
+        built.unwrap();
+        let read = |name: &str| std::fs::read_to_string(world.context().join(name)).unwrap();
+        assert_eq!(read("file") + &read("dir/inner"), "minemine");
+        assert!(!world.context().join("new").exists());
+    }
+    world.close().await;
+}
+
 /// One step exchanges a directory of a cache with a link to the host while another mounts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn cve_2024_23651_a_race_over_a_cache_mount_does_not_lead_out() {

@@ -63,6 +63,60 @@ async fn a_step_sees_its_own_world_only() {
     world.close().await;
 }
 
+/// BuildKit's `testSSHFileDescriptorsClosed`, for everything: a step holds its streams only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_holds_no_descriptor_of_the_builder() {
+    let (world, _canary) = world();
+    let held = std::fs::File::open("/").unwrap();
+    let leaked = rustix::io::dup(&held).unwrap();
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
+    world.file("f", "f");
+    let mut request = world.request(
+        "FROM corpus/base\n\
+         RUN --mount=type=secret,id=s --mount=type=cache,target=/c --mount=target=/ctx \
+         ls /proc/self/fd | wc -l\n",
+    );
+    request
+        .secrets
+        .insert("s".to_owned(), berth_build::Secret::Value(b"x".to_vec()));
+    let built = world.run(&request).await.unwrap();
+    assert_eq!(built.output(), ["4"], "three streams and the directory");
+    world.close().await;
+}
+
+/// BuildKit's `testSecret*`: nothing of a secret is in the image, its history or the next step.
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_leave_nothing_behind() {
+    let (world, _canary) = world();
+    let secret = format!("secret {}", uuid::Uuid::new_v4());
+    let mut request = world.request(
+        "FROM corpus/base\n\
+         RUN --mount=type=secret,id=s,required test -s /run/secrets/s && wc -c < /run/secrets/s > /size\n\
+         RUN --mount=type=secret,id=s,env=TOKEN test -n \"$TOKEN\"\n\
+         RUN --mount=type=secret,id=s,target=/etc/deep/s cat /etc/deep/s > /dev/null\n\
+         RUN ls /run/secrets /etc/deep 2>/dev/null; echo \"${TOKEN-unset}\"; grep -c secret /proc/1/environ /proc/1/cmdline; true\n",
+    );
+    request.secrets.insert(
+        "s".to_owned(),
+        berth_build::Secret::Value(secret.clone().into_bytes()),
+    );
+    let built = world.run(&request).await.unwrap();
+    assert_eq!(built.output()[0], "unset", "{:?}", built.output());
+    let config = world.store.config_json(&built.image).unwrap().to_string();
+    assert!(!config.contains(&secret), "{config}");
+    let tree = world.tree(&built.image);
+    for path in ["run/secrets", "etc/deep"] {
+        assert!(tree.path(path).is_none(), "{path} stayed");
+    }
+    let found = std::process::Command::new("grep")
+        .args(["-rlF", &secret])
+        .arg(world.store.root())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "on disk");
+    world.close().await;
+}
+
 /// `WORKDIR` and an image's own working directory cannot be a descriptor of the host's.
 #[tokio::test(flavor = "multi_thread")]
 async fn cve_2024_21626_a_working_directory_is_inside() {
