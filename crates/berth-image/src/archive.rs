@@ -211,7 +211,7 @@ fn in_parallel<T: Sync, R: Send>(
     each: impl Fn(&T) -> Result<R, ImageError> + Sync,
 ) -> Result<Vec<R>, ImageError> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = threads.max(2).min(MOST_LAYERS).min(items.len());
+    let threads = threads.clamp(2, MOST_LAYERS).min(items.len());
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let results: Vec<Mutex<Option<Result<R, ImageError>>>> =

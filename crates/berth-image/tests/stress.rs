@@ -140,7 +140,7 @@ fn pin(store: &ImageStore, number: u64) {
     let id = image.id.clone();
     drop(image);
     std::thread::sleep(Duration::from_millis(20));
-    let image = store.resolve(id.as_str()).unwrap().expect("it is pinned");
+    let image = store.resolve(id.as_str()).unwrap().unwrap();
     verify(store, &image, number);
     store.unpin(&owner).unwrap();
 }

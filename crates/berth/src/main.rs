@@ -14,6 +14,7 @@ mod paths;
 mod printer;
 mod running;
 mod signals;
+mod store_limit;
 mod table;
 mod terminal;
 

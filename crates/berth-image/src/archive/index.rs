@@ -87,7 +87,7 @@ impl TarIndex {
                 Some(member) => drop(members.insert(name, member)),
                 None => drop(members.remove(&name)),
             }
-            reader.skip_data(|section, bytes| section.skip(bytes))?;
+            reader.skip_data(Section::skip)?;
         }
         Ok(Some(Self { file, members }))
     }
