@@ -4,17 +4,18 @@
 //! Invariants: the steps of a stage run in order; the first failure ends the others and is the one
 //! that is reported; a builder is shared by all stages and never changed but behind a lock.
 
+mod agent;
 mod bases;
 mod copy_step;
-mod metadata;
+mod mounts;
 mod once;
+mod prepare;
+mod remote;
 mod run_step;
 mod stages;
 mod steps;
+mod tree;
 mod workdir;
-
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use berth_image::{Image, ImageStore, Layer};
 use serde_json::Value;
@@ -25,7 +26,10 @@ use crate::context::{Context, io};
 use crate::dockerfile::{Instruction, Kind, parse};
 use crate::epoch::Epoch;
 use crate::error::{BuildError, Location, Problem, StepError, first_line};
+use crate::evaluate::{Scope, settings};
 use crate::excerpt::excerpt;
+use crate::lint::Linter;
+use crate::remote::Fetcher;
 use crate::stages::{Origin, Plan, check_platform};
 use crate::state::State;
 use crate::view::Writable;
@@ -46,18 +50,20 @@ pub async fn build(
     request: &BuildRequest,
     progress: &(dyn Fn(BuildEvent) + Send + Sync),
 ) -> Result<Image, BuildError> {
-    let text = fs_err::read_to_string(&request.dockerfile)
+    let bytes = fs_err::read(&request.dockerfile)
         .map_err(io("read the Dockerfile", &request.dockerfile))?;
+    // What is not UTF-8 is refused where it matters, and not in comments.
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let in_file = |problem: Problem| problem.in_file(&request.dockerfile);
     let outcome = async {
         let plan = parse(&text)
             .and_then(|parsed| Plan::new(parsed, &request.args))
             .map_err(in_file)?;
         if let Some(platform) = &request.platform {
-            check_platform(platform, &plan.globals).map_err(in_file)?;
+            check_platform(platform).map_err(in_file)?;
         }
         let target = plan.target(request.target.as_deref()).map_err(in_file)?;
-        let needed = plan.needed(target).map_err(in_file)?;
+        plan.needed(target).map_err(in_file)?;
         let epoch = Epoch::of(&request.args).map_err(in_file)?;
         let builder = Builder {
             store,
@@ -67,14 +73,16 @@ pub async fn build(
             context: Context::open(&request.context, &request.dockerfile)?,
             steps: Steps::new(progress),
             bases: Bases::default(),
+            fetcher: fetcher(store, request),
             finished: Finished::new(plan.stages.len()),
             cancel: CancellationToken::new(),
-            used_args: Mutex::new(BTreeSet::new()),
             plan: &plan,
             epoch,
         };
+        let complete = builder.prepare(target, &text).await?;
+        let builder = builder.with_plan(&complete);
+        let needed = builder.plan.needed(target).map_err(in_file)?;
         builder.stages(&needed).await?;
-        builder.warn_of_unused_args();
         builder.export(target).await
     };
     outcome
@@ -98,13 +106,33 @@ struct Builder<'a> {
     context: Context,
     steps: Steps<'a>,
     bases: Bases,
+    fetcher: Fetcher,
     finished: Finished,
     /// Set by the first failure.
     cancel: CancellationToken,
-    /// `--build-arg`s that some `ARG` asked for.
-    used_args: Mutex<BTreeSet<String>>,
     /// `SOURCE_DATE_EPOCH`.
     epoch: Option<Epoch>,
+}
+
+/// What fetches the remote sources of `ADD`.
+fn fetcher(store: &ImageStore, request: &BuildRequest) -> Fetcher {
+    let agent = request.ssh.get("default").and_then(|paths| paths.first());
+    Fetcher::new(
+        store.cache_dir().join("build/downloads"),
+        store.scratch_dir(),
+        request.ca_bundle.clone(),
+        agent.cloned(),
+        !request.no_cache,
+    )
+}
+
+/// A step: its instruction, where it stands, and how it is shown.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    stage: usize,
+    instruction: &'a Instruction,
+    place: &'a Place,
+    step: &'a Step<'a>,
 }
 
 /// Where a step is in the Dockerfile, for its errors.
@@ -130,6 +158,15 @@ impl Place {
     }
 }
 
+impl<'a> Builder<'a> {
+    fn with_plan<'b>(self, plan: &'b Plan) -> Builder<'b>
+    where
+        'a: 'b,
+    {
+        Builder { plan, ..self }
+    }
+}
+
 impl Builder<'_> {
     /// Carries out one instruction. Those that make no layer are no steps.
     async fn instruction(
@@ -144,8 +181,8 @@ impl Builder<'_> {
         }
         let place = self.place(instruction.line, &instruction.text);
         if !makes_layer(&instruction.kind) {
-            return self
-                .metadata(state, instruction)
+            // Warnings have been given before the first step.
+            return settings(self.scope(), state, instruction, &mut Linter::default())
                 .map_err(|problem| place.problem(problem));
         }
         let named = self.plan.named_by(instruction, stage);
@@ -155,21 +192,22 @@ impl Builder<'_> {
                 self.finished.wait(stage, &self.cancel).await?;
             }
         }
-        let step = self.steps.start(number.next(&instruction.text));
+        let shown = if instruction.is_trigger {
+            format!("ONBUILD {}", instruction.text)
+        } else {
+            instruction.text.clone()
+        };
+        let step = self.steps.start(number.next(&shown));
+        let at = At {
+            stage,
+            instruction,
+            place: &place,
+            step: &step,
+        };
         let cached = match &instruction.kind {
-            Kind::Run(run) => {
-                self.run_step(stage, state, run, &instruction.text, &place, &step)
-                    .await
-            }
-            Kind::Copy(copy) | Kind::Add(copy) => {
-                let is_add = matches!(instruction.kind, Kind::Add(_));
-                self.copy_step(stage, state, copy, is_add, &instruction.text, &place, &step)
-                    .await
-            }
-            Kind::Workdir(path) => {
-                self.workdir_step(state, path, &instruction.text, &place, &step)
-                    .await
-            }
+            Kind::Run(run) => self.run_step(state, run, at).await,
+            Kind::Copy(copy) | Kind::Add(copy) => self.copy_step(state, copy, at).await,
+            Kind::Workdir(path) => self.workdir_step(state, path, at).await,
             _ => Ok(true),
         };
         step.end(&cached);
@@ -220,22 +258,11 @@ impl Builder<'_> {
         result
     }
 
-    fn used(&self, argument: &str) {
-        self.used_args
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(argument.to_owned());
-    }
-
-    fn warn_of_unused_args(&self) {
-        let used = self
-            .used_args
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for name in self.request.args.keys() {
-            if !used.contains(name) && !run_step::needs_no_arg(name) {
-                tracing::warn!(argument = %name, "no ARG of the Dockerfile asks for this build argument");
-            }
+    /// What instructions are evaluated in.
+    fn scope(&self) -> Scope<'_> {
+        Scope {
+            plan: self.plan,
+            args: &self.request.args,
         }
     }
 

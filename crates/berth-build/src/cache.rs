@@ -10,6 +10,7 @@
 //!   claims/<hex>      there while somebody makes that step
 //!   contexts/<hex>    digests of a context's files
 //!   mounts/<hex>      directories of `RUN --mount=type=cache`
+//!   downloads/<hex>   what servers said of the URLs of `ADD`
 //! ```
 
 use std::collections::BTreeMap;
@@ -155,17 +156,18 @@ impl Cache {
         Claim::take(&path)
     }
 
-    /// A directory that `RUN --mount=type=cache` keeps between builds.
-    pub(crate) fn mount(&self, id: &str) -> std::io::Result<PathBuf> {
-        let name = format!("mounts/{}", Digest::of(id.as_bytes()).hex());
+    /// Where `RUN --mount=type=cache` keeps a directory between builds, and what to lock to have it
+    /// alone. It stays there as long as the build.
+    pub(crate) fn mount(&self, id: &str) -> io::Result<(PathBuf, PathBuf)> {
+        let hex = Digest::of(id.as_bytes()).hex().to_owned();
+        let name = format!("mounts/{hex}");
         let hold = self.store.hold_cache(&format!("build/{name}"));
         self.mounted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(hold.map_err(std::io::Error::other)?);
-        let path = self.directory.join(name);
-        fs::create_dir_all(&path)?;
-        Ok(path)
+            .push(hold.map_err(io::Error::other)?);
+        let lock = self.directory.join("claims").join(hex);
+        Ok((self.directory.join(name), lock))
     }
 
     /// Where the digests of a context's files are kept.

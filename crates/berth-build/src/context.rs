@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use berth_image::Root;
-
 use crate::error::BuildError;
 
 pub(crate) mod ignore;
@@ -40,11 +38,6 @@ impl Context {
             path: canonical,
             ignore,
         })
-    }
-
-    /// The context's files; links out of it lead nowhere.
-    pub(crate) fn root(&self) -> std::io::Result<Root> {
-        Root::open(&self.path)
     }
 }
 

@@ -3,39 +3,67 @@
 //! Sources and destination are resolved by descriptor inside their roots ([`berth_image::Root`]), so
 //! neither a link in the context nor one in the image leads to the host's files.
 
+mod mode;
 mod owner;
 mod select;
+mod walk;
 mod write;
 
 use berth_image::{Digest, Layer, Root};
 
+pub(crate) use mode::Chmod;
 pub(crate) use owner::resolve as resolve_owner;
 pub(crate) use select::{Item, ItemKind, SelectError, Selection, Sources};
-pub(crate) use write::write;
+pub(crate) use write::Writer;
 
 use crate::cache::Key;
 use crate::cache::stat::StatCache;
 use crate::dockerfile::Heredoc;
+use crate::remote::Remote;
 
 /// A `COPY` or `ADD` whose variables are expanded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct CopyPlan {
+    /// Paths and URLs, as written.
     pub(crate) sources: Vec<String>,
+    /// Which of them are downloaded.
+    pub(crate) remote: Vec<(usize, Remote)>,
+    /// Their content expanded, tabs gone.
     pub(crate) heredocs: Vec<Heredoc>,
     /// Absolute; ends with `/` if it must be a directory.
     pub(crate) destination: String,
+    /// The destination as written.
+    pub(crate) written: String,
     /// As written after `--chown`.
     pub(crate) chown: Option<String>,
-    pub(crate) chmod: Option<u32>,
+    pub(crate) chmod: Option<Chmod>,
+    /// As written after `--chmod`.
+    pub(crate) chmod_text: Option<String>,
+    /// The step does not look at what is below it.
+    pub(crate) link: bool,
     pub(crate) parents: bool,
     pub(crate) exclude: Vec<String>,
-    /// `ADD` of a local archive unpacks it.
-    pub(crate) unpack: bool,
-    /// From a stage or an image: owners and xattrs come along.
+    /// `--unpack`.
+    pub(crate) unpack: Option<bool>,
+    /// `ADD`.
+    pub(crate) is_add: bool,
+    /// From a stage or an image: owners come along.
     pub(crate) keep_owner: bool,
 }
 
 impl CopyPlan {
+    /// The sources that are paths, with their places among all.
+    pub(crate) fn local_sources(&self) -> impl Iterator<Item = (usize, &String)> {
+        let is_remote = |index: usize| self.remote.iter().any(|(remote, _)| *remote == index);
+        let all = self.sources.iter().enumerate();
+        all.filter(move |(index, _)| !is_remote(*index))
+    }
+
+    /// Whether a local archive is unpacked.
+    pub(crate) fn unpacks(&self) -> bool {
+        self.unpack.unwrap_or(self.is_add)
+    }
+
     /// Everything about the step but the files.
     pub(crate) fn key(&self, below: &[Layer]) -> Key {
         let mut key = Key::new("copy", below);
@@ -43,28 +71,32 @@ impl CopyPlan {
             .add(self.chown.as_deref().unwrap_or("-"))
             .add(format!("{:?}", self.chmod))
             .add(format!(
-                "{} {} {}",
-                self.parents, self.unpack, self.keep_owner
+                "{} {} {} {:?} {}",
+                self.link, self.parents, self.is_add, self.unpack, self.keep_owner
             ));
         for heredoc in &self.heredocs {
             key.add("heredoc").add(&heredoc.name).add(&heredoc.content);
         }
         key
     }
+}
 
-    /// Adds the selected files, by content.
-    pub(crate) fn add_files(
-        &self,
-        key: &mut Key,
-        root: &Root,
-        selection: &Selection,
-        mut known: Option<&mut StatCache>,
-    ) -> std::io::Result<()> {
-        for item in &selection.items {
+/// Adds selected files to a key, by content.
+pub(crate) fn add_files(
+    key: &mut Key,
+    root: &Root,
+    selection: &Selection,
+    with_owner: bool,
+    mut known: Option<&mut StatCache>,
+) -> std::io::Result<()> {
+    for group in &selection.groups {
+        key.add("source").add(&group.name);
+        for item in &group.items {
             key.add(&item.target)
-                .add(format!("{:?} {:o}", item.root, item.stat.st_mode));
-            if self.keep_owner {
+                .add(format!("{:o}", item.stat.st_mode));
+            if with_owner {
                 key.add(format!("{}:{}", item.stat.st_uid, item.stat.st_gid));
+                add_xattrs(key, root, item)?;
             }
             match &item.kind {
                 ItemKind::Directory => {}
@@ -84,8 +116,24 @@ impl CopyPlan {
                 }
             }
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// Files of an image differ by their attributes, too.
+fn add_xattrs(key: &mut Key, root: &Root, item: &Item) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    if !matches!(item.kind, ItemKind::File | ItemKind::Directory) {
+        return Ok(());
+    }
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+    let Some(file) = root.open_any(&item.source, flags)? else {
+        return Ok(());
+    };
+    for (name, value) in write::xattrs(&file)? {
+        key.add("xattr").add(name.as_bytes()).add(value);
+    }
+    Ok(())
 }
 
 fn file_digest(root: &Root, path: &[u8]) -> std::io::Result<Digest> {

@@ -170,6 +170,9 @@ pub enum StepError {
     /// Of the file system.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// Of a download of `ADD`.
+    #[error(transparent)]
+    Remote(#[from] crate::remote::RemoteError),
     /// Of an archive that `ADD` unpacks.
     #[error(transparent)]
     Unpack(#[from] berth_image::UnpackError),
@@ -194,6 +197,7 @@ impl Hint for BuildError {
                 StepError::Jail(source) => source.hint(),
                 StepError::Network(source) => source.hint(),
                 StepError::Host(source) => source.hint.clone(),
+                StepError::Remote(source) => source.hint(),
                 StepError::Io(_) => None,
             },
             _ => None,

@@ -18,8 +18,11 @@ mod copy;
 mod dockerfile;
 mod epoch;
 mod error;
+mod evaluate;
 mod excerpt;
 mod glob;
+mod lint;
+mod remote;
 mod request;
 mod run;
 mod stages;
@@ -28,4 +31,5 @@ mod view;
 
 pub use build::build;
 pub use error::{BuildError, Location, StepError};
+pub use remote::RemoteError;
 pub use request::{BuildEvent, BuildHost, BuildRequest, HostError, HostFuture, Outcome, Secret};

@@ -109,6 +109,15 @@ impl Error for HostError {
 /// Progress of a build. Steps of different stages overlap; what is told of one step is in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildEvent {
+    /// Something in the Dockerfile is probably not meant. All warnings come before the first step.
+    Warning {
+        /// Name of the rule among BuildKit's checks, if it is one of them.
+        rule: Option<&'static str>,
+        /// What is wrong, as a sentence without its full stop.
+        message: String,
+        /// Line of the Dockerfile, from 1; `None`: none is to blame.
+        line: Option<usize>,
+    },
     /// A step begins.
     Started {
         /// Its number: from 1, in the order in which steps begin.

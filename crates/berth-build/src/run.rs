@@ -10,11 +10,11 @@ mod script;
 mod stubs;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use berth_image::{ImageStore, Layer};
 use berth_jail::{
-    DEFAULT_CAPABILITIES, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rootfs, Sandbox,
+    DEFAULT_CAPABILITIES, ExitStatus, ExtraFile, Limits, Mount, ProcessSpec, Rootfs, Sandbox,
     SandboxExtras, SandboxFds, SandboxSpec, Zygote,
 };
 use berth_net::{DnsPolicy, Egress, Network, NetworkOptions, RESOLVER_ADDRESS, Upstream};
@@ -36,8 +36,6 @@ const SHM_BYTES: u64 = 64 << 20;
 const HOSTNAME: &str = "buildkitsandbox";
 /// Where [`RunPlan::ca_bundle`] is during the step.
 const CA_PATH: &str = "/run/.berth/ca-bundle.pem";
-/// Where the script of a here-document is during the step.
-pub(crate) const SCRIPT_PATH: &str = "/run/.berth/script";
 /// Variables by which programs are told about [`CA_PATH`]; an image's or user's own value wins.
 const CA_VARIABLES: [&str; 10] = [
     "SSL_CERT_FILE",
@@ -60,9 +58,9 @@ pub(crate) struct RunPlan {
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,
     pub(crate) user: String,
-    /// Content of [`SCRIPT_PATH`].
-    pub(crate) script: Option<String>,
     pub(crate) mounts: Vec<PlannedMount>,
+    /// Secrets, and the script of a here-document.
+    pub(crate) files: Vec<ExtraFile>,
     pub(crate) offline: bool,
     /// Lines for `/etc/hosts`: (name, address).
     pub(crate) hosts: Vec<(String, String)>,
@@ -71,18 +69,12 @@ pub(crate) struct RunPlan {
     pub(crate) ca_bundle: Option<String>,
 }
 
-/// A `RUN --mount` whose host side is known.
+/// A `RUN --mount` whose host side is there.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedMount {
-    pub(crate) target: String,
-    pub(crate) read_only: bool,
-    pub(crate) source: PlannedSource,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum PlannedSource {
-    Directory(PathBuf),
-    Tmpfs(u64),
+    pub(crate) mount: Mount,
+    /// Rather than a file.
+    pub(crate) is_directory: bool,
 }
 
 /// How a command ended, and the end of what it wrote.
@@ -114,7 +106,7 @@ pub(crate) async fn run(
     };
     let network = Network::create_with(egress, options).await?;
     let spec = specification(store, layers, writable, plan);
-    let stubs = Stubs::make(store, layers, writable, &targets(&spec))?;
+    let stubs = Stubs::make(store, layers, writable, &targets(&spec, plan))?;
     let (output, write_end) = output::pipe()?;
     let fds = SandboxFds {
         netns: network.namespace_owned()?,
@@ -178,9 +170,6 @@ fn specification(
             }
         }
     }
-    if let Some(script) = &plan.script {
-        files.insert(SCRIPT_PATH.to_owned(), script.clone());
-    }
     SandboxSpec {
         id: format!("build-{}", uuid::Uuid::new_v4().simple()),
         hostname: HOSTNAME.to_owned(),
@@ -190,7 +179,11 @@ fn specification(
             work: writable.work(),
             read_only: false,
         },
-        mounts: plan.mounts.iter().map(mount).collect(),
+        mounts: plan
+            .mounts
+            .iter()
+            .map(|planned| planned.mount.clone())
+            .collect(),
         files,
         process: ProcessSpec {
             argv: plan.argv.clone(),
@@ -205,7 +198,10 @@ fn specification(
         // Package managers use set-user-id programs.
         no_new_privs: false,
         shm_bytes: SHM_BYTES,
-        extras: SandboxExtras::default(),
+        extras: SandboxExtras {
+            files: plan.files.clone(),
+            ..SandboxExtras::default()
+        },
     }
 }
 
@@ -215,33 +211,27 @@ fn is_named(variable: &str, name: &str) -> bool {
         .is_some_and(|(known, _)| known == name)
 }
 
-fn mount(planned: &PlannedMount) -> Mount {
-    Mount {
-        target: planned.target.clone(),
-        source: match &planned.source {
-            PlannedSource::Directory(path) => MountSource::Bind(path.clone()),
-            PlannedSource::Tmpfs(bytes) => MountSource::Tmpfs(*bytes),
-        },
-        read_only: planned.read_only,
-    }
-}
-
 /// Everything that the jail mounts something on, outer targets before inner ones.
-fn targets(spec: &SandboxSpec) -> Vec<Target> {
+fn targets(spec: &SandboxSpec, plan: &RunPlan) -> Vec<Target> {
     let target = |path: &str, is_directory| Target {
         path: path.to_owned(),
         is_directory,
     };
     let own = ["/dev", "/proc", "/sys"].map(|path| target(path, true));
     let files = spec.files.keys().map(|path| target(path, false));
-    let mounts = spec.mounts.iter().map(|mount| {
-        let is_directory = match &mount.source {
-            MountSource::Bind(source) => source.is_dir(),
-            _ => true,
-        };
-        target(&mount.target, is_directory)
-    });
-    let mut targets: Vec<_> = own.into_iter().chain(files).chain(mounts).collect();
+    let mounts = plan.mounts.iter();
+    let mounts = mounts.map(|planned| target(&planned.mount.target, planned.is_directory));
+    let more = spec
+        .extras
+        .files
+        .iter()
+        .map(|file| target(&file.path, false));
+    let mut targets: Vec<_> = own
+        .into_iter()
+        .chain(files)
+        .chain(mounts)
+        .chain(more)
+        .collect();
     targets.sort_by_key(|target| target.path.matches('/').count());
     targets
 }

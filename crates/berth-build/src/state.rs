@@ -13,36 +13,62 @@ use crate::epoch::Epoch;
 /// Docker's default for images that bring no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// `ARG`s that are for the builder.
+const NOT_FOR_RUN: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
 /// A stage under construction, or finished.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) layers: Vec<Layer>,
     /// The image configuration: `config`, `history`, `author`, …
     pub(crate) image: Map<String, Value>,
-    /// `ENV`, in order.
+    /// `ENV` of the image, in order.
     pub(crate) env: Vec<(String, String)>,
-    /// `ARG`s in scope of this stage.
-    pub(crate) args: BTreeMap<String, String>,
+    /// What `RUN` sees and words are expanded from: `ENV` and `ARG`, the later one of a name.
+    variables: Vec<(String, String)>,
+    /// Declared `ARG`s, in order, also those without a value; inherited by stages built on this one.
+    pub(crate) build_args: Vec<(String, Option<String>)>,
     /// Unix seconds of the newest layer made by a build.
     created: Option<u64>,
-    /// How many lines of the history come from the base.
-    pub(crate) inherited_history: usize,
-    /// How many of them come from an image rather than from this build.
+    /// How many lines of the history come from an image rather than from this build.
     image_history: usize,
+    /// Lines of instructions of which the last one counts.
+    pub(crate) seen: Seen,
+    /// A `WORKDIR` of this file has been carried out.
+    pub(crate) workdir_set: bool,
+}
+
+/// Lines of instructions of this stage of which the last one counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) cmd: Option<usize>,
+    pub(crate) entrypoint: Option<usize>,
+    pub(crate) healthcheck: Option<usize>,
 }
 
 impl Variables for State {
-    /// `ENV` wins over `ARG`.
     fn get(&self, name: &str) -> Option<&str> {
-        self.env
+        let found = self.variables.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.variables
             .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-            .or_else(|| self.args.get(name).map(String::as_str))
+            .map(|(name, _)| name.as_str())
+            .collect()
     }
 }
 
 impl State {
+    /// Begins a stage on nothing, as BuildKit does: with a `PATH` and a working directory.
+    pub(crate) fn scratch() -> Self {
+        let mut state = Self::default();
+        state.config().insert("WorkingDir".to_owned(), "/".into());
+        state.begin();
+        state
+    }
+
     /// Begins a stage on an image.
     pub(crate) fn from_image(store: &ImageStore, image: &Image) -> Result<Self, ImageError> {
         store.touch(image);
@@ -50,30 +76,52 @@ impl State {
             Value::Object(fields) => fields,
             _ => Map::new(),
         };
-        Ok(Self {
+        let env = image.env().iter().map(|variable| {
+            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+            (name.to_owned(), value.to_owned())
+        });
+        let mut state = Self {
             layers: image.layers.clone(),
-            inherited_history: history_len(&fields),
             image_history: history_len(&fields),
             image: fields,
-            env: image
-                .env()
-                .iter()
-                .map(|variable| {
-                    let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-                    (name.to_owned(), value.to_owned())
-                })
-                .collect(),
+            env: env.collect(),
             ..Self::default()
-        })
+        };
+        state.begin();
+        Ok(state)
     }
 
-    /// Begins a stage on an earlier one: arguments are not inherited.
+    /// The `ONBUILD` triggers that an image leaves to whoever uses it.
+    pub(crate) fn triggers_of(
+        store: &ImageStore,
+        image: &Image,
+    ) -> Result<Vec<String>, ImageError> {
+        let config = store.config_json(image)?;
+        let triggers = config["config"]["OnBuild"].as_array();
+        let triggers = triggers.into_iter().flatten();
+        Ok(triggers
+            .filter_map(|trigger| trigger.as_str().map(str::to_owned))
+            .collect())
+    }
+
+    /// Begins a stage on an earlier one.
     pub(crate) fn from_stage(stage: &Self) -> Self {
-        Self {
-            args: BTreeMap::new(),
-            inherited_history: history_len(&stage.image),
+        let mut state = Self {
+            seen: Seen::default(),
             ..stage.clone()
+        };
+        // They are for the stages built on that one, and not for those built on this one.
+        state.config().remove("OnBuild");
+        state
+    }
+
+    fn begin(&mut self) {
+        if !self.env.iter().any(|(name, _)| name == "PATH") {
+            self.set_env("PATH", DEFAULT_PATH);
         }
+        // The triggers are instructions of this stage now.
+        self.config().remove("OnBuild");
+        self.variables = self.env.clone();
     }
 
     /// The part of the configuration that says how to run the image.
@@ -119,19 +167,17 @@ impl State {
         }
     }
 
+    /// Whether a `SHELL` was set, here or in a base.
+    pub(crate) fn has_own_shell(&self) -> bool {
+        !self.list("Shell").is_empty()
+    }
+
     pub(crate) fn shell(&self) -> Vec<String> {
         let shell = self.list("Shell");
         if shell.is_empty() {
             return vec!["/bin/sh".to_owned(), "-c".to_owned()];
         }
         shell
-    }
-
-    /// Takes the triggers that a base image leaves to whoever uses it.
-    pub(crate) fn take_triggers(&mut self) -> Vec<String> {
-        let triggers = self.list("OnBuild");
-        self.config().remove("OnBuild");
-        triggers
     }
 
     /// A path as `WORKDIR` and `COPY` mean it: relative to the working directory, without `.` and
@@ -162,10 +208,8 @@ impl State {
 
     /// Sets a variable of `ENV`.
     pub(crate) fn set_env(&mut self, name: &str, value: &str) {
-        match self.env.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.env.push((name.to_owned(), value.to_owned())),
-        }
+        set(&mut self.env, name, value);
+        set(&mut self.variables, name, value);
         let list: Vec<String> = self
             .env
             .iter()
@@ -174,25 +218,26 @@ impl State {
         self.config().insert("Env".to_owned(), list.into());
     }
 
-    /// The environment of a `RUN`: `ARG`s, then `ENV`, and a `PATH` in any case. `given` are build
-    /// arguments that need no `ARG` (proxies).
+    /// Declares an `ARG`, which is no part of the image.
+    pub(crate) fn set_arg(&mut self, name: &str, value: Option<&str>) {
+        self.build_args
+            .push((name.to_owned(), value.map(str::to_owned)));
+        if let Some(value) = value.filter(|_| !NOT_FOR_RUN.contains(&name)) {
+            set(&mut self.variables, name, value);
+        }
+    }
+
+    /// The environment of a `RUN`: `ENV` and `ARG`s. `given` are build arguments that need no `ARG`
+    /// (proxies).
     pub(crate) fn run_env(&self, given: &BTreeMap<String, String>) -> Vec<String> {
-        let mut env: Vec<String> = Vec::new();
-        for (name, value) in given.iter().chain(&self.args) {
-            let shadowed = self.env.iter().any(|(known, _)| known == name);
-            if !shadowed {
-                env.push(format!("{name}={value}"));
-            }
-        }
-        env.extend(
-            self.env
-                .iter()
-                .map(|(name, value)| format!("{name}={value}")),
-        );
-        if Variables::get(self, "PATH").is_none() {
-            env.push(format!("PATH={DEFAULT_PATH}"));
-        }
-        env
+        let given = given
+            .iter()
+            .filter(|(name, _)| Variables::get(self, name).is_none());
+        let own = self.variables.iter().map(|(name, value)| (name, value));
+        given
+            .chain(own)
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
     }
 
     /// Adds what a step made.
@@ -253,6 +298,13 @@ impl State {
             }
         }
         store.put_image_json(Value::Object(self.image), self.layers)
+    }
+}
+
+fn set(variables: &mut Vec<(String, String)>, name: &str, value: &str) {
+    match variables.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => value.clone_into(old),
+        None => variables.push((name.to_owned(), value.to_owned())),
     }
 }
 

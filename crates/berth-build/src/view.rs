@@ -41,6 +41,13 @@ impl Writable {
         self.directory.path().join("work")
     }
 
+    /// An empty directory to mount something on.
+    pub(crate) fn place(&self) -> Result<PathBuf, StepError> {
+        let path = self.directory.path().join("place");
+        fs_err::create_dir_all(&path)?;
+        Ok(path)
+    }
+
     /// The merged file system; what is written to it ends up in [`Writable::upper`].
     pub(crate) fn mount(&self, store: &ImageStore, layers: &[Layer]) -> Result<Root, StepError> {
         self.mount_with(&self.work(), store, layers)

@@ -36,7 +36,8 @@ async fn copy_and_metadata_make_an_image_from_scratch() {
     let image = &built.image;
     assert_eq!(image.entrypoint(), ["/srv/app/app"]);
     assert_eq!(image.cmd(), ["--port", "8080"]);
-    assert_eq!(image.env(), ["PORT=8080", "NAME=a b"]);
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(image.env(), [path, "PORT=8080", "NAME=a b"]);
     assert_eq!(image.working_dir(), "/srv/app");
     assert_eq!(image.user(), "1000:1000");
     assert_eq!(image.exposed_ports(), ["53/udp", "8080/tcp"]);
@@ -426,12 +427,12 @@ async fn errors_name_the_line() {
         "FROM base\nCOPY pakage.json /\n",
         "FROM base\nCOPY secret /\n",
         "FROM base\nCOPY ../x /\n",
-        "FROM base\nCOPY . package.json /one\n",
+        "FROM base\nCOPY package.json .dockerignore /one\n",
         "FROM base\nCOPY --chown=nobody package.json /\n",
         "FROM base\nCOPY package.json /bin\nCOPY . /bin/sh\n",
         "FROM nowhere:1\n",
         "FROM base\nCOPY --from=nowhere /a /a\n",
-        "FROM base\nADD https://example.com/x /x\n",
+        "FROM base\nADD ftp://example.com/x /x\n",
         "FROM base\nUSER nobody\nRUN id\n",
     ];
     let mut all = String::new();

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -62,6 +63,8 @@ pub(crate) struct Auth {
     realms: Vec<String>,
     keyring: Arc<Keyring>,
     helper_timeout: Duration,
+    /// The token server has answered once.
+    reached: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -98,6 +101,7 @@ impl Auth {
             realms: realms.to_vec(),
             keyring,
             helper_timeout,
+            reached: AtomicBool::new(false),
             state: Mutex::new(State::default()),
         }
     }
@@ -238,7 +242,8 @@ impl Auth {
                 Err(SendError::Config(error)) => return Err(DistributionError::from(error).into()),
                 Err(SendError::Transport(error)) => {
                     let wait = endpoint.backoff().wait(failed, None);
-                    match wait.filter(|_| error.is_temporary() && !error.is_connect()) {
+                    let known = self.reached.load(Ordering::Relaxed) || !error.is_connect();
+                    match wait.filter(|_| error.is_temporary() && known) {
                         Some(wait) => tokio::time::sleep(wait).await,
                         None => {
                             return Err(error.into_error(&call_host(&call), action, failed).into());
@@ -247,6 +252,7 @@ impl Auth {
                     continue;
                 }
             };
+            self.reached.store(true, Ordering::Relaxed);
             let status = answer.response.status();
             if is_temporary(status) {
                 let asked = retry_after(answer.response.headers());

@@ -1,6 +1,6 @@
 //! One blob on its way in: from the first source that has it, on from where a connection broke.
 //!
-//! Invariant: the receiver gets exactly the bytes of the blob, once and in order, whatever breaks on
+//! Invariant: the receiver gets exactly the bytes that it asked for, once and in order, whatever breaks on
 //! the way. Whether they are the right ones is the receiver's to check, by their digest.
 
 use bytes::Bytes;
@@ -40,13 +40,18 @@ enum End {
 }
 
 impl Download<'_> {
-    /// Fetches all of it; `false`: the receiver did not want all.
+    /// Fetches all of it from a byte on; `false`: the receiver did not want all.
     pub(crate) async fn run(
         &self,
+        start: u64,
         receiver: &mut impl Receiver,
         counter: &mut Counter<'_>,
     ) -> Result<bool, DistributionError> {
-        let mut offset = 0;
+        let mut offset = start;
+        if start > 0 && start >= self.descriptor.size {
+            // All of it is here already.
+            return Ok(true);
+        }
         let mut last = None;
         for endpoint in self.sources {
             match self.from(endpoint, receiver, counter, &mut offset).await {

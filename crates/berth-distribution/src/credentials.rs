@@ -23,6 +23,7 @@ mod sigv4;
 mod vault;
 
 pub use docker_config::{DockerConfig, server_key};
+pub use ecr::is_ecr;
 pub use vault::{Configured, Kind, Vault};
 
 /// What identifies the user.

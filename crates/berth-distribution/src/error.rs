@@ -208,6 +208,9 @@ impl Hint for DistributionError {
                 "your credentials were not sent; if that is right, allow it in `registries.json`: \
                  `\"{host}\": {{ \"realms\": [\"{realm}\"] }}`"
             )),
+            Self::LoginRefused { host, from, .. } if from.contains("registries configure") => Some(
+                format!("`berth containers registries delete {host}`, then configure it again"),
+            ),
             Self::LoginRefused { host, .. } => {
                 Some(format!("log in again with `berth docker login {host}`"))
             }

@@ -38,6 +38,7 @@ pub use client::{Client, ClientOptions};
 pub use config::{ConfigError, HostConfig, Registries};
 pub use credentials::{Credential, CredentialError, Keyring};
 pub use error::DistributionError;
+pub use manifest::RegistryManifest;
 pub use platform::{Platform, PlatformError};
 pub use progress::{LayerState, Progress, ProgressSink};
 pub use pull::{PullOptions, Pulled};

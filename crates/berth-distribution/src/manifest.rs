@@ -46,6 +46,48 @@ pub(crate) struct Resolver<'a> {
     pub(crate) on_retry: OnRetry<'a>,
 }
 
+/// A manifest or index as a registry has it.
+#[derive(Clone, Debug)]
+pub struct RegistryManifest {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Their digest.
+    pub digest: Digest,
+    /// What the registry says it is.
+    pub media_type: String,
+}
+
+impl crate::Client {
+    /// The manifest or index that a name leads to, as it is: of no platform in particular.
+    ///
+    /// # Errors
+    /// See [`DistributionError`].
+    pub async fn manifest(
+        &self,
+        reference: &Reference,
+    ) -> Result<RegistryManifest, DistributionError> {
+        let endpoint = self.registry(reference.host()).await?;
+        let resolver = Resolver {
+            endpoint: &endpoint,
+            reference,
+            platform: &Platform::host(),
+            on_retry: &|_, _| {},
+        };
+        let fetched = match reference.digest() {
+            Some(digest) => resolver.fetch(digest.as_str(), Some(digest)).await?,
+            None => resolver.fetch(reference.tag(), None).await?,
+        };
+        Document::parse(&fetched.bytes, &fetched.content_type)
+            .map_err(|error| resolver.unusable(error))?;
+        let media_type = document::essence(&fetched.content_type).to_owned();
+        Ok(RegistryManifest {
+            bytes: fetched.bytes,
+            digest: fetched.digest,
+            media_type,
+        })
+    }
+}
+
 impl Resolver<'_> {
     pub(crate) async fn resolve(&self) -> Result<Resolved, DistributionError> {
         let mut fetched = match self.reference.digest() {

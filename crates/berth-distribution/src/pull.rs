@@ -3,16 +3,16 @@
 //! Layers come in parallel, each streamed into the store, which decompresses, hashes and unpacks it on
 //! the way; a layer that another pull is unpacking is waited for and not fetched. The image appears,
 //! with its name, when all of it is there. A pull that ends half-way, whatever ends it, leaves
-//! finished layers, which the next one finds, and nothing else.
+//! finished layers, which the next one finds, and the beginnings of others, which it goes on from.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use berth_image::{Digest, Image, ImageStore, Layer, Reference};
+use berth_image::{Digest, Image, ImageStore, IncomingLayer, Layer, Reference};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use oci_spec::image::ImageConfiguration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::blob::{Download, Memory, Receiver};
@@ -174,8 +174,8 @@ impl Pull<'_> {
         })
     }
 
-    /// Brings all layers into the store, and keeps them there; how many had to be fetched. If one fails the others are
-    /// stopped, and waited for, so that nothing unfinished is left.
+    /// Brings all layers into the store, and keeps them there; how many had to be fetched. If one
+    /// fails the others are stopped, and waited for.
     async fn all_layers(&self, layers: &[Layer]) -> Result<(Vec<Layer>, usize), DistributionError> {
         let work = layers.iter().map(|layer| async {
             let outcome = self.layer(layer).await;
@@ -218,7 +218,7 @@ impl Pull<'_> {
         let quiet = |_| {};
         let mut counter = Counter::new(&quiet, &descriptor.digest, descriptor.size);
         self.download(descriptor)
-            .run(&mut memory, &mut counter)
+            .run(0, &mut memory, &mut counter)
             .await?;
         let actual = Digest::of(&memory.bytes);
         if actual != descriptor.digest {
@@ -310,26 +310,24 @@ impl Pull<'_> {
             () = self.stop.cancelled() => return Err(Stopped::ByOthers),
         };
         let _slot = slot.map_err(|_| self.broken("the client was closed"))?;
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let (start, started) = oneshot::channel();
-        let reader = Incoming {
-            start: Some(start),
-            receiver,
-            chunk: Bytes::new(),
-            ended: false,
-        };
+        let (asks, mut asked) = mpsc::unbounded_channel();
         let store = self.store.clone();
-        let wanted = layer.clone();
-        let unpacking = tokio::task::spawn_blocking(move || store.receive_layer(&wanted, reader));
-        // Only if the store wants it: another pull may have brought it while this one waited.
-        let needed = started.await.is_ok();
-        let fed = if needed {
-            self.feed(layer, sender, &mut counter).await
-        } else {
-            Ok(())
+        let incoming = IncomingLayer {
+            digest: layer.digest.clone(),
+            diff_id: layer.diff_id.clone(),
         };
+        let unpacking = tokio::task::spawn_blocking(move || {
+            store.ingest_layer(&incoming, |offset| Incoming::open(&asks, offset))
+        });
+        // Only if the store wants it: another pull may have brought it while this one waited. It is
+        // asked for from where an earlier try got to, and anew if that turns out to be damaged.
+        let mut fed = None;
+        while let Some(ask) = asked.recv().await {
+            fed = Some(self.feed(layer, ask, &mut counter).await);
+        }
         let unpacked = unpacking.await;
-        fed?;
+        let needed = fed.is_some();
+        fed.unwrap_or(Ok(()))?;
         let layer = unpacked
             .map_err(|_| self.broken("the unpacking thread panicked"))?
             .map_err(|error| self.not_unpacked(error))?;
@@ -341,11 +339,11 @@ impl Pull<'_> {
         Ok((layer, needed))
     }
 
-    /// Fetches a layer for the thread that unpacks it.
+    /// Fetches a layer, or the rest of it, for the thread that unpacks it.
     async fn feed(
         &self,
         layer: &Layer,
-        sender: mpsc::Sender<Chunk>,
+        ask: Ask,
         counter: &mut Counter<'_>,
     ) -> Result<(), Stopped> {
         let descriptor = Descriptor {
@@ -355,9 +353,9 @@ impl Pull<'_> {
             platform: None,
         };
         let download = self.download(&descriptor);
-        let mut feed = Feed { sender };
+        let mut feed = Feed { sender: ask.sender };
         let outcome = tokio::select! {
-            outcome = download.run(&mut feed, counter) => outcome.map_err(Stopped::from),
+            outcome = download.run(ask.offset, &mut feed, counter) => outcome.map_err(Stopped::from),
             () = self.stop.cancelled() => Err(Stopped::ByOthers),
         };
         match outcome {
@@ -422,20 +420,35 @@ impl Receiver for Feed {
     }
 }
 
-/// A layer as the store reads it. The first read starts the download.
+/// The store wants a layer, from this byte on.
+struct Ask {
+    offset: u64,
+    sender: mpsc::Sender<Chunk>,
+}
+
+/// A layer as the store reads it.
 struct Incoming {
-    start: Option<oneshot::Sender<()>>,
     receiver: mpsc::Receiver<Chunk>,
     chunk: Bytes,
     ended: bool,
 }
 
+impl Incoming {
+    /// Asks for the layer from a byte on.
+    fn open(asks: &mpsc::UnboundedSender<Ask>, offset: u64) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        asks.send(Ask { offset, sender })
+            .map_err(|_| io::Error::other("the pull was given up"))?;
+        Ok(Self {
+            receiver,
+            chunk: Bytes::new(),
+            ended: false,
+        })
+    }
+}
+
 impl Read for Incoming {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(start) = self.start.take() {
-            // Nobody waits for it if the pull was given up.
-            let _ = start.send(());
-        }
         while self.chunk.is_empty() && !self.ended {
             match self.receiver.blocking_recv() {
                 Some(Chunk::Data(bytes)) => self.chunk = bytes,

@@ -56,6 +56,8 @@ pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
         })));
     }
     let (image, named) = find(api, name).await?;
+    let of = image.clone();
+    let digests = in_store(api, move |store| store.repo_digests(&of)).await?;
     let tags: Vec<&str> = named.iter().map(|summary| summary.name.as_str()).collect();
     let size = named.first().map_or_else(
         || image.layers.iter().map(|layer| layer.size).sum(),
@@ -66,7 +68,9 @@ pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
     // Of a committed image: what it was made from.
     let stored = in_store(api, move |store| store.config_json(&of)).await?;
     let parent = stored["parent"].as_str();
-    Ok(ok(&image_json(&image, &tags, size, created, parent)))
+    let mut document = image_json(&image, &tags, size, created, parent);
+    document["RepoDigests"] = digests.into();
+    Ok(ok(&document))
 }
 
 /// An image and its names.
@@ -109,6 +113,9 @@ pub(crate) async fn remove(api: &Arc<Api>, reference: &str) -> Reply {
         store.remove(&wanted)?;
         let mut left = store.list()?;
         left.retain(|summary| summary.id == image.id);
+        if left.is_empty() {
+            store.unpin_image(&image.id)?;
+        }
         Ok((image.id.to_string(), left))
     })
     .await?;
@@ -162,8 +169,8 @@ pub(crate) async fn pull(api: &Arc<Api>, query: &Query) -> Reply {
         is_sidecar_image(&reference) || in_store(api, move |s| s.resolve(&wanted)).await?.is_some();
     if !here {
         return Err(ApiError::not_found(format!(
-            "the image {reference} is not in the local store, and pulling is not supported yet: \
-             bring it in with `berth images import`"
+            "the image {reference} is not in the local store, and this API pulls nothing: bring it \
+             in with `berth images pull {reference}`"
         )));
     }
     let line = json!({"status": format!("Status: Image is up to date for {reference}")});
@@ -175,7 +182,7 @@ pub(crate) async fn pull(api: &Arc<Api>, query: &Query) -> Reply {
 }
 
 /// Runs a blocking operation of the store beside the tasks of the server.
-async fn in_store<T: Send + 'static>(
+pub(crate) async fn in_store<T: Send + 'static>(
     api: &Arc<Api>,
     operation: impl FnOnce(&ImageStore) -> Result<T, berth_image::ImageError> + Send + 'static,
 ) -> Result<T, ApiError> {

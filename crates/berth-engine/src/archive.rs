@@ -172,6 +172,7 @@ impl Place {
         let options = ExtractOptions {
             id_base: self.id_base,
             keep_kinds: options.keep_kinds,
+            ..ExtractOptions::default()
         };
         let done = berth_image::extract_into(root, trimmed.as_bytes(), archive, options);
         done.map_err(|source| match &source {

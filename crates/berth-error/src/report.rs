@@ -56,6 +56,13 @@ impl Report {
         self
     }
 
+    /// Adds a cause at the end of the chain.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.chain.push(cause.into());
+        self
+    }
+
     /// Adds a hint unless the same one is there already.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -77,6 +77,8 @@ pub struct ExtractOptions {
     pub id_base: u32,
     /// Neither a directory nor anything else may take the other's place.
     pub keep_kinds: bool,
+    /// Everything belongs to these ids, whatever the archive says.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// Unpacks any tar (plain, gzip or zstd) below an open directory, as safely as a layer. Names like
@@ -98,6 +100,7 @@ pub fn extract_into(
         .and_then(|compression| decompress(compression, reader))
         .map_err(UnpackError::Archive)?;
     let mut root = Root::from(tree);
+    root.set_owner(options.owner);
     let failed = |source| UnpackError::Entry {
         entry: String::from_utf8_lossy(below).into_owned(),
         source,
@@ -188,6 +191,9 @@ struct Unpacker {
 impl Unpacker {
     fn shift_ids(&self, entry: &mut Entry) -> io::Result<()> {
         let base = self.options.id_base;
+        if let Some((uid, gid)) = self.options.owner {
+            (entry.uid, entry.gid) = (uid.into(), gid.into());
+        }
         for id in [&mut entry.uid, &mut entry.gid] {
             if base > 0 && *id >= MAPPED_IDS {
                 let message = format!("the owner id {id} does not exist in a container");

@@ -43,8 +43,8 @@ pub use disk::{Disk, DiskTemplate};
 pub use error::JailError;
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};
 pub use spec::{
-    DEFAULT_CAPABILITIES, Device, ExitStatus, Limits, Mount, MountSource, ProcessSpec, Rlimit,
-    RlimitKind, Rootfs, SandboxExtras, SandboxSpec, SpawnTimings, Usage,
+    DEFAULT_CAPABILITIES, Device, ExitStatus, ExtraFile, Limits, Mount, MountSource, OverlayMount,
+    ProcessSpec, Rlimit, RlimitKind, Rootfs, SandboxExtras, SandboxSpec, SpawnTimings, Usage,
 };
 pub use view::{ContainerRoot, with_root};
 pub use zygote::{ZYGOTE_ARG, is_zygote, zygote_main};

@@ -44,10 +44,38 @@ pub struct SandboxExtras {
     /// Limits that each process carries itself. A value above what the daemon may have is lowered
     /// to that.
     pub rlimits: Vec<Rlimit>,
+    /// Files like [`SandboxSpec::files`], but with any bytes, an owner and a mode, and read-only.
+    #[serde(default)]
+    pub files: Vec<ExtraFile>,
     /// The program is not process 1: a process of ours is, which passes signals on and reaps what
     /// others leave, as on a machine. Without it, signals that a program does not handle do nothing.
     #[serde(default)]
     pub init: bool,
+}
+
+/// A small file that exists only in the sandbox's memory.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtraFile {
+    /// Absolute path inside.
+    pub path: String,
+    /// Its bytes.
+    pub content: Vec<u8>,
+    /// Owner, as inside.
+    pub uid: u32,
+    /// Group, as inside.
+    pub gid: u32,
+    /// Permissions.
+    pub mode: u32,
+}
+
+impl std::fmt::Debug for ExtraFile {
+    /// The content may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExtraFile")
+            .field("path", &self.path)
+            .field("bytes", &self.content.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A device of the host that a sandbox may be given.
@@ -132,6 +160,19 @@ pub enum MountSource {
     Bind(PathBuf),
     /// A fresh tmpfs of at most this many bytes.
     Tmpfs(u64),
+    /// A part of some layers.
+    Overlay(OverlayMount),
+}
+
+/// A file or directory of an overlay.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OverlayMount {
+    /// The overlay; what is written to it ends up in its writable layer.
+    pub rootfs: Rootfs,
+    /// An empty directory of the host that nobody else uses.
+    pub at: PathBuf,
+    /// What to mount, below the overlay's root; links are followed inside it. Empty: all of it.
+    pub path: String,
 }
 
 /// One process in a sandbox.

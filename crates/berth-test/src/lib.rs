@@ -23,6 +23,7 @@
 mod app;
 mod capability;
 mod client;
+mod docker_registry;
 mod engine;
 mod event;
 mod leak;
@@ -35,6 +36,7 @@ mod world;
 
 pub use app::{Program, compile_static};
 pub use client::{Body, Client, Reply, channel_body};
+pub use docker_registry::DockerRegistry;
 pub use engine::{EngineSession, Wrangler};
 pub use event::{Event, Events};
 pub use leak::Footprint;

@@ -118,16 +118,7 @@ impl World {
     /// A directory for something that is made once and kept; `make` fills a directory that takes
     /// its place when it is complete.
     pub(crate) fn cached(&self, name: &str, make: impl FnOnce(&Path)) -> PathBuf {
-        let parent = self.inner.root.join("made");
-        std::fs::create_dir_all(&parent).expect("create the cache");
-        let path = parent.join(name);
-        let _lock = lock(&parent.join(format!("{name}.lock")));
-        if !path.exists() {
-            let temporary = tempfile::tempdir_in(&parent).expect("create a temporary directory");
-            make(temporary.path());
-            std::fs::rename(temporary.keep(), &path).expect("move what was made into place");
-        }
-        path
+        cached_in(&self.inner.root, name, make)
     }
 
     fn prepare(&self) {
@@ -147,8 +138,22 @@ impl World {
     }
 }
 
+/// See [`World::cached`].
+pub(crate) fn cached_in(root: &Path, name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let parent = root.join("made");
+    std::fs::create_dir_all(&parent).expect("create the cache");
+    let path = parent.join(name);
+    let _lock = lock(&parent.join(format!("{name}.lock")));
+    if !path.exists() {
+        let temporary = tempfile::tempdir_in(&parent).expect("create a temporary directory");
+        make(temporary.path());
+        std::fs::rename(temporary.keep(), &path).expect("move what was made into place");
+    }
+    path
+}
+
 /// `$BERTH_TEST_DIR`, or `berth-test` in the target directory this test was built in.
-fn test_root() -> PathBuf {
+pub(crate) fn test_root() -> PathBuf {
     if let Some(directory) = std::env::var_os("BERTH_TEST_DIR") {
         return PathBuf::from(directory);
     }

@@ -1,7 +1,9 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+mod containers;
 mod images;
 mod registry;
+mod transfer;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -9,8 +11,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use containers::*;
 pub(crate) use images::*;
 pub(crate) use registry::*;
+pub(crate) use transfer::*;
 
 /// Workers + Containers applications on your own machines.
 #[derive(Debug, Parser)]
@@ -60,6 +64,9 @@ pub(crate) enum Command {
     /// Container images on this machine
     #[command(subcommand)]
     Images(ImagesCommand),
+    /// Build and push container images; credentials of registries
+    #[command(subcommand)]
+    Containers(ContainersCommand),
     /// A registry for container images
     #[command(subcommand)]
     Registry(RegistryCommand),

@@ -1,5 +1,6 @@
 //! What each command does; `commands/<noun>/<verb>.rs` mirrors the command line.
 
+pub(crate) mod containers;
 pub(crate) mod dev;
 pub(crate) mod docker;
 pub(crate) mod engine;

@@ -13,10 +13,12 @@ mod lock;
 mod paths;
 mod printer;
 mod running;
+mod secret;
 mod signals;
 mod store_limit;
 mod table;
 mod terminal;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -70,6 +72,7 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
         Command::Logs(args) => commands::logs::run(&args, &paths).await,
         Command::Exec(args) => commands::exec::run(args, &paths).await,
         Command::Images(command) => commands::images::run(command, &paths).await,
+        Command::Containers(command) => Box::pin(commands::containers::run(command, &paths)).await,
         Command::Registry(command) => commands::registry::run(command, &paths).await,
     }
 }

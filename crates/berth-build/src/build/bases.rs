@@ -65,7 +65,11 @@ impl Builder<'_> {
         image
     }
 
-    async fn find_image(&self, name: &str, place: &Place) -> Result<Option<Image>, BuildError> {
+    pub(super) async fn find_image(
+        &self,
+        name: &str,
+        place: &Place,
+    ) -> Result<Option<Image>, BuildError> {
         let (store, wanted) = (self.store.clone(), name.to_owned());
         // What is missing of it may have to be unpacked.
         let found = blocking(move || Ok(store.resolve(&wanted)?)).await;

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use berth_jail::ExitStatus;
-use rustix::fs::OFlags;
 
-use super::{Builder, Place, Step};
+use super::mounts::Ready;
+use super::{At, Builder, Place, Step};
 use crate::BuildRequest;
 use crate::cache::{Key, Record};
-use crate::dockerfile::expand::expand;
-use crate::dockerfile::{Run, RunMountKind};
-use crate::error::{BuildError, Problem, StepError};
+use crate::dockerfile::Run;
+use crate::error::{BuildError, StepError};
+use crate::evaluate::run_history;
 use crate::run::proxies::{Proxies, is_predefined};
-use crate::run::{PlannedMount, PlannedSource, RunPlan, argv, read_ca_bundle, run};
+use crate::run::{RunPlan, argv, read_ca_bundle, run};
 use crate::state::State;
 use crate::view::Writable;
 
@@ -25,21 +25,24 @@ impl Builder<'_> {
     /// Whether the result came from the cache.
     pub(super) async fn run_step(
         &self,
-        _stage: usize,
         state: &mut State,
         instruction: &Run,
-        text: &str,
-        place: &Place,
-        step: &Step<'_>,
+        at: At<'_>,
     ) -> Result<bool, BuildError> {
-        let mounts = self.mounts(state, instruction, place)?;
-        let key = run_key(state, instruction, &mounts, self.request);
+        let (place, step) = (at.place, at.step);
+        let wanted = self.wanted(state, instruction, at).await?;
+        let key = run_key(state, instruction, &wanted.key, self.request);
         let make = async {
-            let plan = self.run_plan(state, instruction, mounts, place)?;
-            self.carry_out(state, &plan, place, step).await
+            let ready = self.ready(wanted, at).await?;
+            let plan = self.run_plan(state, instruction, &ready, place)?;
+            let record = self.carry_out(state, &plan, place, step).await;
+            drop(ready);
+            record
         };
         let (record, cached) = self.once(&[key], step, place, make).await?;
-        state.add(&record, text);
+        let (argv, _) = argv(instruction, &state.shell());
+        let line = run_history(state, &argv);
+        state.add(&record, &line);
         Ok(cached)
     }
 
@@ -88,7 +91,7 @@ impl Builder<'_> {
         &self,
         state: &State,
         instruction: &Run,
-        mounts: Vec<PlannedMount>,
+        ready: &Ready,
         place: &Place,
     ) -> Result<RunPlan, BuildError> {
         let (argv, script) = argv(instruction, &state.shell());
@@ -99,60 +102,30 @@ impl Builder<'_> {
             })?),
             None => None,
         };
+        let mut env = state.run_env(&proxies.env);
+        for variable in &ready.env {
+            let name = variable.split('=').next().unwrap_or_default();
+            env.retain(|known| {
+                !known
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with('='))
+            });
+            env.push(variable.clone());
+        }
+        let mut files = ready.files.clone();
+        files.extend(script);
         Ok(RunPlan {
             argv,
-            env: state.run_env(&proxies.env),
+            env,
             proxies,
             hosts: self.request.hosts.clone(),
             cwd: state.working_dir().to_owned(),
             user: state.user().to_owned(),
-            script,
-            mounts,
+            mounts: ready.mounts.clone(),
+            files,
             offline: instruction.offline || self.request.offline,
             ca_bundle,
         })
-    }
-
-    fn mounts(
-        &self,
-        state: &State,
-        instruction: &Run,
-        place: &Place,
-    ) -> Result<Vec<PlannedMount>, BuildError> {
-        let io = |error| place.failed("the mount's directory cannot be used")(StepError::Io(error));
-        let mut planned = Vec::new();
-        for mount in &instruction.mounts {
-            let target = expand(&mount.target, self.plan.escape, state)
-                .map_err(|problem| place.problem(problem))?;
-            let source = match &mount.kind {
-                RunMountKind::Cache { id } => {
-                    let id = expand(id, self.plan.escape, state)
-                        .map_err(|problem| place.problem(problem))?;
-                    PlannedSource::Directory(self.cache.mount(&id).map_err(io)?)
-                }
-                RunMountKind::Tmpfs { size } => PlannedSource::Tmpfs(*size),
-                RunMountKind::Bind { source } => {
-                    // Resolved inside the context, so that no link leads out of it; the path is
-                    // that of what was found.
-                    let root = self.context.root().map_err(io)?;
-                    let found = root.open_any(source.as_bytes(), OFlags::PATH).map_err(io)?;
-                    let found = found.ok_or_else(|| {
-                        place.problem(Problem::new(format!(
-                            "`{source}` is not in the build context"
-                        )))
-                    })?;
-                    use std::os::fd::AsRawFd as _;
-                    let link = format!("/proc/self/fd/{}", found.as_raw_fd());
-                    PlannedSource::Directory(fs_err::read_link(link).map_err(io)?)
-                }
-            };
-            planned.push(PlannedMount {
-                target: state.absolute(&target),
-                read_only: mount.read_only,
-                source,
-            });
-        }
-        Ok(planned)
     }
 }
 
@@ -160,7 +133,7 @@ impl Builder<'_> {
 fn run_key(
     state: &State,
     instruction: &Run,
-    mounts: &[PlannedMount],
+    mounts: &[String],
     request: &BuildRequest,
 ) -> berth_image::Digest {
     let mut key = Key::new("run", &state.layers);
@@ -169,7 +142,7 @@ fn run_key(
     for argument in argv {
         key.add(argument);
     }
-    key.add(script.unwrap_or_default());
+    key.add(script.map(|script| script.content).unwrap_or_default());
     for variable in state.run_env(&BTreeMap::new()) {
         key.add(variable);
     }
@@ -180,8 +153,7 @@ fn run_key(
         key.add("host").add(name).add(address);
     }
     for mount in mounts {
-        key.add(&mount.target)
-            .add(format!("{:?} {}", mount.source, mount.read_only));
+        key.add(mount);
     }
     key.finish()
 }

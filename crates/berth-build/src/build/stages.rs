@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::steps::Numbering;
 use super::{Builder, blocking, makes_layer};
-use crate::dockerfile::{Instruction, parse_trigger};
+use crate::dockerfile::Instruction;
 use crate::error::BuildError;
 use crate::stages::Base;
 use crate::state::State;
@@ -89,7 +89,7 @@ impl Builder<'_> {
         let total = usize::from(from_image) + steps(&stage.instructions);
         let mut number = Numbering::new(name, total);
         let mut state = match &stage.base {
-            Base::Scratch => State::default(),
+            Base::Scratch => State::scratch(),
             Base::Stage(base) => {
                 State::from_stage(self.finished.wait(*base, &self.cancel).await?.as_ref())
             }
@@ -102,14 +102,7 @@ impl Builder<'_> {
                     .map_err(place.failed("the base image cannot be read"))?
             }
         };
-        let mut triggers = Vec::new();
-        for trigger in state.take_triggers() {
-            let instruction =
-                parse_trigger(&trigger, stage.line).map_err(|problem| place.problem(problem))?;
-            triggers.push(instruction);
-        }
-        number.grow(steps(&triggers));
-        for instruction in triggers.iter().chain(&stage.instructions) {
+        for instruction in &stage.instructions {
             self.instruction(index, &mut state, instruction, &mut number)
                 .await?;
         }

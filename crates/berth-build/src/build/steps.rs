@@ -19,6 +19,11 @@ impl<'a> Steps<'a> {
         }
     }
 
+    /// Tells of something that concerns no step.
+    pub(super) fn tell(&self, event: BuildEvent) {
+        (self.callback)(event);
+    }
+
     /// Begins a step.
     pub(super) fn start(&self, name: String) -> Step<'a> {
         let step = self.last.fetch_add(1, Ordering::Relaxed) + 1;
@@ -110,11 +115,6 @@ impl Numbering {
             total,
             last: 0,
         }
-    }
-
-    /// More steps than were known at first: triggers of the base image.
-    pub(super) fn grow(&mut self, by: usize) {
-        self.total += by;
     }
 
     pub(super) fn next(&mut self, text: &str) -> String {

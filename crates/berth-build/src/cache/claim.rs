@@ -34,6 +34,14 @@ pub(crate) enum Attempt {
 }
 
 impl Claim {
+    /// Takes the claim that `path` stands for, unless somebody else has it.
+    pub(crate) fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        if let Some(parent) = path.parent() {
+            fs_err::create_dir_all(parent)?;
+        }
+        Self::attempt(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
     /// Takes the claim that `path` stands for.
     pub(crate) fn take(path: &Path) -> io::Result<Attempt> {
         if let Some(claim) = Self::attempt(path, FlockOperation::NonBlockingLockExclusive)? {

@@ -1,15 +1,19 @@
 //! Which files a `COPY` means.
+//!
+//! Rules are BuildKit's: a source's own links are followed, those in a directory are copied; wildcards
+//! match without following links; a directory means what is in it.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use berth_image::Root;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::CopyPlan;
-use crate::context::ignore::Ignore;
+use super::walk::Walk;
+use crate::context::ignore::{Ignore, clean};
 use crate::error::{Problem, nearest};
-use crate::glob::Glob;
+use crate::glob::{Glob, has_wildcards};
 
 /// Where files are taken from.
 pub(crate) struct Sources<'a> {
@@ -24,10 +28,8 @@ pub(crate) struct Sources<'a> {
 pub(crate) struct Item {
     /// Path below the sources' root.
     pub(crate) source: Vec<u8>,
-    /// Path below the destination; for a single file its own name.
+    /// Path below the destination; empty for what was named itself.
     pub(crate) target: Vec<u8>,
-    /// Named itself rather than found in a directory that was.
-    pub(crate) root: bool,
     pub(crate) kind: ItemKind,
     pub(crate) stat: Stat,
 }
@@ -41,10 +43,30 @@ pub(crate) enum ItemKind {
     Special,
 }
 
-/// What was found, in a fixed order, directories before what is in them.
+/// What one source, or one match of its wildcards, means.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// Which of the plan's sources it belongs to.
+    pub(crate) index: usize,
+    /// Its name, which a file keeps in a directory.
+    pub(crate) name: Vec<u8>,
+    /// Directories before what is in them.
+    pub(crate) items: Vec<Item>,
+}
+
+/// What was found, in a fixed order.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
-    pub(crate) items: Vec<Item>,
+    pub(crate) groups: Vec<Group>,
+    /// Wildcards that match nothing, which is allowed.
+    pub(crate) unmatched: Vec<String>,
+}
+
+impl Selection {
+    /// What one source means.
+    pub(crate) fn of_source(&self, index: usize) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(move |group| group.index == index)
+    }
 }
 
 /// Why nothing could be selected.
@@ -66,7 +88,7 @@ impl From<Problem> for SelectError {
     }
 }
 
-type Result<T> = std::result::Result<T, SelectError>;
+pub(super) type Result<T> = std::result::Result<T, SelectError>;
 
 /// Opens a file for reading; anything else (also what became something else meanwhile) is an error.
 pub(super) fn open_file(root: &Root, path: &[u8]) -> io::Result<std::fs::File> {
@@ -87,84 +109,156 @@ pub(super) fn open_file(root: &Root, path: &[u8]) -> io::Result<std::fs::File> {
 impl Sources<'_> {
     /// Finds everything the plan names.
     pub(crate) fn select(&self, plan: &CopyPlan) -> Result<Selection> {
-        let mut walk = Walk {
-            sources: self,
-            exclude: Ignore::from_patterns(&plan.exclude)?,
-            selection: Selection::default(),
-        };
-        let mut named = plan.heredocs.len();
-        for source in &plan.sources {
-            let found = self.expand(source)?;
+        let mut selection = Selection::default();
+        for (index, source) in plan.local_sources() {
+            let mut found = if plan.parents {
+                self.with_parents(source, &plan.exclude)?
+            } else {
+                self.named(source, &plan.exclude)?
+            };
             if found.is_empty() {
-                return Err(self.not_found(source)?.into());
+                selection.unmatched.push(source.clone());
             }
-            let mut any = false;
-            for path in &found {
-                any |= walk.named(path, plan.parents)?;
+            for group in &mut found {
+                group.index = index;
             }
-            if !any {
-                return Err(
-                    Problem::new(format!("`{source}` is excluded from {}", self.name))
-                        .hint("see `.dockerignore` and `--exclude`")
-                        .into(),
-                );
-            }
-            named += found.len();
+            selection.groups.extend(found);
         }
-        if named > 1 && !plan.destination.ends_with('/') {
-            return Err(Problem::new("several files cannot be copied to one name")
-                .hint(format!(
-                    "end the destination with `/`: `{}/`",
-                    plan.destination
-                ))
-                .into());
-        }
-        Ok(walk.selection)
+        Ok(selection)
     }
 
-    /// The paths that a source with wildcards means, sorted.
-    fn expand(&self, source: &str) -> Result<Vec<Vec<u8>>> {
-        // `..` stays inside the root, as for a process whose root it is.
-        let mut parts: Vec<&str> = Vec::new();
-        for part in source.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => drop(parts.pop()),
-                _ => parts.push(part),
+    /// A path that is taken as it is, without wildcards.
+    pub(crate) fn exactly(&self, path: &std::path::Path, exclude: &[String]) -> Result<Selection> {
+        let text = path.to_string_lossy();
+        let exclude = Ignore::from_patterns(exclude)?;
+        let path = relative(&text);
+        match self.group(path.as_bytes(), None, &exclude)? {
+            Some(group) => Ok(Selection {
+                groups: vec![group],
+                unmatched: Vec::new(),
+            }),
+            None => {
+                let inside = path.split_once('/').map_or("", |(_, inside)| inside);
+                Err(Problem::new(format!("`{inside}` is not in {}", self.name)).into())
             }
         }
-        let mut paths: Vec<Vec<u8>> = vec![Vec::new()];
-        for part in parts {
-            let glob = Glob::path(part)
-                .ok_or_else(|| Problem::new(format!("the pattern `{part}` is malformed")))?;
+    }
+
+    /// What a source means.
+    fn named(&self, source: &str, exclude: &[String]) -> Result<Vec<Group>> {
+        let path = relative(source);
+        let exclude = Ignore::from_patterns(exclude)?;
+        let mut groups = Vec::new();
+        for (found, must_exist) in self.expand(&path, source)? {
+            match self.group(&found, None, &exclude)? {
+                Some(group) => groups.push(group),
+                None if must_exist => return Err(self.not_found(source)?.into()),
+                None => {}
+            }
+        }
+        Ok(groups)
+    }
+
+    /// `COPY --parents`: the path below the root, or below what stands before `/./`, stays.
+    fn with_parents(&self, source: &str, exclude: &[String]) -> Result<Vec<Group>> {
+        let (pivot, pattern) = source.split_once("/./").unwrap_or(("", source));
+        let (pivot, pattern) = (relative(pivot), relative(pattern));
+        if has_wildcards(&pivot) {
+            let problem = Problem::new(format!("`{source}` has wildcards before `/./`"));
+            return Err(problem.hint("put them behind it").into());
+        }
+        let exclude = Ignore::from_patterns(exclude)?;
+        let include = match pattern.as_str() {
+            "" => Ignore::default(),
+            pattern => Ignore::from_patterns(&[pattern.to_owned()])?,
+        };
+        let group = self.group(pivot.as_bytes(), Some(&include), &exclude)?;
+        // The directory itself is always there.
+        let nothing = |group: &Group| group.items.iter().all(|item| item.target.is_empty());
+        let group = group.filter(|group| pattern.is_empty() || !nothing(group));
+        if group.is_none() && !has_wildcards(&pattern) {
+            return Err(self
+                .not_found(&clean(&format!("{pivot}/{pattern}")))?
+                .into());
+        }
+        Ok(group.into_iter().collect())
+    }
+
+    /// Everything that belongs to one path; links at its end are followed. `None` if there is nothing.
+    fn group(
+        &self,
+        path: &[u8],
+        include: Option<&Ignore>,
+        exclude: &Ignore,
+    ) -> Result<Option<Group>> {
+        let Some(fd) = self.root.open_any(path, OFlags::PATH)? else {
+            return Ok(None);
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(io::Error::from)?;
+        let real = resolved(self.root, &fd)?.unwrap_or_else(|| path.to_vec());
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let mut walk = Walk::new(self.root, self.ignore, include, exclude);
+        walk.named(&real, stat)?;
+        let items = walk.items;
+        Ok((!items.is_empty()).then(|| Group {
+            index: 0,
+            name: name.to_vec(),
+            items,
+        }))
+    }
+
+    /// The paths that a source means, sorted, and whether each must be there: wildcards may match
+    /// nothing.
+    fn expand(&self, path: &str, source: &str) -> Result<Vec<(Vec<u8>, bool)>> {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let Some(first) = parts.iter().position(|part| has_wildcards(part)) else {
+            return Ok(vec![(path.as_bytes().to_vec(), true)]);
+        };
+        let base = parts[..first].join("/");
+        if self.root.existing_parent(base.as_bytes())?.is_none() {
+            return Err(self.not_found(source)?.into());
+        }
+        let mut paths = vec![base.into_bytes()];
+        for (index, part) in parts[first..].iter().enumerate() {
+            // What is malformed matches nothing.
+            let Some(glob) = Glob::new(part) else {
+                return Ok(Vec::new());
+            };
             let mut next = Vec::new();
             for path in paths {
-                if glob.is_literal() {
-                    let literal = part.replace('\\', "");
-                    next.push(join(&path, literal.as_bytes()));
-                    continue;
-                }
-                let Some(directory) = self.root.existing_parent(&path)? else {
+                // Only the directory before the first wildcard may be reached by a link.
+                let directory = match index {
+                    0 => self.root.existing_parent(&path)?,
+                    _ => self.directory_itself(&path)?,
+                };
+                let Some(directory) = directory else {
                     continue;
                 };
-                for name in sorted_names(&directory)? {
-                    if glob.matches(&String::from_utf8_lossy(&name)) {
-                        next.push(join(&path, &name));
-                    }
-                }
+                let names = sorted_names(&directory)?.into_iter();
+                let names = names.filter(|name| glob.matches(&String::from_utf8_lossy(name)));
+                next.extend(names.map(|name| join(&path, &name)));
             }
             paths = next;
         }
-        let mut existing = Vec::new();
-        for path in paths {
-            if self.root.open_any(&path, OFlags::PATH)?.is_some() {
-                existing.push(path);
-            }
-        }
-        Ok(existing)
+        Ok(paths.into_iter().map(|path| (path, false)).collect())
+    }
+
+    /// A directory, but not a link to one.
+    fn directory_itself(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
+        let (parent, base) = split(path);
+        let Some(parent) = self.root.existing_parent(parent)? else {
+            return Ok(None);
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&parent, base, flags, Mode::empty()).ok())
     }
 
     fn not_found(&self, source: &str) -> Result<Problem> {
+        let path = relative(source);
+        if self.root.open_any(path.as_bytes(), OFlags::PATH)?.is_some() {
+            let problem = Problem::new(format!("`{source}` is excluded from {}", self.name));
+            return Ok(problem.hint("see `.dockerignore`"));
+        }
         let problem = Problem::new(format!("`{source}` is not in {}", self.name));
         if source.split('/').any(|part| part == "..") {
             return Ok(problem.hint("only what is inside the build context can be copied"));
@@ -186,90 +280,37 @@ impl Sources<'_> {
     }
 }
 
-struct Walk<'a> {
-    sources: &'a Sources<'a>,
-    exclude: Ignore,
-    selection: Selection,
+/// A source's path below the root; `..` stays inside, as for a process whose root it is.
+fn relative(source: &str) -> String {
+    clean(&format!("/{source}")).trim_matches('/').to_owned()
 }
 
-impl Walk<'_> {
-    /// Adds what a source names; links at its end are followed. Whether anything was added.
-    fn named(&mut self, path: &[u8], parents: bool) -> Result<bool> {
-        let before = self.selection.items.len();
-        let Some(fd) = self.sources.root.open_any(path, OFlags::PATH)? else {
-            return Ok(false);
-        };
-        let stat = rustix::fs::fstat(&fd).map_err(io::Error::from)?;
-        let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            let target = if parents { path.to_vec() } else { Vec::new() };
-            let excluded = self.excludes(path);
-            if !excluded {
-                self.push(path, &target, true, ItemKind::Directory, stat);
+/// The path of something that is open, below the root, without links. `None` if the kernel does not
+/// say.
+fn resolved(root: &Root, fd: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
+    use std::os::fd::AsRawFd as _;
+    let path_of = |fd: i32| -> io::Result<Vec<u8>> {
+        let link = rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new())?;
+        Ok(link.into_bytes())
+    };
+    let above = path_of(root.as_fd().as_raw_fd())?;
+    let path = path_of(fd.as_raw_fd())?;
+    let below = if above == b"/" {
+        path.strip_prefix(b"/")
+    } else {
+        path.strip_prefix(above.as_slice()).and_then(|rest| {
+            if rest.is_empty() {
+                Some(rest)
+            } else {
+                rest.strip_prefix(b"/")
             }
-            if !excluded || self.may_keep_below() {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                if let Some(directory) = self.sources.root.open_any(path, flags)? {
-                    self.directory(directory.as_fd(), path, &target)?;
-                }
-            }
-        } else if !self.excludes(path)
-            && let Some(kind) = kind(&stat, || Ok(Vec::new()))?
-        {
-            let target = if parents { path } else { base };
-            self.push(path, target, !parents, kind, stat);
-        }
-        Ok(self.selection.items.len() > before)
-    }
-
-    fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8], target: &[u8]) -> Result<()> {
-        for name in sorted_names(directory)? {
-            let source = join(path, &name);
-            let target = join(target, &name);
-            let stat = rustix::fs::statat(directory, &*name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(io::Error::from)?;
-            let excluded = self.excludes(&source);
-            let read_link =
-                || Ok(rustix::fs::readlinkat(directory, &*name, Vec::new())?.into_bytes());
-            let Some(kind) = kind(&stat, read_link)? else {
-                continue;
-            };
-            let is_directory = kind == ItemKind::Directory;
-            if !excluded {
-                self.push(&source, &target, false, kind, stat);
-            }
-            if is_directory && (!excluded || self.may_keep_below()) {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let inner = rustix::fs::openat(directory, &*name, flags, Mode::empty())
-                    .map_err(io::Error::from)?;
-                self.directory(inner.as_fd(), &source, &target)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, source: &[u8], target: &[u8], root: bool, kind: ItemKind, stat: Stat) {
-        self.selection.items.push(Item {
-            source: source.to_vec(),
-            target: target.to_vec(),
-            root,
-            kind,
-            stat,
-        });
-    }
-
-    fn excludes(&self, path: &[u8]) -> bool {
-        let path = String::from_utf8_lossy(path);
-        !path.is_empty() && (self.sources.ignore.excludes(&path) || self.exclude.excludes(&path))
-    }
-
-    fn may_keep_below(&self) -> bool {
-        self.sources.ignore.may_keep_below() || self.exclude.may_keep_below()
-    }
+        })
+    };
+    Ok(below.map(<[u8]>::to_vec))
 }
 
 /// What something is; `None` for sockets, which mean nothing without their process.
-fn kind(
+pub(super) fn kind(
     stat: &Stat,
     read_link: impl FnOnce() -> io::Result<Vec<u8>>,
 ) -> io::Result<Option<ItemKind>> {
@@ -282,7 +323,7 @@ fn kind(
     }))
 }
 
-fn sorted_names(directory: impl std::os::fd::AsFd) -> io::Result<Vec<Vec<u8>>> {
+pub(super) fn sorted_names(directory: impl std::os::fd::AsFd) -> io::Result<Vec<Vec<u8>>> {
     let again: OwnedFd = rustix::fs::openat(
         directory.as_fd(),
         ".",
@@ -305,5 +346,13 @@ pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
         ([], name) => name.to_vec(),
         (parent, []) => parent.to_vec(),
         _ => [parent, b"/".as_slice(), name].concat(),
+    }
+}
+
+/// Directory and last name.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
     }
 }

@@ -1,96 +1,172 @@
-//! Writing the selected files into the image.
+//! Writing the selected files into the image, as BuildKit writes them.
+//!
+//! What exists keeps its place: a source directory is merged into one that exists; directories in it
+//! get the source's attributes, the destination itself only its time. Missing parents belong to
+//! `--chown` and have the mode of a numeric `--chmod`. A file replaces a file or link of its name; only
+//! a destination that is itself a link is followed.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use berth_image::Root;
+use berth_image::{ExtractOptions, Root};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
-use super::select::{join, open_file};
-use super::{CopyPlan, Item, ItemKind, Selection};
+use super::select::{Group, join, open_file, split};
+use super::{Chmod, CopyPlan, Item, ItemKind};
 use crate::error::StepError;
 
-/// Copies the selection and the here-documents to `target`, the image's merged file system.
-/// `owner` is the resolved `--chown`.
-pub(crate) fn write(
-    plan: &CopyPlan,
-    source: &Root,
-    selection: &Selection,
-    target: &mut Root,
-    owner: Option<(u32, u32)>,
-) -> Result<(), StepError> {
-    target.set_owner(owner);
-    let destination = plan.destination.trim_matches('/').as_bytes().to_vec();
-    let mut writer = Writer {
-        plan,
-        source,
-        is_directory: plan.destination.ends_with('/')
-            || target.existing_parent(&destination)?.is_some(),
-        destination,
-        target,
-        owner,
-        times: Vec::new(),
-    };
-    for item in &selection.items {
-        writer
-            .item(item)
-            .map_err(|error| name_source(error, &item.source))?;
-    }
-    for heredoc in &plan.heredocs {
-        writer.heredoc(&heredoc.name, &heredoc.content)?;
-    }
-    writer.set_directory_times()?;
-    Ok(())
-}
+/// Most symbolic links followed at the destination, as in the kernel.
+const MAX_LINKS: u32 = 40;
 
-/// Says which file it was, where the kernel does not.
-fn name_source(error: StepError, source: &[u8]) -> StepError {
-    match error {
-        StepError::Io(error) => {
-            let name = String::from_utf8_lossy(source);
-            StepError::Io(io::Error::new(error.kind(), format!("`{name}`: {error}")))
-        }
-        other => other,
-    }
-}
-
-struct Writer<'a> {
+/// Writes to one destination.
+pub(crate) struct Writer<'a> {
     plan: &'a CopyPlan,
-    source: &'a Root,
     target: &'a mut Root,
+    /// Below the target's root.
     destination: Vec<u8>,
-    is_directory: bool,
     owner: Option<(u32, u32)>,
-    /// Directories that were made here: their times are set when nothing comes into them any more.
+    /// A file was copied to the destination itself.
+    occupied: bool,
+    /// Directories whose times are set when nothing comes into them any more.
     times: Vec<(OwnedFd, Timestamps)>,
 }
 
-impl Writer<'_> {
-    fn item(&mut self, item: &Item) -> Result<(), StepError> {
-        if item.kind == ItemKind::Directory {
-            return Ok(self.directory(item)?);
+impl<'a> Writer<'a> {
+    /// `target` is the image's merged file system, `owner` the resolved `--chown`.
+    pub(crate) fn new(plan: &'a CopyPlan, target: &'a mut Root, owner: Option<(u32, u32)>) -> Self {
+        target.set_owner(owner);
+        if let Some(Chmod::Octal(mode)) = plan.chmod {
+            target.set_mode(Some(mode));
         }
-        if item.kind == ItemKind::File && item.root && self.plan.unpack && self.unpacked(item)? {
-            return Ok(());
+        Self {
+            plan,
+            destination: plan.destination.trim_matches('/').as_bytes().to_vec(),
+            target,
+            owner,
+            occupied: false,
+            times: Vec::new(),
         }
-        let path = if item.root && !self.is_directory {
-            self.destination.clone()
-        } else {
-            join(&self.destination, &item.target)
-        };
-        Ok(self.leaf(item, &path)?)
     }
 
-    fn directory(&mut self, item: &Item) -> io::Result<()> {
-        let path = join(&self.destination, &item.target);
-        if path.is_empty() || self.target.existing_parent(&path)?.is_some() {
-            return Ok(());
+    /// Copies what was selected in `source`; archives are unpacked if that is wanted.
+    pub(crate) fn groups<'b>(
+        &mut self,
+        source: &Root,
+        groups: impl IntoIterator<Item = &'b Group>,
+        unpack: bool,
+    ) -> Result<(), StepError> {
+        for group in groups {
+            self.group(source, group, unpack)?;
         }
-        let made = match self.target.parent(&path) {
+        Ok(())
+    }
+
+    /// Writes the here-documents.
+    pub(crate) fn heredocs(&mut self) -> Result<(), StepError> {
+        for heredoc in &self.plan.heredocs {
+            let path = self.place(heredoc.name.as_bytes())?;
+            let (parent, base) = split(&path);
+            let parent = self.target.parent(parent)?;
+            clear(parent.as_fd(), base)?;
+            let mut file = create(parent.as_fd(), base)?;
+            file.write_all(heredoc.content.as_bytes())?;
+            let (uid, gid) = self.owner.unwrap_or((0, 0));
+            rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .map_err(io::Error::from)?;
+            let mode = self.mode(0o644, false);
+            rustix::fs::fchmod(&file, mode).map_err(io::Error::from)?;
+        }
+        Ok(())
+    }
+
+    /// To be called at the end.
+    pub(crate) fn finish(mut self) -> Result<(), StepError> {
+        for (directory, times) in self.times.drain(..).rev() {
+            rustix::fs::futimens(&directory, &times).map_err(io::Error::from)?;
+        }
+        self.target.set_owner(None);
+        self.target.set_mode(None);
+        Ok(())
+    }
+
+    fn group(&mut self, source: &Root, group: &Group, unpack: bool) -> Result<(), StepError> {
+        let Some(first) = group.items.first() else {
+            return Ok(());
+        };
+        let named = |error: io::Error, item: &Item| {
+            let name = String::from_utf8_lossy(&item.source);
+            io::Error::new(error.kind(), format!("`{name}`: {error}"))
+        };
+        if first.kind != ItemKind::Directory {
+            if first.kind == ItemKind::File && unpack && self.unpacked(source, first)? {
+                return Ok(());
+            }
+            let path = self.place(&group.name)?;
+            let mut copied = HashMap::new();
+            return Ok(self
+                .leaf(source, first, &path, &mut copied)
+                .map_err(|error| named(error, first))?);
+        }
+        // Names under which a file with several has been copied.
+        let mut copied = HashMap::new();
+        for item in &group.items {
+            let path = join(&self.destination, &item.target);
+            let result = if item.kind == ItemKind::Directory {
+                self.directory(source, item, &path)
+            } else {
+                self.leaf(source, item, &path, &mut copied)
+            };
+            result.map_err(|error| named(error, item))?;
+        }
+        Ok(())
+    }
+
+    /// Where a file of this name goes.
+    fn place(&mut self, name: &[u8]) -> io::Result<Vec<u8>> {
+        let is_directory = self.destination.is_empty()
+            || self.plan.destination.ends_with('/')
+            || self.target.existing_parent(&self.destination)?.is_some();
+        if is_directory {
+            return Ok(join(&self.destination, name));
+        }
+        if self.occupied {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "several files cannot be copied to one name; end the destination with `/`",
+            ));
+        }
+        self.occupied = true;
+        self.follow(self.destination.clone())
+    }
+
+    /// What a path means if its last part is a link.
+    fn follow(&mut self, mut path: Vec<u8>) -> io::Result<Vec<u8>> {
+        for _ in 0..MAX_LINKS {
+            let (parent, base) = split(&path);
+            let directory = self.target.parent(parent)?;
+            let link = match rustix::fs::readlinkat(&directory, base, Vec::new()) {
+                Ok(link) => link.into_bytes(),
+                Err(Errno::INVAL | Errno::NOENT) => return Ok(path),
+                Err(errno) => return Err(errno.into()),
+            };
+            let joined = match link.strip_prefix(b"/") {
+                Some(_) => link,
+                None => join(parent, &link),
+            };
+            let text = String::from_utf8_lossy(&joined).into_owned();
+            let cleaned = crate::context::ignore::clean(&format!("/{text}"));
+            path = cleaned.trim_matches('/').as_bytes().to_vec();
+        }
+        Err(Errno::LOOP.into())
+    }
+
+    fn directory(&mut self, source: &Root, item: &Item, path: &[u8]) -> io::Result<()> {
+        let made = match self.target.parent(path) {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(io::Error::new(
                     error.kind(),
@@ -99,27 +175,42 @@ impl Writer<'_> {
             }
             made => made?,
         };
-        let (uid, gid) = self.ids(&item.stat);
-        rustix::fs::fchown(&made, Some(uid), Some(gid))?;
-        self.copy_xattrs(item, made.as_fd())?;
-        rustix::fs::fchmod(&made, self.mode(&item.stat))?;
+        if !item.target.is_empty() {
+            let (uid, gid) = self.ids(&item.stat);
+            rustix::fs::fchown(&made, Some(uid), Some(gid))?;
+            copy_xattrs(source, item, made.as_fd())?;
+            rustix::fs::fchmod(&made, self.mode(item.stat.st_mode, true))?;
+        }
         self.times.push((made, times(&item.stat)));
         Ok(())
     }
 
-    fn leaf(&mut self, item: &Item, path: &[u8]) -> io::Result<()> {
-        let (parent, base) = split(path)?;
+    fn leaf(
+        &mut self,
+        source: &Root,
+        item: &Item,
+        path: &[u8],
+        copied: &mut HashMap<(u64, u64), Vec<u8>>,
+    ) -> io::Result<()> {
+        let (parent, base) = split(path);
         let parent = self.target.parent(parent)?;
         clear(parent.as_fd(), base)?;
         match &item.kind {
             ItemKind::File => {
-                let mut from = open_file(self.source, &item.source)?;
+                let identity = (item.stat.st_dev, item.stat.st_ino);
+                if item.stat.st_nlink > 1 {
+                    if let Some(first) = copied.get(&identity) {
+                        return self.hard_link(first, parent.as_fd(), base);
+                    }
+                    copied.insert(identity, path.to_vec());
+                }
+                let mut from = open_file(source, &item.source)?;
                 let mut file = create(parent.as_fd(), base)?;
                 io::copy(&mut from, &mut file)?;
                 let (uid, gid) = self.ids(&item.stat);
                 rustix::fs::fchown(&file, Some(uid), Some(gid))?;
-                self.copy_xattrs(item, file.as_fd())?;
-                rustix::fs::fchmod(&file, self.mode(&item.stat))?;
+                copy_xattrs(source, item, file.as_fd())?;
+                rustix::fs::fchmod(&file, self.mode(item.stat.st_mode, false))?;
                 rustix::fs::futimens(&file, &times(&item.stat))?;
             }
             ItemKind::Symlink(link) => {
@@ -130,37 +221,43 @@ impl Writer<'_> {
                 let kind = FileType::from_raw_mode(item.stat.st_mode);
                 rustix::fs::mknodat(&parent, base, kind, Mode::RUSR, item.stat.st_rdev)?;
                 self.own_at(parent.as_fd(), base, &item.stat)?;
-                rustix::fs::chmodat(&parent, base, self.mode(&item.stat), AtFlags::empty())?;
+                let mode = self.mode(item.stat.st_mode, false);
+                rustix::fs::chmodat(&parent, base, mode, AtFlags::empty())?;
             }
             ItemKind::Directory => {}
         }
         Ok(())
     }
 
-    fn heredoc(&mut self, name: &str, content: &str) -> io::Result<()> {
-        let path = if self.is_directory {
-            join(&self.destination, name.as_bytes())
-        } else {
-            self.destination.clone()
-        };
-        let (parent, base) = split(&path)?;
-        let parent = self.target.parent(parent)?;
-        clear(parent.as_fd(), base)?;
-        let mut file = create(parent.as_fd(), base)?;
-        file.write_all(content.as_bytes())?;
-        let (uid, gid) = self.owner.unwrap_or((0, 0));
-        rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        let mode = Mode::from_raw_mode(self.plan.chmod.unwrap_or(0o644));
-        Ok(rustix::fs::fchmod(&file, mode)?)
+    fn hard_link(&mut self, first: &[u8], parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<()> {
+        let (directory, name) = split(first);
+        let directory = self.target.parent(directory)?;
+        Ok(rustix::fs::linkat(
+            &directory,
+            name,
+            parent,
+            base,
+            AtFlags::empty(),
+        )?)
     }
 
-    /// `ADD` of a tar archive. Whether it was one.
-    fn unpacked(&mut self, item: &Item) -> Result<bool, StepError> {
-        if !berth_image::is_tar(open_file(self.source, &item.source)?) {
+    /// `ADD` of an archive. Whether it was one.
+    fn unpacked(&mut self, source: &Root, item: &Item) -> Result<bool, StepError> {
+        if !berth_image::is_tar(open_file(source, &item.source)?) {
             return Ok(false);
         }
+        // What `--chmod` says is about copied files, not about what is in archives.
+        self.target.set_mode(None);
         let directory = self.target.parent(&self.destination)?;
-        berth_image::extract(directory, open_file(self.source, &item.source)?)?;
+        if let Some(Chmod::Octal(mode)) = self.plan.chmod {
+            self.target.set_mode(Some(mode));
+        }
+        let options = ExtractOptions {
+            owner: self.owner,
+            ..ExtractOptions::default()
+        };
+        let archive = open_file(source, &item.source)?;
+        berth_image::extract_into(directory, b"", archive, options)?;
         Ok(true)
     }
 
@@ -173,8 +270,12 @@ impl Writer<'_> {
         (Uid::from_raw(uid), Gid::from_raw(gid))
     }
 
-    fn mode(&self, stat: &Stat) -> Mode {
-        Mode::from_raw_mode(self.plan.chmod.unwrap_or(stat.st_mode & 0o7777))
+    fn mode(&self, mode: u32, is_directory: bool) -> Mode {
+        let mode = mode & 0o7777;
+        Mode::from_raw_mode(match &self.plan.chmod {
+            Some(chmod) => chmod.apply(mode, is_directory),
+            None => mode,
+        })
     }
 
     fn own_at(&self, parent: BorrowedFd<'_>, base: &[u8], stat: &Stat) -> io::Result<()> {
@@ -183,38 +284,42 @@ impl Writer<'_> {
         rustix::fs::chownat(parent, base, Some(uid), Some(gid), flags)?;
         Ok(rustix::fs::utimensat(parent, base, &times(stat), flags)?)
     }
+}
 
-    /// Capabilities of programs and the like, when copying inside images.
-    fn copy_xattrs(&self, item: &Item, target: BorrowedFd<'_>) -> io::Result<()> {
-        if !self.plan.keep_owner {
-            return Ok(());
+/// Capabilities of programs and the like.
+fn copy_xattrs(source: &Root, item: &Item, target: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    let Some(source) = source.open_any(&item.source, flags)? else {
+        return Ok(());
+    };
+    for (name, value) in xattrs(&source)? {
+        match rustix::fs::fsetxattr(target, &*name, &value, XattrFlags::empty()) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno.into()),
         }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let Some(source) = self.source.open_any(&item.source, flags)? else {
-            return Ok(());
-        };
-        let path = format!("/proc/self/fd/{}", source.as_raw_fd());
-        for name in xattr::list_deref(&path)? {
-            let hidden = name.as_encoded_bytes().starts_with(b"trusted.overlay.");
-            if hidden {
-                continue;
-            }
-            if let Some(value) = xattr::get_deref(&path, &name)? {
-                match rustix::fs::fsetxattr(target, &*name, &value, XattrFlags::empty()) {
-                    Ok(()) | Err(Errno::OPNOTSUPP) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-            }
-        }
-        Ok(())
     }
+    Ok(())
+}
 
-    fn set_directory_times(&mut self) -> io::Result<()> {
-        for (directory, times) in self.times.drain(..).rev() {
-            rustix::fs::futimens(&directory, &times)?;
+/// The attributes that belong to a file rather than to where it is stored.
+pub(super) fn xattrs(file: &OwnedFd) -> io::Result<Vec<(std::ffi::OsString, Vec<u8>)>> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let names = match xattr::list_deref(&path) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for name in names {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b"trusted.overlay.") || bytes == b"security.selinux" {
+            continue;
         }
-        Ok(())
+        if let Some(value) = xattr::get_deref(&path, &name)? {
+            found.push((name, value));
+        }
     }
+    Ok(found)
 }
 
 fn times(stat: &Stat) -> Timestamps {
@@ -226,20 +331,6 @@ fn times(stat: &Stat) -> Timestamps {
         last_access: time,
         last_modification: time,
     }
-}
-
-fn split(path: &[u8]) -> io::Result<(&[u8], &[u8])> {
-    let (parent, base) = match path.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"".as_slice(), path),
-    };
-    if base.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::IsADirectory,
-            "the destination is a directory",
-        ));
-    }
-    Ok((parent, base))
 }
 
 fn create(parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<File> {

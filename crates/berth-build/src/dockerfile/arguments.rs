@@ -1,17 +1,21 @@
 //! Splitting the arguments of an instruction: words with quotes, `name=value` pairs, JSON lists.
 
+use serde_json::Value;
+
 use super::Result;
+use super::flags::is_blank;
 use crate::error::Problem;
 
-/// Words separated by blanks; quotes and escapes keep blanks inside a word and stay in it.
-pub(super) fn words(text: &str, escape: char) -> Result<Vec<String>> {
+/// Words separated by blanks; quotes and escapes keep blanks inside a word and stay in it. A quote
+/// that is not closed ends with the text.
+pub(super) fn words(text: &str, escape: char) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote = None;
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
         match (quote, character) {
-            (None, ' ' | '\t') => {
+            (None, _) if character.is_whitespace() => {
                 if !word.is_empty() {
                     words.push(std::mem::take(&mut word));
                 }
@@ -21,36 +25,54 @@ pub(super) fn words(text: &str, escape: char) -> Result<Vec<String>> {
             (Some(open), _) if open == character => quote = None,
             // In single quotes the escape character is one like others.
             (None | Some('"'), _) if character == escape => {
-                word.push(character);
-                word.extend(characters.next());
+                // At the end of the text it protects nothing.
+                if let Some(next) = characters.next() {
+                    word.extend([character, next]);
+                }
                 continue;
             }
             _ => {}
         }
         word.push(character);
     }
-    if let Some(quote) = quote {
-        return Err(Problem::new(format!("a quote ({quote}) is not closed")));
-    }
     if !word.is_empty() {
         words.push(word);
     }
-    Ok(words)
+    words
 }
 
-/// `name=value …`, or the old form `name the rest` if that is allowed.
-pub(super) fn pairs(text: &str, escape: char, old_form: bool) -> Result<Vec<(String, String)>> {
-    let words = words(text, escape)?;
+/// Words separated by blanks, whatever quotes say.
+pub(super) fn plain_words(text: &str) -> Vec<String> {
+    let words = text.split(is_blank).filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
+}
+
+/// `name=value` pairs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Pairs {
+    pub(super) pairs: Vec<(String, String)>,
+    /// Written as `name value`.
+    pub(super) old_form: bool,
+}
+
+/// `name=value …`, or the old form `name the rest`.
+pub(super) fn pairs(text: &str, escape: char, keyword: &str) -> Result<Pairs> {
+    let words = words(text, escape);
     let Some(first) = words.first() else {
         return Err(Problem::new("it needs at least one `name=value`"));
     };
-    if old_form && !first.contains('=') {
-        let (name, value) = text.split_once([' ', '\t']).ok_or_else(|| {
-            Problem::new(format!("`{first}` has no value")).hint(format!("write `{first}=value`"))
+    if !first.contains('=') {
+        let (name, value) = text.split_once(is_blank).ok_or_else(|| {
+            Problem::new(format!("`{first}` has no value"))
+                .hint(format!("write `{keyword} {first}=value`"))
         })?;
-        return Ok(vec![(name.to_owned(), value.trim().to_owned())]);
+        let value = value.trim_start_matches(is_blank).to_owned();
+        return Ok(Pairs {
+            pairs: vec![(name.to_owned(), value)],
+            old_form: true,
+        });
     }
-    words
+    let pairs = words
         .iter()
         .map(|word| match word.split_once('=') {
             Some(("", _)) => Err(Problem::new(format!("`{word}` has no name"))),
@@ -58,14 +80,30 @@ pub(super) fn pairs(text: &str, escape: char, old_form: bool) -> Result<Vec<(Str
             None => Err(Problem::new(format!("`{word}` is no `name=value`"))
                 .hint("put values with blanks in quotes")),
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok(Pairs {
+        pairs,
+        old_form: false,
+    })
 }
 
-/// A JSON list of strings, if the text is one.
-pub(super) fn json_list(text: &str) -> Option<Vec<String>> {
-    let text = text.trim();
+/// A JSON list of strings, if the text is a JSON list. A list of anything else is a mistake; what is
+/// no JSON is something else.
+pub(super) fn json_list(text: &str) -> Result<Option<Vec<String>>> {
     if !text.starts_with('[') {
-        return None;
+        return Ok(None);
     }
-    serde_json::from_str(text).ok()
+    let Ok(list) = serde_json::from_str::<Vec<Value>>(text) else {
+        return Ok(None);
+    };
+    list.into_iter()
+        .map(|item| match item {
+            Value::String(text) => Ok(text),
+            other => Err(
+                Problem::new(format!("the list holds `{other}`, which is no text"))
+                    .hint("everything in the list needs double quotes"),
+            ),
+        })
+        .collect::<Result<_>>()
+        .map(Some)
 }

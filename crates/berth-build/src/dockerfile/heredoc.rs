@@ -1,5 +1,8 @@
 //! Here-documents: `<<NAME`, `<<-NAME` (leading tabs go), `<<"NAME"` (nothing is expanded).
 
+use super::Result;
+use super::expand::{Lexer, NoVariables};
+
 /// One here-document of an instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heredoc {
@@ -9,71 +12,78 @@ pub(crate) struct Heredoc {
     pub(crate) expand: bool,
     /// `<<-`.
     pub(crate) strip_tabs: bool,
-    /// Its lines, each with its newline.
+    /// Its lines as they are in the file, each with its newline.
     pub(crate) content: String,
 }
 
-/// The here-documents that a line opens, in order, still without content.
-pub(super) fn find(line: &str) -> Vec<Heredoc> {
-    let mut found = Vec::new();
-    let mut quote = None;
-    let bytes = line.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match (quote, bytes[at]) {
-            (Some(open), byte) if byte == open => quote = None,
-            (None, byte @ (b'"' | b'\'')) => quote = Some(byte),
-            (_, b'\\') => at += 1,
-            // `<<<` is a here-string of some shells.
-            (None, b'<') if line[at..].starts_with("<<<") => at += 2,
-            (None, b'<') if line[at..].starts_with("<<") && begins_word(line, at) => {
-                if let Some((heredoc, length)) = opening(&line[at + 2..]) {
-                    found.push(heredoc);
-                    at += 1 + length;
-                }
-            }
-            _ => {}
+impl Heredoc {
+    /// The content without the tabs that `<<-` takes away.
+    pub(crate) fn text(&self) -> String {
+        if !self.strip_tabs {
+            return self.content.clone();
         }
-        at += 1;
+        self.content
+            .split_inclusive('\n')
+            .map(|line| line.trim_start_matches('\t'))
+            .collect()
     }
-    found
 }
 
-/// Only a descriptor number may stand before `<<`: `cmd 3<<EOF`, but not `$((1<<2))`.
-fn begins_word(line: &str, at: usize) -> bool {
-    let before = line[..at].trim_end_matches(|c: char| c.is_ascii_digit());
-    before.is_empty()
-        || before.ends_with([' ', '\t', ';', '|', '&', '(']) && !before.ends_with("((")
+/// The here-documents that a line opens, in order, still without content.
+pub(super) fn find(line: &str) -> Result<Vec<Heredoc>> {
+    let lexer = Lexer {
+        raw_quotes: true,
+        raw_escapes: true,
+        keep_unset: true,
+        ..Lexer::new('\\')
+    };
+    // What is no sequence of words for us may be something for another shell, but no here-document.
+    let Ok(words) = lexer.process(line, &NoVariables) else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for word in &words.words {
+        found.extend(parse(word)?);
+    }
+    Ok(found)
 }
 
-/// What follows `<<`, and how long it is.
-fn opening(rest: &str) -> Option<(Heredoc, usize)> {
-    let (strip_tabs, name) = match rest.strip_prefix('-') {
-        Some(name) => (true, name),
+/// A word that opens a here-document: `<<NAME`, with a descriptor's number before it if wanted.
+pub(crate) fn parse(word: &str) -> Result<Option<Heredoc>> {
+    let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    let Some(rest) = rest.strip_prefix("<<") else {
+        return Ok(None);
+    };
+    let (strip_tabs, rest) = match rest.strip_prefix('-') {
+        Some(rest) => (true, rest),
         None => (false, rest),
     };
-    let quote = name.chars().next().filter(|c| matches!(c, '"' | '\''));
-    let (word, used) = match quote {
-        Some(quote) => {
-            let end = name[1..].find(quote)?;
-            (&name[1..=end], end + 2)
-        }
-        None => {
-            let end = name
-                .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')))
-                .unwrap_or(name.len());
-            (&name[..end], end)
-        }
-    };
-    let first = word.chars().next()?;
-    if !(first.is_ascii_alphabetic() || first == '_') || word.contains('/') {
-        return None;
+    let rest = rest.trim_start_matches([' ', '\t', '\r', '\n', '\u{c}']);
+    if rest.is_empty() || rest.contains('<') {
+        return Ok(None);
     }
-    let heredoc = Heredoc {
-        name: word.to_owned(),
-        expand: quote.is_none(),
+    let lexer = Lexer {
+        keep_unset: true,
+        ..Lexer::new('\\')
+    };
+    let mut words = lexer.process(rest, &NoVariables)?.words;
+    let raw = Lexer {
+        raw_quotes: true,
+        ..lexer
+    };
+    let mut raw_words = raw.process(rest, &NoVariables)?.words;
+    let (Some(name), Some(raw_name)) = (words.pop(), raw_words.pop()) else {
+        return Ok(None);
+    };
+    if !words.is_empty() || !raw_words.is_empty() {
+        return Ok(None);
+    }
+    let quotes = |text: &str| text.matches(['\'', '"']).count();
+    Ok(Some(Heredoc {
+        // A quote that disappears from the name means that nothing is expanded.
+        expand: quotes(&name) == quotes(&raw_name),
+        name,
         strip_tabs,
         content: String::new(),
-    };
-    Some((heredoc, used + usize::from(strip_tabs)))
+    }))
 }

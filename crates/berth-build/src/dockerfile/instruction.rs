@@ -1,6 +1,8 @@
 //! What instructions say, before any variable is expanded.
 
 use super::Heredoc;
+use super::mount::MountText;
+use crate::lint::Checks;
 
 /// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +11,13 @@ pub(crate) struct Instruction {
     pub(crate) line: usize,
     /// As written, continued lines joined.
     pub(crate) text: String,
+    /// The first word as written.
+    pub(crate) keyword: String,
     pub(crate) kind: Kind,
+    /// Left by the base image or stage, whose `ONBUILD` it was.
+    pub(crate) is_trigger: bool,
+    /// What `# check=` comments before it say.
+    pub(crate) checks: Option<Checks>,
 }
 
 /// The instructions of the language.
@@ -61,10 +69,18 @@ pub(crate) struct Copy {
     pub(crate) from: Option<String>,
     pub(crate) chown: Option<String>,
     pub(crate) chmod: Option<String>,
+    /// `--link`.
+    pub(crate) link: bool,
     /// `--exclude`.
     pub(crate) exclude: Vec<String>,
     /// `--parents`.
     pub(crate) parents: bool,
+    /// `--unpack` of `ADD`.
+    pub(crate) unpack: Option<bool>,
+    /// `--keep-git-dir` of `ADD`.
+    pub(crate) keep_git_dir: Option<bool>,
+    /// `--checksum` of `ADD`.
+    pub(crate) checksum: Option<String>,
     pub(crate) sources: Vec<String>,
     pub(crate) heredocs: Vec<Heredoc>,
     pub(crate) destination: String,
@@ -75,29 +91,7 @@ pub(crate) struct Copy {
 pub(crate) struct Run {
     pub(crate) command: Command,
     pub(crate) heredocs: Vec<Heredoc>,
-    pub(crate) mounts: Vec<RunMount>,
+    pub(crate) mounts: Vec<MountText>,
     /// `--network=none`.
     pub(crate) offline: bool,
-}
-
-/// `RUN --mount`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RunMount {
-    pub(crate) kind: RunMountKind,
-    pub(crate) target: String,
-    pub(crate) read_only: bool,
-}
-
-/// The kinds of `RUN --mount` that we have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RunMountKind {
-    /// A directory that is kept between builds.
-    Cache {
-        /// `id`, or the target.
-        id: String,
-    },
-    /// Bytes it may hold.
-    Tmpfs { size: u64 },
-    /// A part of the context.
-    Bind { source: String },
 }

@@ -1,63 +1,46 @@
 //! The command of a `RUN`: its argument list and, for some here-documents, a script.
 
-use super::SCRIPT_PATH;
-use crate::dockerfile::{Command, Heredoc, Run};
+use berth_jail::ExtraFile;
 
-/// The arguments and the content of [`SCRIPT_PATH`], if the command needs it.
+use crate::dockerfile::{Command, Run, heredoc};
+
+/// Where scripts are during the step, as in BuildKit.
+const SCRIPTS: &str = "/dev/pipes";
+
+/// The arguments and the script, if the command needs one.
 ///
-/// `RUN <<EOF` runs the document: with the shell, or with the program its `#!` line names. In any
-/// other command the document is for the shell.
-pub(crate) fn argv(run: &Run, shell: &[String]) -> (Vec<String>, Option<String>) {
+/// `RUN <<EOF` runs the document: with the shell, or as a program if it begins with `#!`. In any other
+/// command the documents are for the shell.
+pub(crate) fn argv(run: &Run, shell: &[String]) -> (Vec<String>, Option<ExtraFile>) {
     let line = match &run.command {
         Command::Exec(argv) => return (argv.clone(), None),
         Command::Shell(line) => line,
     };
-    if let [heredoc] = run.heredocs.as_slice()
-        && is_only_opening(line)
-    {
-        if let Some(interpreter) = interpreter(&heredoc.content) {
-            let argv = interpreter
-                .into_iter()
-                .chain([SCRIPT_PATH.to_owned()])
-                .collect();
-            return (argv, Some(heredoc.content.clone()));
+    let with_shell = |text: String| shell.iter().cloned().chain([text]).collect();
+    let Some(first) = run.heredocs.first() else {
+        return (with_shell(line.clone()), None);
+    };
+    if matches!(heredoc::parse(line), Ok(Some(_))) {
+        let text = first.text();
+        if !text.starts_with("#!") {
+            return (with_shell(text), None);
         }
-        return (with_shell(shell, heredoc.content.clone()), None);
+        let path = format!("{SCRIPTS}/{}", first.name.replace('/', "_"));
+        let script = ExtraFile {
+            path: path.clone(),
+            content: text.into_bytes(),
+            uid: 0,
+            gid: 0,
+            mode: 0o755,
+        };
+        return (with_shell(path), Some(script));
     }
+    // The shell finds the documents' ends, and takes the tabs of `<<-` away, itself.
     let mut text = line.clone();
     for heredoc in &run.heredocs {
-        append(&mut text, heredoc);
+        text = format!("{text}\n{}{}", heredoc.content, heredoc.name);
     }
-    (with_shell(shell, text), None)
-}
-
-fn with_shell(shell: &[String], text: String) -> Vec<String> {
-    shell.iter().cloned().chain([text]).collect()
-}
-
-fn is_only_opening(line: &str) -> bool {
-    line.starts_with("<<") && !line.contains([' ', '\t', ';', '|', '&', '>'])
-}
-
-/// The document as the shell reads it. Leading tabs of `<<-` are gone already, and the shell finds
-/// the end by the name alone either way.
-fn append(text: &mut String, heredoc: &Heredoc) {
-    text.push('\n');
-    text.push_str(&heredoc.content);
-    text.push_str(&heredoc.name);
-}
-
-/// Program and optional argument of a `#!` line.
-fn interpreter(content: &str) -> Option<Vec<String>> {
-    let line = content.lines().next()?.strip_prefix("#!")?.trim();
-    let (program, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-    let argument = Some(argument.trim()).filter(|argument| !argument.is_empty());
-    (!program.is_empty()).then(|| {
-        std::iter::once(program)
-            .chain(argument)
-            .map(str::to_owned)
-            .collect()
-    })
+    (with_shell(text), None)
 }
 
 #[cfg(test)]
@@ -70,7 +53,9 @@ mod tests {
         let Kind::Run(run) = &parsed.instructions[0].kind else {
             panic!("no RUN");
         };
-        argv(run, &["/bin/sh".to_owned(), "-c".to_owned()])
+        let (argv, script) = argv(run, &["/bin/sh".to_owned(), "-c".to_owned()]);
+        let script = script.map(|script| String::from_utf8(script.content).unwrap());
+        (argv, script)
     }
 
     #[test]
@@ -78,11 +63,19 @@ mod tests {
         let shell = |text: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()];
         assert_eq!(argv_of("RUN <<EOF\na\nb\nEOF\n"), (shell("a\nb\n"), None));
         assert_eq!(
+            argv_of("RUN <<-EOF\n\ta\n\tb\n\tEOF\n"),
+            (shell("a\nb\n"), None)
+        );
+        assert_eq!(
             argv_of("RUN cat <<-'E' > /x\n\ta\n\tE\n"),
-            (shell("cat <<-'E' > /x\na\nE"), None)
+            (shell("cat <<-'E' > /x\n\ta\nE"), None)
+        );
+        assert_eq!(
+            argv_of("RUN cat <<A <<B\n1\nA\n2\nB\n"),
+            (shell("cat <<A <<B\n1\nA\n2\nB"), None)
         );
         let (argv, script) = argv_of("RUN <<EOF\n#!/usr/bin/env python3\nprint(1)\nEOF\n");
-        assert_eq!(argv, ["/usr/bin/env", "python3", SCRIPT_PATH]);
+        assert_eq!(argv, shell("/dev/pipes/EOF"));
         assert_eq!(
             script.as_deref(),
             Some("#!/usr/bin/env python3\nprint(1)\n")

@@ -36,12 +36,17 @@ struct Data {
 }
 
 /// Region of `<account>.dkr.ecr.<region>.amazonaws.com`, with its end (`.cn` in China).
-pub(crate) fn region(host: &str) -> Option<(&str, &str)> {
+fn region(host: &str) -> Option<(&str, &str)> {
     let (account, rest) = host.split_once(".dkr.ecr.")?;
     let (region, domain) = rest.split_once('.')?;
     let digits = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
     let known = matches!(domain, "amazonaws.com" | "amazonaws.com.cn");
     (digits && known && !region.is_empty()).then_some((region, domain))
+}
+
+/// Whether a host is a registry of Amazon ECR.
+pub fn is_ecr(host: &str) -> bool {
+    region(host).is_some()
 }
 
 /// Exchanges the access key.

@@ -2,6 +2,7 @@
 //! connections, and Debian's `docker-registry`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
+mod docker_registry;
 mod fake;
 mod hostile;
 mod image;

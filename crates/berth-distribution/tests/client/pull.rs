@@ -341,6 +341,72 @@ async fn a_registry_that_is_not_there_is_asked_once() {
 }
 
 #[tokio::test]
+async fn a_pull_goes_on_where_an_earlier_one_ended() {
+    let image = TestImage::new(1, &[Pack::Gzip], 2_000_000);
+    let fake = Fake::with(&image, "latest");
+    let layer = image.layer_digest(0).to_string();
+    let healthy = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_healthy = Arc::clone(&healthy);
+    let server = Server::start(move |request| {
+        let reply = fake.reply(request);
+        if request.path().ends_with(&layer) && !is_healthy.load(Ordering::Relaxed) {
+            return match request.header("range") {
+                None => reply.end(End::Cut(800_000)),
+                Some(_) => reply.end(End::Cut(0)),
+            };
+        }
+        reply
+    })
+    .await;
+    let store = Store::new();
+    let name = reference(&format!("{}/app", server.host()));
+    let pull = async || {
+        client()
+            .pull(&store.store, &name, &PullOptions::default(), &silent)
+            .await
+    };
+    pull().await.unwrap_err();
+    store.assert_empty();
+    healthy.store(true, Ordering::Relaxed);
+    let before = server.requests().len();
+    let pulled = pull().await.unwrap();
+    let file = store
+        .store
+        .layer_path(&pulled.image.layers[0])
+        .join("file0");
+    assert_eq!(
+        std::fs::read(file).unwrap(),
+        crate::image::noise(100, 2_000_000)
+    );
+    let asked = server.requests().split_off(before);
+    let range = asked.iter().find_map(|request| request.header("range"));
+    assert_eq!(range, Some("bytes=800000-"));
+}
+
+#[tokio::test]
+async fn a_beginning_that_is_damaged_is_fetched_anew() {
+    let image = TestImage::new(1, &[Pack::Zstd], 500_000);
+    let fake = Fake::with(&image, "latest");
+    let server = Server::start(move |request| fake.reply(request)).await;
+    let store = Store::new();
+    let partial = store.directory.path().join("partial");
+    let layer = image.layer_digest(0);
+    std::fs::write(partial.join(layer.hex()), vec![7; 100_000]).unwrap();
+    let name = reference(&format!("{}/app", server.host()));
+    client()
+        .pull(&store.store, &name, &PullOptions::default(), &silent)
+        .await
+        .unwrap();
+    let asked = server.requests();
+    let ranges: Vec<_> = asked
+        .iter()
+        .filter(|request| request.path().ends_with(layer.as_str()))
+        .map(|request| request.header("range"))
+        .collect();
+    assert_eq!(ranges, [Some("bytes=100000-"), None]);
+}
+
+#[tokio::test]
 async fn a_pull_that_is_dropped_half_way_leaves_nothing() {
     let image = TestImage::new(1, &[Pack::Gzip], 3_000_000);
     let fake = Fake::with(&image, "latest");

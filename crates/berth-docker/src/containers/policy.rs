@@ -37,6 +37,7 @@ pub(super) fn policy(
         extras: SandboxExtras {
             devices: devices(host, &mut warnings),
             rlimits: rlimits(&host.ulimits, &mut warnings),
+            files: Vec::new(),
             init: host.init || host.pid_mode == HOST_PIDS,
         },
     };

@@ -1,32 +1,10 @@
-//! Images from registries: layers as they come in, then the image as a whole.
-
-use std::io::Read;
+//! Images from registries, when their layers are here.
 
 use super::ImageStore;
-use super::ingest::Ingest;
 use crate::crash::crash_point;
-use crate::{Digest, Image, ImageError, Layer, Reference};
+use crate::{Digest, Image, ImageError, Reference};
 
 impl ImageStore {
-    /// Takes in a layer that a manifest and a configuration name, while it is read from `source`.
-    ///
-    /// If the store has it, nothing is read; if somebody else is unpacking it, that is waited for
-    /// first. `source` must end in an error if the layer is not all there. What is returned keeps the
-    /// layer in the store: it must live until [`ImageStore::receive_image`] has returned.
-    ///
-    /// # Errors
-    /// The layer has another digest or diff id, or cannot be unpacked. Nothing of it remains.
-    pub fn receive_layer(
-        &self,
-        layer: &Layer,
-        source: impl Read + Send,
-    ) -> Result<Layer, ImageError> {
-        let mut how = Ingest::new(format!("layer {}", layer.digest));
-        how.diff_id = Some(layer.diff_id.clone());
-        how.digest = Some(layer.digest.clone());
-        self.ingest(source, &how)
-    }
-
     /// Enters an image whose layers were received: its manifest and configuration exactly as they
     /// are, the digests of the indexes that led to them, and its name. A reference with a digest
     /// gives no name; the image is found by that digest.

@@ -5,14 +5,14 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::root::{Kind, Root};
 use super::{dev, overlay, pseudo};
 use crate::cgroup::SandboxGroup;
 use crate::error::{Failure, Step as _};
-use crate::spec::{MountSource, SandboxSpec};
+use crate::spec::{ExtraFile, MountSource, SandboxSpec};
 use crate::sys;
 
 /// One mount of the specification, ready to be attached.
@@ -87,6 +87,11 @@ fn prepare(spec: &SandboxSpec, user_namespace: BorrowedFd<'_>) -> Result<Vec<Rea
                 (tree, kind)
             }
             MountSource::Tmpfs(bytes) => (tmpfs(*bytes, "1777", spec.id_base)?, Kind::Directory),
+            MountSource::Overlay(wanted) => {
+                let tree = overlay::part_of(wanted, user_namespace)?;
+                let kind = kind_of(&tree, std::path::Path::new(&wanted.path))?;
+                (tree, kind)
+            }
         };
         // Set-user-id programs of a volume work as those of the image do: both are mapped.
         let mut attributes = libc::MOUNT_ATTR_NODEV;
@@ -120,7 +125,45 @@ fn files(spec: &SandboxSpec, device: &dev::Device) -> Result<Vec<Ready>, Failure
             mount: part(device.staging(), &name).step(step)?,
         });
     }
+    for (index, file) in spec.extras.files.iter().enumerate() {
+        ready.push(extra_file(spec, file, index, device)?);
+    }
     Ok(ready)
+}
+
+/// A file with an owner, read-only.
+fn extra_file(
+    spec: &SandboxSpec,
+    file: &ExtraFile,
+    index: usize,
+    device: &dev::Device,
+) -> Result<Ready, Failure> {
+    let name = format!("extra-{index}");
+    let step = || format!("write `{}`", file.path);
+    if !file.path.starts_with('/') {
+        return Err(Failure::Invalid(format!("`{}` is not absolute", file.path)));
+    }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(device.staging(), &name, flags, Mode::from(0o600)).step(step)?;
+    let mut written = std::fs::File::from(fd);
+    std::io::Write::write_all(&mut written, &file.content).step(step)?;
+    let id = |id: u32| spec.id_base.saturating_add(id);
+    let (uid, gid) = (Uid::from_raw(id(file.uid)), Gid::from_raw(id(file.gid)));
+    rustix::fs::fchown(&written, Some(uid), Some(gid)).step(step)?;
+    rustix::fs::fchmod(&written, Mode::from(file.mode & 0o7777)).step(step)?;
+    // A file that is open for writing cannot be executed.
+    drop(written);
+    let mount = part(device.staging(), &name).step(step)?;
+    sys::mount::add_attributes(&mount, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID)
+        .step(step)?;
+    if file.mode & 0o111 != 0 {
+        sys::mount::allow_execution(&mount).step(step)?;
+    }
+    Ok(Ready {
+        target: file.path.clone(),
+        kind: Kind::File,
+        mount,
+    })
 }
 
 /// A detached copy of what is at `name` in an attached mount. Symbolic links are not followed.

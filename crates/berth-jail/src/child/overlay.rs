@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
@@ -13,7 +13,7 @@ use rustix::mount::{
 
 use super::mounts;
 use crate::error::{Failure, Step as _};
-use crate::spec::Rootfs;
+use crate::spec::{OverlayMount, Rootfs};
 use crate::sys;
 
 /// A detached copy of a host mount's part at `path`, with ids mapped through `user_namespace`.
@@ -56,14 +56,43 @@ pub(crate) fn mount(
     disk: Option<OwnedFd>,
     user_namespace: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, Failure> {
-    let Some(somewhere) = rootfs.lower.first() else {
+    let somewhere = rootfs.lower.first().unwrap_or(&rootfs.upper);
+    mount_at(rootfs, disk, user_namespace, somewhere)
+}
+
+/// A detached mount of a part of an overlay.
+pub(super) fn part_of(
+    wanted: &OverlayMount,
+    user_namespace: BorrowedFd<'_>,
+) -> Result<OwnedFd, Failure> {
+    let step = || format!("mount `{}` of the layers", wanted.path);
+    let root = mount_at(&wanted.rootfs, None, Some(user_namespace), &wanted.at)?;
+    let path = wanted.path.trim_matches('/');
+    let path = if path.is_empty() { "." } else { path };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let part = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve).step(step)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(&part, "", flags).step(step)
+}
+
+/// [`mount`] on a certain directory.
+fn mount_at(
+    rootfs: &Rootfs,
+    disk: Option<OwnedFd>,
+    user_namespace: Option<BorrowedFd<'_>>,
+    somewhere: &Path,
+) -> Result<OwnedFd, Failure> {
+    if rootfs.lower.is_empty() {
         // An image without layers: overlayfs insists on one, and the writable directory is all.
         let root = mapped(&rootfs.upper, user_namespace)?;
         sys::mount::add_attributes(&root, libc::MOUNT_ATTR_NODEV)
             .step(|| "restrict the root".to_owned())?;
-        attach_somewhere(&root, &rootfs.upper)?;
+        attach_somewhere(&root, somewhere)?;
         return Ok(root);
-    };
+    }
     let layers = Layers::open(rootfs, disk, user_namespace)?;
     match layers.by_descriptor()? {
         Some(root) => {

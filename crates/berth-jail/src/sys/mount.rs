@@ -11,19 +11,30 @@ pub(crate) fn idmap(mount: impl AsFd, user_namespace: BorrowedFd<'_>) -> io::Res
     set_attributes(
         mount,
         libc::MOUNT_ATTR_IDMAP,
+        0,
         u64::try_from(user_namespace.as_raw_fd()).unwrap_or_default(),
     )
 }
 
 /// Sets `MOUNT_ATTR_*` bits on one mount.
 pub(crate) fn add_attributes(mount: impl AsFd, attributes: u64) -> io::Result<()> {
-    set_attributes(mount, attributes, 0)
+    set_attributes(mount, attributes, 0, 0)
 }
 
-fn set_attributes(mount: impl AsFd, attributes: u64, userns_fd: u64) -> io::Result<()> {
+/// Lets what is in a mount be executed after all.
+pub(crate) fn allow_execution(mount: impl AsFd) -> io::Result<()> {
+    set_attributes(mount, 0, libc::MOUNT_ATTR_NOEXEC, 0)
+}
+
+fn set_attributes(
+    mount: impl AsFd,
+    attributes: u64,
+    cleared: u64,
+    userns_fd: u64,
+) -> io::Result<()> {
     let request = libc::mount_attr {
         attr_set: attributes,
-        attr_clr: 0,
+        attr_clr: cleared,
         propagation: 0,
         userns_fd,
     };

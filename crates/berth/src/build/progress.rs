@@ -168,6 +168,15 @@ fn seconds(time: Duration) -> String {
     text
 }
 
+/// A warning as a line.
+pub(crate) fn warning(rule: Option<&str>, message: &str, line: Option<usize>) -> String {
+    let line = line
+        .map(|line| format!("line {line}: "))
+        .unwrap_or_default();
+    let rule = rule.map(|rule| format!(" ({rule})")).unwrap_or_default();
+    format!("warning: {line}{}{rule}", clean(message))
+}
+
 /// A line of a program's output as it may be shown: without what moves the cursor.
 fn clean(line: &str) -> String {
     let text = anstream::adapter::strip_str(line).to_string();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::{PullArgs, PushArgs};
 use crate::commands::registry::values;
 
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,10 @@ pub(crate) enum ImagesCommand {
         /// Name for the image; required for a root file system tar
         name: Option<String>,
     },
+    /// Bring in an image from a registry
+    Pull(PullArgs),
+    /// Send an image to a registry
+    Push(PushArgs),
     /// Make a base image from package registries by name, as `berth dev` does when one is missing
     Make {
         /// Such as `debian:bookworm-slim`, `node:22-slim` or `python:3.11-slim`

@@ -8,6 +8,8 @@ mod args;
 mod build;
 mod containers;
 mod images;
+mod login;
+mod registry;
 mod run;
 mod system;
 mod template;
@@ -25,7 +27,8 @@ use crate::daemon::default_socket;
 use crate::paths::Paths;
 use crate::printer;
 use args::{
-    BuildxCommand, ContainerCommand, ContextCommand, DockerCli, DockerCommand, ImageCommand,
+    BuildxCommand, ContainerCommand, ContextCommand, DockerCli, DockerCommand, EngineCommand,
+    ImageCommand, ManifestCommand, RegistryCommand,
 };
 use template::Template;
 
@@ -47,44 +50,63 @@ pub(crate) async fn run(arguments: Vec<OsString>, paths: Paths) -> Result<ExitCo
             return Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));
         }
     };
-    let target = target(cli.host, &paths)?;
     match cli.command {
-        DockerCommand::Info(args) => system::info(&target, args.format.as_deref()).await,
-        DockerCommand::Version(args) => system::version(&target, args.format.as_deref()).await,
-        DockerCommand::Context(ContextCommand::Ls(args)) => {
-            system::contexts(&target, args.format.as_deref())
+        DockerCommand::Registry(command) => {
+            at_registry(command, cli.config.as_deref(), &paths).await
         }
-        DockerCommand::Context(ContextCommand::Show) => system::context(),
-        DockerCommand::Build(args)
-        | DockerCommand::Buildx(BuildxCommand::Build(args))
-        | DockerCommand::Image(ImageCommand::Build(args)) => {
-            Box::pin(build::run(&target, args)).await
+        DockerCommand::Engine(command) => at_engine(&target(cli.host, &paths)?, command).await,
+    }
+}
+
+async fn at_registry(
+    command: RegistryCommand,
+    config: Option<&Path>,
+    paths: &Paths,
+) -> Result<ExitCode, Report> {
+    match command {
+        RegistryCommand::Login(args) => Box::pin(login::login(args, config, paths)).await,
+        RegistryCommand::Logout(args) => login::logout(&args, config).await,
+        RegistryCommand::Manifest(ManifestCommand::Inspect(args)) => {
+            Box::pin(registry::manifest(&args, paths)).await
         }
-        DockerCommand::Image(command) => image(&target, command).await,
-        DockerCommand::Images(args) => images::list(&target, &args).await,
-        DockerCommand::Inspect(args) => containers::inspect_any(&target, &args).await,
-        DockerCommand::Pull(args) => images::pull(&target, &args).await,
-        DockerCommand::Push(_) => Err(no_registry("pushing images")),
-        DockerCommand::Login(_) => Err(no_registry("logging in")),
-        DockerCommand::Manifest(_) => Err(no_registry("looking at manifests")),
-        DockerCommand::Logout(_) => Ok(ExitCode::SUCCESS),
-        DockerCommand::Tag(args) => images::tag(&target, &args).await,
-        DockerCommand::Rmi(args) => images::remove(&target, &args).await,
-        DockerCommand::Ps(args) | DockerCommand::Container(ContainerCommand::Ls(args)) => {
-            containers::list(&target, &args).await
+    }
+}
+
+async fn at_engine(target: &Target, command: EngineCommand) -> Result<ExitCode, Report> {
+    match command {
+        EngineCommand::Info(args) => system::info(target, args.format.as_deref()).await,
+        EngineCommand::Version(args) => system::version(target, args.format.as_deref()).await,
+        EngineCommand::Context(ContextCommand::Ls(args)) => {
+            system::contexts(target, args.format.as_deref())
         }
-        DockerCommand::Rm(args) | DockerCommand::Container(ContainerCommand::Rm(args)) => {
-            containers::remove(&target, &args).await
+        EngineCommand::Context(ContextCommand::Show) => system::context(),
+        EngineCommand::Build(args)
+        | EngineCommand::Buildx(BuildxCommand::Build(args))
+        | EngineCommand::Image(ImageCommand::Build(args)) => {
+            Box::pin(build::run(target, args)).await
         }
-        DockerCommand::Container(ContainerCommand::Inspect(args)) => {
-            containers::inspect(&target, &args).await
+        EngineCommand::Image(command) => image(target, command).await,
+        EngineCommand::Images(args) => images::list(target, &args).await,
+        EngineCommand::Inspect(args) => containers::inspect_any(target, &args).await,
+        EngineCommand::Pull(args) => Box::pin(registry::pull(target, &args)).await,
+        EngineCommand::Push(args) => Box::pin(registry::push(target, &args)).await,
+        EngineCommand::Tag(args) => images::tag(target, &args).await,
+        EngineCommand::Rmi(args) => images::remove(target, &args).await,
+        EngineCommand::Ps(args) | EngineCommand::Container(ContainerCommand::Ls(args)) => {
+            containers::list(target, &args).await
         }
-        DockerCommand::Stop(args) => containers::stop(&target, &args).await,
-        DockerCommand::Kill(args) => containers::kill(&target, &args).await,
-        DockerCommand::Logs(args) => containers::logs(&target, &args).await,
-        DockerCommand::Exec(args) => run::exec(&target, args).await,
-        DockerCommand::Run(args) => run::run(&target, args).await,
-        DockerCommand::Load(args) => images::load(&target, &args).await,
+        EngineCommand::Rm(args) | EngineCommand::Container(ContainerCommand::Rm(args)) => {
+            containers::remove(target, &args).await
+        }
+        EngineCommand::Container(ContainerCommand::Inspect(args)) => {
+            containers::inspect(target, &args).await
+        }
+        EngineCommand::Stop(args) => containers::stop(target, &args).await,
+        EngineCommand::Kill(args) => containers::kill(target, &args).await,
+        EngineCommand::Logs(args) => containers::logs(target, &args).await,
+        EngineCommand::Exec(args) => run::exec(target, args).await,
+        EngineCommand::Run(args) => run::run(target, args).await,
+        EngineCommand::Load(args) => images::load(target, &args).await,
     }
 }
 
@@ -92,8 +114,8 @@ async fn image(target: &Target, command: ImageCommand) -> Result<ExitCode, Repor
     match command {
         ImageCommand::Inspect(args) => images::inspect(target, &args).await,
         ImageCommand::Ls(args) => images::list(target, &args).await,
-        ImageCommand::Pull(args) => images::pull(target, &args).await,
-        ImageCommand::Push(_) => Err(no_registry("pushing images")),
+        ImageCommand::Pull(args) => Box::pin(registry::pull(target, &args)).await,
+        ImageCommand::Push(args) => Box::pin(registry::push(target, &args)).await,
         ImageCommand::Tag(args) => images::tag(target, &args).await,
         ImageCommand::Rm(args) => images::remove(target, &args).await,
         ImageCommand::Build(args) => Box::pin(build::run(target, args)).await,
@@ -142,13 +164,6 @@ fn refused(error: ClientError) -> Report {
             .with_hint("start `berth engine`, and set `DOCKER_HOST` to the address that it prints"),
         _ => report,
     }
-}
-
-fn no_registry(what: &str) -> Report {
-    Report::new(
-        format!("{what} needs a registry, and those are not supported yet"),
-        Some("images come from Dockerfiles, or from files with `berth images import`".to_owned()),
-    )
 }
 
 /// `--filter key=value` as the API takes it.

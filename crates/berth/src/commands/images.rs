@@ -7,6 +7,8 @@ mod inspect;
 mod list;
 mod make;
 mod prune;
+mod pull;
+mod push;
 mod size;
 
 use std::process::ExitCode;
@@ -24,6 +26,8 @@ pub(crate) async fn run(command: ImagesCommand, paths: &Paths) -> Result<ExitCod
     match command {
         ImagesCommand::List(args) => list::run(&store, &args),
         ImagesCommand::Import { path, name } => import::run(&store, &path, name.as_deref()),
+        ImagesCommand::Pull(args) => Box::pin(pull::run(&paths.data, &store, &args)).await,
+        ImagesCommand::Push(args) => Box::pin(push::run(&paths.data, &store, &args)).await,
         ImagesCommand::Make { name } => make::run(&store, &name).await,
         ImagesCommand::Inspect(args) => inspect::run(&store, &args),
         ImagesCommand::Tag { source, target } => {

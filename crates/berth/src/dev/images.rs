@@ -141,6 +141,11 @@ impl Images {
             BuildEvent::Started { name, .. } => (name, false),
             BuildEvent::Output { line, .. } => (line, true),
             BuildEvent::Finished { .. } => return,
+            BuildEvent::Warning {
+                rule,
+                message,
+                line,
+            } => (crate::build::progress::warning(rule, &message, line), false),
         };
         self.screen.show(&DevEvent::Build {
             container: container.to_owned(),

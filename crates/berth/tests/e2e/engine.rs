@@ -187,15 +187,21 @@ async fn the_docker_command_answers_what_wrangler_asks_around_a_build() {
             "",
         )
         .await;
-    for refused in [
-        ["pull", "registry.test/nowhere:1"],
-        ["push", "registry.test/nowhere:1"],
-        ["login", "registry.test"],
+    for (refused, expected) in [
+        (
+            ["pull", "127.0.0.1:1/nowhere:1"],
+            "the registry `127.0.0.1:1` cannot be reached",
+        ),
+        (
+            ["push", "127.0.0.1:1/nowhere:1"],
+            "there is no image `127.0.0.1:1/nowhere:1`",
+        ),
+        (["login", "127.0.0.1:1"], "who logs in?"),
     ] {
         let output = engine.docker(refused, "").await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{refused:?}");
-        assert!(said.contains("not supported yet"), "{refused:?}: {said}");
+        assert!(said.contains(expected), "{refused:?}: {said}");
     }
     let platform = ["build", "--platform", "linux/riscv64", "-f", "-", "/"];
     assert!(

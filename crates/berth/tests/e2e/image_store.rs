@@ -220,7 +220,19 @@ async fn an_image_in_use_stays() {
     let usage = store.json(&["df"]).await;
     assert!(usage["bytes"].as_u64().unwrap() > 10_000, "{usage}");
 
+    // A snapshot is needed although nothing uses it now, until it is removed.
+    let snapshot = "workerd-container-snap-1";
+    let commit = format!("/commit?container=one&repo={snapshot}");
+    let (status, body) = engine.request("POST", &commit, b"").await.unwrap();
+    assert_eq!(status, 201, "{body}");
     engine.docker_ok(["rm", "--force", "one"], "").await;
+    let pruned = store.json(&["prune", "--all"]).await;
+    assert_eq!(pruned["images"], Value::Array(Vec::new()));
+    let message = store.refused(&["delete", snapshot]).await;
+    assert!(message.contains("is needed by snapshot"), "{message}");
+    let remove = format!("/images/{snapshot}?noprune=true");
+    let (status, body) = engine.request("DELETE", &remove, b"").await.unwrap();
+    assert_eq!(status, 200, "{body}");
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         store.ok(&["prune", "--all"]).await;

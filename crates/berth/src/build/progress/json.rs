@@ -1,6 +1,7 @@
 //! One JSON object per line:
 //!
 //! ```json
+//! {"event":"warning","rule":"JSONArgsRecommended","message":"…","line":9,"time_ms":3}
 //! {"event":"started","step":3,"name":"[2/4] RUN make","time_ms":120}
 //! {"event":"output","step":3,"line":"cc -c a.c","time_ms":340}
 //! {"event":"finished","step":3,"outcome":"done","time_ms":900}
@@ -34,6 +35,16 @@ impl View for Json {
     fn event(&mut self, event: &BuildEvent, now: Instant) -> String {
         let time = u64::try_from((now - self.began).as_millis()).unwrap_or(u64::MAX);
         let value = match event {
+            BuildEvent::Warning {
+                rule,
+                message,
+                line,
+            } => {
+                json!({
+                    "event": "warning", "rule": rule, "message": message, "line": line,
+                    "time_ms": time
+                })
+            }
             BuildEvent::Started { step, name } => {
                 json!({ "event": "started", "step": step, "name": name, "time_ms": time })
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use berth_build::{BuildEvent, Outcome};
 
-use super::{View, clean, seconds};
+use super::{View, clean, seconds, warning};
 
 /// How long a step that has written something keeps others waiting, if it writes no more.
 const QUIET: Duration = Duration::from_millis(500);
@@ -101,6 +101,11 @@ impl Step {
 impl View for Plain {
     fn event(&mut self, event: &BuildEvent, now: Instant) -> String {
         match event {
+            BuildEvent::Warning {
+                rule,
+                message,
+                line,
+            } => return warning(*rule, message, *line) + "\n",
             BuildEvent::Started { step, name } => {
                 let name = clean(name);
                 let new = Step {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use berth_build::{BuildEvent, Outcome};
 use owo_colors::OwoColorize as _;
 
-use super::{View, clean, seconds};
+use super::{View, clean, seconds, warning};
 use crate::terminal;
 
 /// Lines of output shown below a step that works.
@@ -123,6 +123,15 @@ impl Step {
 impl View for Screen {
     fn event(&mut self, event: &BuildEvent, now: Instant) -> String {
         match event {
+            BuildEvent::Warning {
+                rule,
+                message,
+                line,
+            } => {
+                // Above everything that is redrawn: warnings come before the first step.
+                let text = warning(*rule, message, *line);
+                return format!("{}\n", text.yellow());
+            }
             BuildEvent::Started { step, name } => {
                 let new = Step {
                     name: clean(name),

@@ -21,8 +21,8 @@ pub(super) struct DockerCli {
     /// Accepted and ignored: there are no contexts to choose from
     #[arg(short, long, global = true, hide = true)]
     pub(super) context: Option<String>,
-    /// Accepted and ignored
-    #[arg(long, global = true, hide = true)]
+    /// Directory of Docker's `config.json` [default: `DOCKER_CONFIG`, or ~/.docker]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(super) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(super) command: DockerCommand,
@@ -30,6 +30,27 @@ pub(super) struct DockerCli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DockerCommand {
+    #[command(flatten)]
+    Engine(EngineCommand),
+    #[command(flatten)]
+    Registry(RegistryCommand),
+}
+
+/// What needs no engine.
+#[derive(Debug, Subcommand)]
+pub(super) enum RegistryCommand {
+    /// Keep credentials for a registry
+    Login(LoginArgs),
+    /// Forget the credentials for a registry
+    Logout(LogoutArgs),
+    /// Look at manifests in a registry
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
+}
+
+/// What the engine is asked, or its store.
+#[derive(Debug, Subcommand)]
+pub(super) enum EngineCommand {
     /// Describe the engine
     Info(FormatArgs),
     /// Print the versions of this command and of the engine
@@ -46,16 +67,10 @@ pub(super) enum DockerCommand {
     Images(ImagesArgs),
     /// Describe containers or images
     Inspect(InspectArgs),
-    /// Make sure that an image is on this machine
+    /// Bring in an image from its registry
     Pull(PullArgs),
-    /// Refused: there are no registries yet
-    Push(RegistryArgs),
-    /// Refused: there are no registries yet
-    Login(RegistryArgs),
-    /// Accepted: there is no login to forget
-    Logout(RegistryArgs),
-    /// Refused: there are no registries yet
-    Manifest(RegistryArgs),
+    /// Send an image to its registry
+    Push(PushArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names of images
@@ -97,10 +112,10 @@ pub(super) enum ImageCommand {
     /// List images
     #[command(visible_alias = "list")]
     Ls(ImagesArgs),
-    /// Make sure that an image is on this machine
+    /// Bring in an image from its registry
     Pull(PullArgs),
-    /// Refused: there are no registries yet
-    Push(RegistryArgs),
+    /// Send an image to its registry
+    Push(PushArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names of images
@@ -194,7 +209,7 @@ pub(super) struct InspectArgs {
 pub(super) struct PullArgs {
     /// The image
     pub(super) reference: String,
-    /// Only this machine's can be used
+    /// Whose image of several is taken [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub(super) platform: Option<String>,
     /// Print the name only
@@ -202,12 +217,49 @@ pub(super) struct PullArgs {
     pub(super) quiet: bool,
 }
 
-/// Whatever is given to a command that is refused.
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-pub(super) struct RegistryArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub(super) _arguments: Vec<String>,
+pub(super) struct PushArgs {
+    /// The image: its name says which registry it goes to
+    pub(super) reference: String,
+    /// Print the name only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LoginArgs {
+    /// User
+    #[arg(short, long)]
+    pub(super) username: Option<String>,
+    /// Password; better read it with `--password-stdin`
+    #[arg(short, long)]
+    pub(super) password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub(super) password_stdin: bool,
+    /// The registry [default: Docker Hub]
+    pub(super) server: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogoutArgs {
+    /// The registry [default: Docker Hub]
+    pub(super) server: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ManifestCommand {
+    /// Print a manifest or index of a registry
+    Inspect(ManifestInspectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManifestInspectArgs {
+    /// The image
+    pub(super) reference: String,
+    /// Also its digest and size
+    #[arg(short, long)]
+    pub(super) verbose: bool,
 }
 
 #[derive(Debug, Args)]

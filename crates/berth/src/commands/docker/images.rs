@@ -1,4 +1,4 @@
-//! `images`, `image inspect`, `pull`, `tag`, `rmi`, `load`.
+//! `images`, `image inspect`, `tag`, `rmi`, `load`.
 
 use std::process::ExitCode;
 
@@ -6,11 +6,11 @@ use berth_docker::client::ClientError;
 use berth_error::{Report, ResultExt as _};
 use serde_json::{Value, json};
 
-use super::args::{ImagesArgs, InspectArgs, LoadArgs, PullArgs, RmiArgs, TagArgs};
-use super::{Target, check_platform, filters, print_documents, print_rows, refused};
+use super::args::{ImagesArgs, InspectArgs, LoadArgs, RmiArgs, TagArgs};
+use super::{Target, filters, print_documents, print_rows, refused};
 use crate::host::open_store;
+use crate::printer;
 use crate::table::Table;
-use crate::{base, printer};
 
 /// Digits of an id that listings show.
 const SHORT_ID: usize = 12;
@@ -85,30 +85,6 @@ pub(super) async fn inspect(target: &Target, args: &InspectArgs) -> Result<ExitC
         documents.push(target.client.image(name).await.map_err(refused)?);
     }
     print_documents(&documents, args.format.as_deref())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What is here is pulled, and so is the sidecar, of whatever name: it is no image.
-pub(super) async fn pull(target: &Target, args: &PullArgs) -> Result<ExitCode, Report> {
-    check_platform(args.platform.as_deref())?;
-    let note = |message: String| {
-        if !args.quiet {
-            printer::note(message);
-        }
-    };
-    // miniflare takes another sidecar image from this variable.
-    let sidecar = std::env::var("MINIFLARE_CONTAINER_EGRESS_IMAGE").ok();
-    if sidecar.as_deref() != Some(&args.reference) {
-        match target.client.pull(&args.reference).await {
-            Ok(()) => {}
-            Err(ClientError::Refused { status: 404, .. }) => {
-                let store = open_store(&target.data_dir().await?)?;
-                base::provide(&store, &args.reference, "", &note).await?;
-            }
-            Err(error) => return Err(refused(error)),
-        }
-    }
-    printer::line(&args.reference);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,7 +16,7 @@ fn parse(line: &str) -> DockerCommand {
 fn wranglers_build() {
     let line = "build --load -t cloudflare-dev/box:12ab34cd --platform linux/amd64 \
                 --provenance=false --build-arg A=b=c --network host -f - /src";
-    let DockerCommand::Build(build) = parse(line) else {
+    let DockerCommand::Engine(EngineCommand::Build(build)) = parse(line) else {
         panic!("not a build");
     };
     assert_eq!(build.flags.tags, ["cloudflare-dev/box:12ab34cd"]);

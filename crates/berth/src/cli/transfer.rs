@@ -1,0 +1,34 @@
+//! `berth images pull` and `push`.
+
+use clap::Args;
+
+/// `berth images pull`.
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// The image: `node:22-slim`, `registry.example.com/app:1.0`, `name@sha256:…`
+    #[arg(value_name = "REF")]
+    pub(crate) reference: String,
+    /// Whose image of several is taken [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Print nothing but the name
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `berth images push`.
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// The image: its name says which registry it goes to
+    #[arg(value_name = "REF")]
+    pub(crate) reference: String,
+    /// Print nothing but the name
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}

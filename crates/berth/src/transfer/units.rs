@@ -1,0 +1,18 @@
+//! Bytes as people read them.
+
+/// In powers of ten, like `docker pull`.
+#[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
+pub(crate) fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB"] {
+        if value < 1000.0 {
+            return if unit == "B" {
+                format!("{bytes} B")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.2} GB")
+}
