@@ -3,6 +3,7 @@
 mod bare;
 mod build;
 mod burst;
+mod checkpoint;
 mod client;
 mod cold;
 mod cycles;
@@ -18,6 +19,7 @@ mod stats;
 mod system;
 mod table;
 mod tunnel;
+mod unpack;
 mod warm;
 
 use std::path::PathBuf;
@@ -41,12 +43,17 @@ pub(crate) enum Bench {
     Sockets(SocketsArgs),
     /// Idle containers: memory and processes
     Density(DensityArgs),
+    /// The longer sleep: containers to disk and back by CRIU, and the memory that is free meanwhile.
+    /// Unpacks CRIU for itself unless `BERTH_CRIU` names one
+    Checkpoint(CheckpointArgs),
     /// Connections and names out of a container
     Egress(EgressArgs),
     /// Builds, against `docker build` (BuildKit) and `buildah`
     Build(BuildArgs),
     /// Push to and pull from `berth registry serve`, against Debian's `docker-registry`
     Registry(RegistryArgs),
+    /// An image archive of 1 GB, taken in by Berth, `docker load` and `podman load`
+    Unpack(UnpackArgs),
     /// One measurement in a process of its own
     #[command(hide = true)]
     Client {
@@ -134,6 +141,16 @@ pub(crate) struct DensityArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
+    /// Rounds of each program
+    #[arg(long, default_value_t = 10)]
+    pub(crate) rounds: usize,
+    /// Programs: static, node, python
+    #[arg(long, value_delimiter = ',', default_value = "static,node")]
+    pub(crate) programs: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct EgressArgs {
     /// Bytes of the body
     #[arg(long, default_value_t = 1 << 30)]
@@ -141,6 +158,23 @@ pub(crate) struct EgressArgs {
     /// Names asked in each round
     #[arg(long, default_value_t = 300)]
     pub(crate) queries: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnpackArgs {
+    /// Bytes of the image's files
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) megabytes: u64,
+    /// Layers of the image
+    #[arg(long, default_value_t = 4)]
+    pub(crate) layers: u64,
+    /// Measured rounds, in turn
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Only Berth. Otherwise the Debian packages docker.io and podman are installed, and run with
+    /// data of their own
+    #[arg(long)]
+    pub(crate) alone: bool,
 }
 
 #[derive(Debug, Args)]
@@ -185,9 +219,11 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Tunnel(args) => tunnel::run(args),
         Bench::Sockets(args) => sockets::run(args),
         Bench::Density(args) => density::run(args),
+        Bench::Checkpoint(args) => checkpoint::run(args),
         Bench::Egress(args) => egress::run(args),
         Bench::Build(args) => build::run(args),
         Bench::Registry(args) => registry::run(args),
+        Bench::Unpack(args) => unpack::run(args),
         Bench::Client { job } => client::run(job),
         Bench::Serve => egress::serve(),
     }

@@ -14,6 +14,7 @@ use berth_image::ImageStore;
 use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
 
 use crate::paths::Paths;
+use crate::store_limit::StoreLimit;
 
 /// A whole CPU while a container starts up, whatever its instance type.
 const STARTUP_CPU_MILLI: u32 = 1000;
@@ -28,6 +29,8 @@ pub(crate) struct HostOptions {
     pub(crate) project: PathBuf,
     /// What is known of the container applications.
     pub(crate) applications: Applications,
+    /// Bytes of the image store, from which on what is not used goes.
+    pub(crate) images_max_size: Option<u64>,
 }
 
 /// A running container side.
@@ -37,6 +40,7 @@ pub(crate) struct Host {
     pub(crate) docker: Arc<DockerApi>,
     pub(crate) zygote: Zygote,
     pub(crate) session: Session,
+    _store_limit: Option<StoreLimit>,
 }
 
 impl Host {
@@ -59,7 +63,9 @@ impl Host {
         let docker = DockerApi::serve(&session.socket, engine.clone(), options.applications)
             .await
             .context("could not serve the container API")?;
+        let limit = options.images_max_size;
         Ok(Self {
+            _store_limit: limit.map(|bytes| StoreLimit::keep(&store, bytes)),
             store,
             engine,
             docker,
@@ -98,10 +104,12 @@ pub(crate) fn open_store(data: &Path) -> Result<ImageStore, Report> {
 /// `BERTH_CRIU`, or the one in `PATH`.
 fn find_criu() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("BERTH_CRIU").filter(|path| !path.is_empty()) {
-        return Some(named.into());
+        // Those who run it stand elsewhere.
+        return std::path::absolute(named).ok();
     }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|dir| dir.join("criu"))
         .find(|program| program.is_file())
+        .and_then(|program| std::path::absolute(program).ok())
 }
