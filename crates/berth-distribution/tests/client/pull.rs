@@ -66,6 +66,14 @@ async fn an_image_is_pulled_with_layers_of_every_compression() {
         assert_eq!(states.last(), Some(&&LayerState::Done));
     }
 
+    // With its last name goes what the repository calls it.
+    let alias = reference(&format!("{}/team/app:alias", server.host()));
+    store.store.tag(&found, &alias.canonical()).unwrap();
+    store.store.remove(&name.canonical()).unwrap();
+    assert_eq!(store.store.repo_digests(&found).unwrap().len(), 1);
+    store.store.remove(&alias.canonical()).unwrap();
+    assert!(store.store.repo_digests(&found).unwrap().is_empty());
+
     // The second time nothing but the documents is fetched.
     let again = client()
         .pull(&store.store, &name, &PullOptions::default(), &silent)

@@ -660,7 +660,7 @@ async fn throttled(registry: &str) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize
 
 #[tokio::test]
 async fn a_pull_that_was_killed_is_gone_on_with() {
-    const SIZE: usize = 12_000_000;
+    const SIZE: usize = 40_000_000;
     let registry = DockerRegistry::start();
     let (one, two) = (Machine::new(), Machine::new());
     let name = format!("{}/large:1", registry.host());
@@ -747,7 +747,7 @@ async fn wranglers_push_finds_the_digest() {
     engine
         .docker_ok(
             ["build", "--load", "-t", local, "-f", "-", "/etc/apt"],
-            "FROM scratch\nCOPY . /x\n",
+            &format!("FROM scratch\nCOPY . /x\nLABEL at={host}\n"),
         )
         .await;
     engine.docker_ok(["tag", local, &remote], "").await;
