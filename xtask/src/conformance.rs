@@ -65,6 +65,10 @@ fn record(options: &Docker) -> anyhow::Result<()> {
             continue;
         }
         let frontend = frontend.as_deref().filter(|_| case.settings.labs);
+        let version = match frontend {
+            Some(frontend) => format!("{version}, frontend {frontend}"),
+            None => version.clone(),
+        };
         let golden = match one(&daemon, case, &version, &base.diff_id, frontend) {
             Ok(golden) => golden,
             Err(error) => {

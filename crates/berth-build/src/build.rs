@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Record};
-use crate::context::{Context, io};
+use crate::context::{Context, io, read_document};
 use crate::dockerfile::{Instruction, Kind, parse};
 use crate::epoch::Epoch;
 use crate::error::{BuildError, Location, Problem, StepError, first_line};
@@ -50,10 +50,8 @@ pub async fn build(
     request: &BuildRequest,
     progress: &(dyn Fn(BuildEvent) + Send + Sync),
 ) -> Result<Image, BuildError> {
-    let bytes = fs_err::read(&request.dockerfile)
+    let text = read_document(&request.dockerfile, &request.context)
         .map_err(io("read the Dockerfile", &request.dockerfile))?;
-    // What is not UTF-8 is refused where it matters, and not in comments.
-    let text = String::from_utf8_lossy(&bytes).into_owned();
     let in_file = |problem: Problem| problem.in_file(&request.dockerfile);
     let outcome = async {
         let plan = parse(&text)

@@ -173,6 +173,22 @@ pub enum StepError {
     /// Of a download of `ADD`.
     #[error(transparent)]
     Remote(#[from] crate::remote::RemoteError),
+    /// The disk is nearly full, and what is left is not for builds.
+    #[error(
+        "it does not fit on the disk of `{}`: {} MiB are left, of which {} MiB stay free",
+        path.display(), free >> 20, reserve >> 20
+    )]
+    DiskReserve {
+        /// The image store.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that stay free.
+        reserve: u64,
+    },
+    /// Every user id that builds may use is in use.
+    #[error("all user ids that steps of builds may have are in use")]
+    NoIdRange,
     /// Of an archive that `ADD` unpacks.
     #[error(transparent)]
     Unpack(#[from] berth_image::UnpackError),
@@ -198,6 +214,10 @@ impl Hint for BuildError {
                 StepError::Network(source) => source.hint(),
                 StepError::Host(source) => source.hint.clone(),
                 StepError::Remote(source) => source.hint(),
+                StepError::DiskReserve { .. } => Some(
+                    "free some space, or let other images go with `berth images remove`".to_owned(),
+                ),
+                StepError::NoIdRange => Some("wait for other builds to end".to_owned()),
                 StepError::Io(_) => None,
             },
             _ => None,

@@ -11,6 +11,7 @@
 //! layers; no link in a context or image leads to the host's files.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod build;
 mod cache;
 mod context;
@@ -29,6 +30,7 @@ mod stages;
 mod state;
 mod view;
 
+pub use bounds::Bounds;
 pub use build::build;
 pub use error::{BuildError, Location, StepError};
 pub use remote::RemoteError;

@@ -8,6 +8,8 @@ use std::pin::Pin;
 
 use berth_jail::Zygote;
 
+use crate::Bounds;
+
 /// What to build.
 #[derive(Clone, Debug, Default)]
 pub struct BuildRequest {
@@ -44,6 +46,8 @@ pub struct BuildRequest {
     /// `GIT_SSL_CAINFO`, `AWS_CA_BUNDLE`, `CARGO_HTTP_CAINFO`, `NPM_CONFIG_CAFILE` and `DENO_CERT`
     /// point there unless the image sets them. Neither ends up in the image.
     pub ca_bundle: Option<PathBuf>,
+    /// How much of the machine its steps may take.
+    pub bounds: Bounds,
 }
 
 /// The content of a `--secret`.

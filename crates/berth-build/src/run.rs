@@ -11,25 +11,26 @@ mod stubs;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use berth_image::{ImageStore, Layer};
 use berth_jail::{
-    DEFAULT_CAPABILITIES, ExitStatus, ExtraFile, Limits, Mount, ProcessSpec, Rootfs, Sandbox,
+    DEFAULT_CAPABILITIES, ExitStatus, ExtraFile, IdAllocator, Mount, ProcessSpec, Rootfs, Sandbox,
     SandboxExtras, SandboxFds, SandboxSpec, Zygote,
 };
 use berth_net::{DnsPolicy, Egress, Network, NetworkOptions, RESOLVER_ADDRESS, Upstream};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::Bounds;
 use crate::error::StepError;
 use crate::view::{Writable, lower};
 use proxies::Proxies;
 pub(crate) use script::argv;
 use stubs::{Stubs, Target};
 
-/// Container ids of build steps are these host ids and the 65,535 after them. Nothing else of Berth
-/// uses them; steps of different builds may share them, as they share nothing else.
-const ID_BASE: u32 = 0x6000_0000;
+/// User ids of steps, for all builds of this process.
+static IDS: LazyLock<IdAllocator> = LazyLock::new(IdAllocator::builds);
 /// `/dev/shm`, as Docker's default: 64 MiB.
 const SHM_BYTES: u64 = 64 << 20;
 /// The host name of every step, BuildKit's too, so that what writes it down writes the same.
@@ -67,6 +68,7 @@ pub(crate) struct RunPlan {
     pub(crate) proxies: Proxies,
     /// PEM text.
     pub(crate) ca_bundle: Option<String>,
+    pub(crate) bounds: Bounds,
 }
 
 /// A `RUN --mount` whose host side is there.
@@ -104,8 +106,10 @@ pub(crate) async fn run(
         forwards: plan.proxies.forwards.iter().copied().collect(),
         ..NetworkOptions::default()
     };
+    plan.bounds.disk_left(store)?;
+    let ids = IDS.take().ok_or(StepError::NoIdRange)?;
     let network = Network::create_with(egress, options).await?;
-    let spec = specification(store, layers, writable, plan);
+    let spec = specification(store, layers, writable, plan, ids.base());
     let stubs = Stubs::make(store, layers, writable, &targets(&spec, plan))?;
     let (output, write_end) = output::pipe()?;
     let fds = SandboxFds {
@@ -117,17 +121,7 @@ pub(crate) async fn run(
     };
     let sandbox = KillOnDrop(zygote.spawn(spec, fds).await?);
     let (status, last_lines) = tokio::join!(
-        async {
-            let status = tokio::select! {
-                status = sandbox.0.wait() => status,
-                () = cancel.cancelled() => {
-                    sandbox.0.kill_all().await?;
-                    sandbox.0.wait().await
-                }
-            };
-            // What the command left running would hold the output open and go on writing.
-            sandbox.0.kill_all().await.map(|()| status)
-        },
+        ended(&sandbox.0, plan.bounds.disk_is_used_up(store), cancel),
         output::read(output, line),
     );
     network.close();
@@ -136,6 +130,30 @@ pub(crate) async fn run(
         status: status?,
         last_lines: last_lines?,
     })
+}
+
+/// Waits for the command's end, or ends it when the disk is used up or the build cancelled.
+async fn ended(
+    sandbox: &Sandbox,
+    disk_is_used_up: impl Future<Output = StepError>,
+    cancel: &CancellationToken,
+) -> Result<ExitStatus, StepError> {
+    let mut short = None;
+    let status = tokio::select! {
+        status = sandbox.wait() => Some(status),
+        error = disk_is_used_up => {
+            short = Some(error);
+            None
+        }
+        () = cancel.cancelled() => None,
+    };
+    // What the command left running would hold the output open and go on writing.
+    sandbox.kill_all().await?;
+    let status = match status {
+        Some(status) => status,
+        None => sandbox.wait().await,
+    };
+    short.map_or(Ok(status), Err)
 }
 
 /// A dropped build leaves no process: the first process's end is that of all of its sandbox.
@@ -153,6 +171,7 @@ fn specification(
     layers: &[Layer],
     writable: &Writable,
     plan: &RunPlan,
+    id_base: u32,
 ) -> SandboxSpec {
     let mut env = plan.env.clone();
     let mut files = BTreeMap::from([
@@ -192,8 +211,8 @@ fn specification(
             user: plan.user.clone(),
             terminal: None,
         },
-        limits: Limits::default(),
-        id_base: ID_BASE,
+        limits: plan.bounds.limits(),
+        id_base,
         capabilities: DEFAULT_CAPABILITIES.map(str::to_owned).to_vec(),
         // Package managers use set-user-id programs.
         no_new_privs: false,

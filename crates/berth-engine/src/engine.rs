@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_image::ImageStore;
-use berth_jail::{ExitStatus, Zygote};
+use berth_jail::{ExitStatus, IdAllocator, Zygote};
 use futures_util::future::join_all;
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -18,7 +18,6 @@ use tokio_util::task::TaskTracker;
 use crate::activity::Connected;
 use crate::actor::{self, Handle};
 use crate::disks::Disks;
-use crate::ids::IdAllocator;
 use crate::prepare::{self, Means};
 use crate::slots::Slots;
 use crate::table::Table;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use berth_jail::{
-    Disk, ExecFds, ExecProcess, ExitStatus, JailError, ProcessSpec, Sandbox, SandboxFds,
+    Disk, ExecFds, ExecProcess, ExitStatus, IdRange, JailError, ProcessSpec, Sandbox, SandboxFds,
     SandboxSpec, SpawnTimings, Usage, Zygote,
 };
 use berth_net::Network;
@@ -18,7 +18,6 @@ use tokio::sync::watch;
 use crate::EngineError;
 use crate::actor::Shared;
 use crate::boost::{settle, startup_limits};
-use crate::ids::IdRange;
 use crate::log::capture::WriteEnds;
 use crate::mounts::Mounted;
 use crate::visit::Parts;

@@ -27,7 +27,6 @@ mod error;
 mod exec;
 mod files;
 mod hold;
-mod ids;
 mod launch;
 mod log;
 mod meter;

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use berth_image::{Hold, Image, ImageStore};
-use berth_jail::{DEFAULT_CAPABILITIES, Limits, ProcessSpec, Rootfs, SandboxSpec, Zygote};
+use berth_jail::{
+    DEFAULT_CAPABILITIES, IdAllocator, Limits, ProcessSpec, Rootfs, SandboxSpec, Zygote,
+};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +28,6 @@ use crate::actor::{Home, Prepared, Shared};
 use crate::commit::Origin;
 use crate::disks::Disks;
 use crate::files::{engine_files, is_plain_word};
-use crate::ids::IdAllocator;
 use crate::launch::JailLauncher;
 use crate::log::{LogStore, Sink, now_ms};
 use crate::mounts::{Mounted, check as check_mounts};
@@ -92,7 +93,7 @@ pub(crate) fn prepare(
     let image = resolve(&means.images, &spec.image)?;
     let in_use = in_use(&means.images, &image, &spec)?;
     let process = effective(&spec, &image.config)?;
-    let ids = means.ids.take()?;
+    let ids = means.ids.take().ok_or(EngineError::NoIdRange)?;
     let limits = spec.limits.unwrap_or(means.config.default_limits);
     // An image without layers is its writable layer; nothing in it can be executed anyway.
     let disk_bytes = limits.disk_bytes.filter(|_| !image.layers.is_empty());

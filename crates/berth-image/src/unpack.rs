@@ -79,6 +79,8 @@ pub struct ExtractOptions {
     pub keep_kinds: bool,
     /// Everything belongs to these ids, whatever the archive says.
     pub owner: Option<(u32, u32)>,
+    /// Most bytes of the files, if fewer than a layer may have.
+    pub max_bytes: Option<u64>,
 }
 
 /// Unpacks any tar (plain, gzip or zstd) below an open directory, as safely as a layer. Names like
@@ -106,7 +108,10 @@ pub fn extract_into(
         source,
     };
     root.descend(below).map_err(failed)?;
-    let limits = UnpackLimits::default();
+    let mut limits = UnpackLimits::default();
+    if let Some(bytes) = options.max_bytes {
+        limits.bytes = limits.bytes.min(bytes);
+    }
     unpack_below(root, stream, limits, Whiteouts::Ordinary, options).map(drop)
 }
 

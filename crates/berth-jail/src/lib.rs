@@ -14,6 +14,7 @@
 //!
 //! Rooms: `spec` and `error` are the vocabulary; `client` is the daemon's side; `zygote` the
 //! helper's event loop; `child` runs between fork and exec; `view` is the daemon's look into a root; `cgroup` and `seccomp` are mechanism;
+//! `ids` hands out user ids;
 //! `packet` and `protocol` the wire; `sys` the only place with `unsafe`.
 //!
 //! Invariants: see `client`, `zygote` and `child`. Whatever kills the daemon or the zygote,
@@ -25,6 +26,7 @@ mod client;
 mod crash;
 mod disk;
 mod error;
+mod ids;
 mod packet;
 mod parent;
 mod protocol;
@@ -41,6 +43,7 @@ pub use client::{
 pub use crash::{API_CRASH_POINTS, CRASH_POINTS, CRASH_VARIABLE, crash_point};
 pub use disk::{Disk, DiskTemplate};
 pub use error::JailError;
+pub use ids::{IdAllocator, IdRange};
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};
 pub use spec::{
     DEFAULT_CAPABILITIES, Device, ExitStatus, ExtraFile, Limits, Mount, MountSource, OverlayMount,

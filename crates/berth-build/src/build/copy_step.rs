@@ -11,6 +11,7 @@ use berth_image::{Digest, Layer};
 
 use super::tree::{Failed, Opened, Tree};
 use super::{At, Builder, commit};
+use crate::bounds::Room;
 use crate::copy::{CopyPlan, Selection, Writer, resolve_owner};
 use crate::dockerfile::{Copy, Kind};
 use crate::error::BuildError;
@@ -64,7 +65,7 @@ impl Builder<'_> {
         let layers = state.layers.clone();
         let make = async {
             let remotes = Box::pin(self.download(remotes, at)).await?;
-            let (store, epoch) = (self.store.clone(), self.epoch);
+            let (store, epoch, bounds) = (self.store.clone(), self.epoch, self.request.bounds);
             let write = self.files(place, move || {
                 let writable = Writable::new(&store)?;
                 let base: &[Layer] = if plan.link { &[] } else { &layers };
@@ -82,7 +83,11 @@ impl Builder<'_> {
                     None => None,
                 };
                 let owner = owner.transpose().map_err(Failed::Problem)?;
-                let mut writer = Writer::new(&plan, &mut target, owner);
+                let room = Room {
+                    bounds,
+                    store: &store,
+                };
+                let mut writer = Writer::new(&plan, &mut target, owner, room);
                 for (index, _) in plan.sources.iter().enumerate() {
                     match remotes.iter().find(|(remote, _)| *remote == index) {
                         Some((_, files)) => files.write(&plan, &mut writer)?,

@@ -13,6 +13,7 @@ use berth_jail::{ExtraFile, Mount, MountSource, OverlayMount, Rootfs};
 use super::tree::{Failed, Tree};
 use super::{At, Builder, agent};
 use crate::Secret;
+use crate::bounds::Room;
 use crate::cache::{Attempt, Claim, Key};
 use crate::copy::{CopyPlan, Writer};
 use crate::dockerfile::Run;
@@ -164,6 +165,7 @@ impl Builder<'_> {
         at: At<'_>,
     ) -> Result<MountSource, BuildError> {
         let (store, source) = (self.store.clone(), PathBuf::from(source));
+        let bounds = self.request.bounds;
         let writable = self
             .files(at.place, move || {
                 let opened = tree.open(&store)?;
@@ -175,7 +177,11 @@ impl Builder<'_> {
                     destination: "/part".to_owned(),
                     ..CopyPlan::default()
                 };
-                let mut writer = Writer::new(&plan, &mut target, None);
+                let room = Room {
+                    bounds,
+                    store: &store,
+                };
+                let mut writer = Writer::new(&plan, &mut target, None, room);
                 writer.groups(&opened.root, &selection.groups, false)?;
                 writer.finish()?;
                 Ok(writable)
@@ -270,8 +276,13 @@ impl Builder<'_> {
         };
         let (store, wanted) = (self.store.clone(), directory.clone());
         let (source, owner) = (PathBuf::from(source), *owner);
+        let bounds = self.request.bounds;
         self.files(at.place, move || {
-            make_cache(&store, &wanted, tree.as_ref(), &source, owner)
+            let room = Room {
+                bounds,
+                store: &store,
+            };
+            make_cache(room, &wanted, tree.as_ref(), &source, owner)
         })
         .await?;
         Ok(directory)
@@ -408,7 +419,7 @@ impl Ready {
 
 /// Makes a cache's directory if it does not exist, whole or not at all.
 fn make_cache(
-    store: &berth_image::ImageStore,
+    room: Room<'_>,
     directory: &std::path::Path,
     tree: Option<&Tree>,
     source: &std::path::Path,
@@ -417,6 +428,7 @@ fn make_cache(
     if directory.is_dir() {
         return Ok(());
     }
+    let store = room.store;
     let writable = Writable::new(store)?;
     let new = writable.upper();
     if let Some(tree) = tree {
@@ -428,7 +440,7 @@ fn make_cache(
             keep_owner: true,
             ..CopyPlan::default()
         };
-        let mut writer = Writer::new(&plan, &mut target, None);
+        let mut writer = Writer::new(&plan, &mut target, None, room);
         writer.groups(&opened.root, &selection.groups, false)?;
         writer.finish()?;
     }

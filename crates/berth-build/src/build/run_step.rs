@@ -125,6 +125,7 @@ impl Builder<'_> {
             files,
             offline: instruction.offline || self.request.offline,
             ca_bundle,
+            bounds: self.request.bounds,
         })
     }
 }

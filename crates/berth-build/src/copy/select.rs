@@ -15,6 +15,9 @@ use crate::context::ignore::{Ignore, clean};
 use crate::error::{Problem, nearest};
 use crate::glob::{Glob, has_wildcards};
 
+/// Directories in directories that are copied.
+const MAX_DEPTH: usize = 512;
+
 /// Where files are taken from.
 pub(crate) struct Sources<'a> {
     pub(crate) root: &'a Root,
@@ -32,6 +35,8 @@ pub(crate) struct Item {
     pub(crate) target: Vec<u8>,
     pub(crate) kind: ItemKind,
     pub(crate) stat: Stat,
+    /// A directory that comes along only because of what is in it.
+    pub(crate) on_the_way: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,6 +312,17 @@ fn resolved(root: &Root, fd: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
         })
     };
     Ok(below.map(<[u8]>::to_vec))
+}
+
+/// Every level of a tree costs a descriptor and a part of the stack.
+pub(super) fn check_depth(path: &[u8]) -> io::Result<()> {
+    let depth = path.iter().filter(|byte| **byte == b'/').count();
+    if depth > MAX_DEPTH {
+        return Err(io::Error::other(format!(
+            "directories are nested more than {MAX_DEPTH} levels deep"
+        )));
+    }
+    Ok(())
 }
 
 /// What something is; `None` for sockets, which mean nothing without their process.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use berth_image::Root;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
-use super::select::{Item, ItemKind, Result, join, kind, sorted_names};
+use super::select::{Item, ItemKind, Result, check_depth, join, kind, sorted_names};
 use crate::context::ignore::{Above, Ignore};
 
 pub(super) struct Walk<'a> {
@@ -65,6 +65,8 @@ impl<'a> Walk<'a> {
             target: Vec::new(),
             kind,
             stat,
+            // The root of a context is nobody's directory: it has no time worth keeping.
+            on_the_way: path.is_empty(),
         };
         if !is_directory {
             if !ignored {
@@ -91,6 +93,7 @@ impl<'a> Walk<'a> {
         below: &[u8],
         above: &Said,
     ) -> Result<()> {
+        check_depth(path)?;
         for name in sorted_names(directory)? {
             let source = join(path, &name);
             let target = join(below, &name);
@@ -114,6 +117,7 @@ impl<'a> Walk<'a> {
                     target: target.clone(),
                     kind,
                     stat,
+                    on_the_way: !wanted,
                 },
                 wanted,
             );

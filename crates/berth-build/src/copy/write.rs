@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::select::{Group, join, open_file, split};
 use super::{Chmod, CopyPlan, Item, ItemKind};
+use crate::bounds::Room;
 use crate::error::StepError;
 
 /// Most symbolic links followed at the destination, as in the kernel.
@@ -30,6 +31,8 @@ pub(crate) struct Writer<'a> {
     /// Below the target's root.
     destination: Vec<u8>,
     owner: Option<(u32, u32)>,
+    /// What the disk has left.
+    room: Room<'a>,
     /// A file was copied to the destination itself.
     occupied: bool,
     /// Directories whose times are set when nothing comes into them any more.
@@ -38,7 +41,12 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// `target` is the image's merged file system, `owner` the resolved `--chown`.
-    pub(crate) fn new(plan: &'a CopyPlan, target: &'a mut Root, owner: Option<(u32, u32)>) -> Self {
+    pub(crate) fn new(
+        plan: &'a CopyPlan,
+        target: &'a mut Root,
+        owner: Option<(u32, u32)>,
+        room: Room<'a>,
+    ) -> Self {
         target.set_owner(owner);
         if let Some(Chmod::Octal(mode)) = plan.chmod {
             target.set_mode(Some(mode));
@@ -48,6 +56,7 @@ impl<'a> Writer<'a> {
             destination: plan.destination.trim_matches('/').as_bytes().to_vec(),
             target,
             owner,
+            room,
             occupied: false,
             times: Vec::new(),
         }
@@ -106,6 +115,7 @@ impl<'a> Writer<'a> {
             if first.kind == ItemKind::File && unpack && self.unpacked(source, first)? {
                 return Ok(());
             }
+            self.fits(first)?;
             let path = self.place(&group.name)?;
             let mut copied = HashMap::new();
             return Ok(self
@@ -115,6 +125,7 @@ impl<'a> Writer<'a> {
         // Names under which a file with several has been copied.
         let mut copied = HashMap::new();
         for item in &group.items {
+            self.fits(item)?;
             let path = join(&self.destination, &item.target);
             let result = if item.kind == ItemKind::Directory {
                 self.directory(source, item, &path)
@@ -124,6 +135,13 @@ impl<'a> Writer<'a> {
             result.map_err(|error| named(error, item))?;
         }
         Ok(())
+    }
+
+    fn fits(&self, item: &Item) -> Result<(), StepError> {
+        match item.kind {
+            ItemKind::File => self.room.for_file(item.stat.st_size.unsigned_abs()),
+            _ => Ok(()),
+        }
     }
 
     /// Where a file of this name goes.
@@ -181,7 +199,10 @@ impl<'a> Writer<'a> {
             copy_xattrs(source, item, made.as_fd())?;
             rustix::fs::fchmod(&made, self.mode(item.stat.st_mode, true))?;
         }
-        self.times.push((made, times(&item.stat)));
+        // As in BuildKit, others get their time from what comes into them.
+        if !item.on_the_way {
+            self.times.push((made, times(&item.stat)));
+        }
         Ok(())
     }
 
@@ -254,10 +275,12 @@ impl<'a> Writer<'a> {
         }
         let options = ExtractOptions {
             owner: self.owner,
+            max_bytes: Some(self.room.left()?),
             ..ExtractOptions::default()
         };
         let archive = open_file(source, &item.source)?;
-        berth_image::extract_into(directory, b"", archive, options)?;
+        berth_image::extract_into(directory, b"", archive, options)
+            .map_err(|error| self.room.unpacked(error))?;
         Ok(true)
     }
 

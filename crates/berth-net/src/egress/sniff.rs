@@ -372,6 +372,7 @@ pub(crate) mod tests {
             "GET / HTTP/1.1\r\nX-Host: a\r\n\r\n",
             "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
             "get / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             "SSH-2.0-x\r\n",
             "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
             " ",

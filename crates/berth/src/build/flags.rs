@@ -140,6 +140,7 @@ impl BuildFlags {
             hosts: hosts.collect::<Result<_, _>>()?,
             proxies: BTreeMap::new(),
             ca_bundle: None,
+            bounds: berth_build::Bounds::default(),
         })
     }
 }

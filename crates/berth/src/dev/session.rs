@@ -23,7 +23,7 @@ use super::event::DevEvent;
 use super::images::Images;
 use super::screen::Screen;
 use super::state_lock::StateLock;
-use super::worker::{Worker, WorkerOptions, lead};
+use super::worker::{DRAIN_LIMIT, Worker, WorkerOptions, lead};
 use crate::cli::DevArgs;
 use crate::dev::identity::{self, StopAndStart};
 use crate::host::{Host, HostOptions};
@@ -229,9 +229,20 @@ impl DevSession {
     }
 
     /// Builds the images again and stops every container; the next request starts the new ones.
-    /// Returns how many were stopped.
+    /// Requests are answered by the old ones before they end, or wait. Returns how many were stopped.
     pub(crate) async fn rebuild(&mut self) -> Result<usize, Report> {
         self.prepare_worker().await?;
+        self.gateway.hold();
+        let unfinished = self.gateway.drain(DRAIN_LIMIT).await;
+        if unfinished > 0 {
+            tracing::info!(unfinished, "requests are cut off by the rebuild");
+        }
+        let stopped = self.stop_all().await;
+        self.gateway.release();
+        Ok(stopped)
+    }
+
+    async fn stop_all(&self) -> usize {
         let running: Vec<_> = self
             .host
             .engine
@@ -246,7 +257,7 @@ impl DevSession {
             }
         });
         futures_util::future::join_all(stops).await;
-        Ok(running.len())
+        running.len()
     }
 
     /// The containers.

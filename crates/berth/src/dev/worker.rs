@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use super::event::DevEvent;
 use super::screen::Screen;
 
-/// How long requests may finish before workerd is replaced under them.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// How long requests may finish before workerd, or their containers, are replaced under them.
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// A Worker that can be bundled again and again.
 #[derive(Debug)]

@@ -106,6 +106,37 @@ async fn keys_rebuild_and_leave() {
     assert!(status.success(), "{status}");
 }
 
+/// Requests come all the while; none is lost, and from some moment on the new image answers.
+#[tokio::test]
+async fn a_rebuild_under_load_loses_no_request() {
+    let project = Project::example("hello");
+    let mut session = world().dev(&project).with_terminal().start().await;
+    session.text("/container/a").await;
+    project.replace("container/server.js", "Hi, I'm a container", "Rebuilt");
+    session.terminal.as_mut().unwrap().press("r");
+    let driven = &session;
+    let clients = (0..6).map(|number| async move {
+        // Two clients ask each instance.
+        let path = format!("/container/{}", ["a", "b", "c"][number % 3]);
+        let mut answered = 0;
+        loop {
+            // Anything but 200 ends the test.
+            let text = driven.text(&path).await;
+            answered += 1;
+            if text.starts_with("Rebuilt") {
+                return answered;
+            }
+        }
+    });
+    let all = tokio::time::timeout(PATIENCE, futures_util::future::join_all(clients));
+    let answered: u32 = all.await.expect("the new image answers").iter().sum();
+    assert!(
+        answered > 6,
+        "{answered}: there was no load before the rebuild"
+    );
+    session.stop().await;
+}
+
 #[tokio::test]
 async fn a_key_opens_the_browser() {
     let project = Project::example("hello");

@@ -270,6 +270,25 @@ async fn a_host_is_the_same_however_it_is_written() {
     let answers = exchange(&session, gate, to, &[connect]).await;
     assert!(!answers[0].starts_with("200"), "{answers:?}");
 
+    // HTTP/2 without TLS, whose `:authority` nobody here reads: no way out either.
+    for instance in [gate, "Open/o", "CatchAll/a"] {
+        let preface =
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\u{0}\u{0}\u{0}\u{4}\u{0}\u{0}\u{0}\u{0}\u{0}";
+        let to = json!({ "host": ELSEWHERE, "port": 80 });
+        let raw = ask(
+            &session,
+            instance,
+            "raw",
+            json!({ "to": to, "text": preface }),
+        )
+        .await;
+        let answer = raw["answer"].as_str().unwrap_or_default();
+        let refused = ["HTTP/1.1 400", "HTTP/1.1 501"]
+            .iter()
+            .any(|head| answer.starts_with(head));
+        assert!(refused, "{instance}: {raw}");
+    }
+
     // Addresses in any notation are hosts like others: not among the allowed.
     for address in [
         "2130706434",
