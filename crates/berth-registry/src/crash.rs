@@ -28,10 +28,21 @@ pub const CRASH_POINTS: &[&str] = &[
     "registry.gc.done",
 ];
 
+/// The points of a storage in a bucket.
+pub const BUCKET_CRASH_POINTS: &[&str] = &[
+    "registry.bucket.blob",
+    "registry.bucket.part",
+    "registry.bucket.complete",
+    "registry.bucket.committed",
+];
+
 /// Ends the process here if a test has asked for it.
 #[cfg(debug_assertions)]
 pub(crate) fn crash_point(name: &str) {
-    debug_assert!(CRASH_POINTS.contains(&name), "an unlisted point: {name}");
+    debug_assert!(
+        CRASH_POINTS.contains(&name) || BUCKET_CRASH_POINTS.contains(&name),
+        "an unlisted point: {name}"
+    );
     let Some(directory) = std::env::var_os("BERTH_CRASH") else {
         return;
     };

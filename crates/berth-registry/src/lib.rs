@@ -33,6 +33,6 @@ mod sessions;
 pub mod storage;
 
 pub use collect::{CollectOptions, Collected};
-pub use crash::CRASH_POINTS;
+pub use crash::{BUCKET_CRASH_POINTS, CRASH_POINTS};
 pub use limits::Limits;
 pub use registry::{Registry, RegistryOptions};

@@ -10,6 +10,7 @@
 //!
 //! What the keys mean is [`crate::layout`]'s business.
 
+mod bucket;
 mod directory;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::ApiError;
 use crate::names::RepositoryName;
 
+pub use bucket::{Bucket, BucketOptions};
 pub use directory::Directory;
 
 /// Whether a record must outlive the machine's power.
@@ -189,6 +191,9 @@ type Result<T, E = StorageError> = std::result::Result<T, E>;
 /// See the module.
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
+    /// Whether several processes may serve it: then what one remembers of an upload may be old.
+    fn is_shared(&self) -> bool;
+
     /// The record's value.
     async fn get(&self, key: &str) -> Result<Option<Bytes>>;
     /// Writes a record.

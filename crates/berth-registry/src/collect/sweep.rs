@@ -47,6 +47,8 @@ pub(super) async fn manifests(
             }
         }
     }
+    marks.refresh(registry, std::iter::empty()).await?;
+    unwanted.retain(|(_, digest)| !marks.is_intended(digest));
     let before = collected.manifests;
     for batch in unwanted.chunks(BATCH) {
         let pending = Pending::write(registry, batch.iter().map(|(_, digest)| digest)).await?;
@@ -112,6 +114,9 @@ pub(super) async fn links(
             }
         }
     }
+    // What is intended already is not held up: pushes get through however often garbage is collected.
+    marks.refresh(registry, std::iter::empty()).await?;
+    unneeded.retain(|(_, digest)| !marks.is_intended(digest));
     for batch in unneeded.chunks(BATCH) {
         let pending = Pending::write(registry, batch.iter().map(|(_, digest)| digest)).await?;
         let names: BTreeSet<_> = batch.iter().map(|(name, _)| name).collect();
@@ -159,6 +164,8 @@ pub(super) async fn blobs(
             unlinked.insert(digest, info.size);
         }
     }
+    marks.refresh(registry, std::iter::empty()).await?;
+    unlinked.retain(|digest, _| !marks.is_intended(digest));
     let unlinked: Vec<_> = unlinked.into_iter().collect();
     for batch in unlinked.chunks(BATCH) {
         let pending = Pending::write(registry, batch.iter().map(|(digest, _)| digest)).await?;

@@ -157,16 +157,25 @@ fn mismatch(digest: &Digest) -> ApiError {
 /// Takes an upload over and learns its size.
 async fn hold(context: &Context, id: &UploadId) -> Result<(Held, u64), ApiError> {
     let mut held = context.sessions.hold(id).await;
-    if let Some((size, _)) = held.progress.known {
+    if let Some((size, _)) = held.progress.known
+        && !context.storage.is_shared()
+    {
         return Ok((held, size));
     }
-    // It is of a process before this one.
+    // It is of a process before this one, or another one may have continued it.
     let Some(size) = context.storage.upload_size(id).await? else {
         context.sessions.forget(id);
         return Err(unknown());
     };
-    let hasher = (size == 0).then(|| Hasher::new(Algorithm::Sha256));
-    held.progress.known = Some((size, hasher));
+    let is_news = held
+        .progress
+        .known
+        .as_ref()
+        .is_none_or(|(known, _)| *known != size);
+    if is_news {
+        let hasher = (size == 0).then(|| Hasher::new(Algorithm::Sha256));
+        held.progress.known = Some((size, hasher));
+    }
     Ok((held, size))
 }
 

@@ -2,12 +2,17 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+
+/// How long, and for how many bytes, a peer is listened to after the last word was said: one that still
+/// sends would otherwise be cut off before it has read why.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 256 << 20;
 
 /// Fails writes that make no progress for too long.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub(super) struct Patient {
     deadline: Pin<Box<Sleep>>,
     /// A write waits, and the deadline counts.
     waits: bool,
+    /// Bytes that may still be read to no purpose, once writing is over.
+    lingers: Option<u64>,
 }
 
 impl Patient {
@@ -26,7 +33,28 @@ impl Patient {
             patience,
             deadline: Box::pin(tokio::time::sleep(patience)),
             waits: false,
+            lingers: None,
         }
+    }
+
+    /// Reads and forgets until the peer has closed too.
+    fn linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut space = [0; 16 * 1024];
+        while let Some(left) = self.lingers {
+            if left == 0 || self.deadline.as_mut().poll(context).is_ready() {
+                break;
+            }
+            let mut buffer = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.lingers = Some(left.saturating_sub(buffer.filled().len() as u64));
+                }
+                Poll::Ready(_) => break,
+            }
+        }
+        self.lingers = Some(0);
+        Poll::Ready(Ok(()))
     }
 
     fn checked<T>(
@@ -88,6 +116,12 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.lingers.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.lingers = Some(LINGER_BYTES);
+            let deadline = Instant::now() + LINGER;
+            self.deadline.as_mut().reset(deadline);
+        }
+        self.linger(context)
     }
 }

@@ -106,6 +106,10 @@ fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 #[async_trait]
 impl Storage for Directory {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         let path = self.files.record(key);
         self.run(move |_| match optional(std::fs::read(&path)) {

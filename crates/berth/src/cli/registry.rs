@@ -20,8 +20,20 @@ pub(crate) enum RegistryCommand {
 }
 
 /// Where the registry keeps things.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct RegistryStorageArgs {
+    /// Keep everything in an S3-compatible bucket, `NAME` or `NAME/PREFIX`; credentials and region
+    /// come from the environment (`AWS_ACCESS_KEY_ID` and the like) [default: the data directory]
+    #[arg(long, env = "BERTH_REGISTRY_BUCKET", value_name = "BUCKET")]
+    pub(crate) bucket: Option<String>,
+    /// Address of the bucket's service, if it is not Amazon's
+    #[arg(
+        long,
+        env = "BERTH_REGISTRY_BUCKET_ENDPOINT",
+        value_name = "URL",
+        requires = "bucket"
+    )]
+    pub(crate) bucket_endpoint: Option<String>,
     /// The key that signs tokens and passwords, at least 32 secret bytes [default: made once, in the
     /// data directory]
     #[arg(long, env = "BERTH_REGISTRY_KEY_FILE", value_name = "FILE")]

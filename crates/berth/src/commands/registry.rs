@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use berth_error::{Report, ResultExt as _};
 use berth_registry::auth::{Anonymous, SignedCredentials, SigningKey};
-use berth_registry::storage::{Directory, Storage};
+use berth_registry::storage::{Bucket, BucketOptions, Directory, Storage};
 use berth_registry::{CollectOptions, Registry, RegistryOptions};
 
 use crate::cli::{RegistryCollectArgs, RegistryCommand, RegistryStorageArgs};
@@ -40,8 +40,21 @@ struct Kept {
 
 impl Kept {
     fn open(args: &RegistryStorageArgs, paths: &Paths) -> Result<Self, Report> {
-        let directory = Directory::open(&root(paths))?;
         let key = key(args, paths)?;
+        if let Some(name) = &args.bucket {
+            let (name, prefix) = name.split_once('/').unwrap_or((name, ""));
+            let bucket = Bucket::open(&BucketOptions {
+                name: name.to_owned(),
+                prefix: prefix.to_owned(),
+                endpoint: args.bucket_endpoint.clone(),
+            })?;
+            return Ok(Self {
+                storage: Arc::new(bucket),
+                directory: None,
+                key,
+            });
+        }
+        let directory = Directory::open(&root(paths))?;
         Ok(Self {
             storage: Arc::new(directory.clone()),
             directory: Some(directory),

@@ -27,6 +27,7 @@ const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// Most tags in one push.
 const MAX_TAGS: usize = 100;
+const TAGS_A_HEADER: usize = 10;
 /// Most missing blobs that an answer names.
 const MAX_NAMED: usize = 10;
 
@@ -77,8 +78,10 @@ pub(in super::super) async fn put(
         set(headers, OCI_SUBJECT, &subject.to_string());
     }
     if matches!(reference, Reference::Digest(_)) {
-        for tag in &tags {
-            if let Ok(value) = HeaderValue::from_str(tag.as_str()) {
+        // Clients take only so many headers, and headers only so long.
+        for tags in tags.chunks(TAGS_A_HEADER) {
+            let names: Vec<_> = tags.iter().map(Tag::as_str).collect();
+            if let Ok(value) = HeaderValue::from_str(&names.join(", ")) {
                 headers.append(OCI_TAG, value);
             }
         }

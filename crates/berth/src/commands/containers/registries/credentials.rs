@@ -74,7 +74,7 @@ async fn own(args: &CredentialsArgs, paths: &Paths) -> Result<ExitCode, Report> 
             actions,
         }],
         expires: Duration::from_secs(60 * u64::from(args.expiration_minutes.unwrap_or(MINUTES))),
-        storage: RegistryStorageArgs { key_file: None },
+        storage: RegistryStorageArgs::default(),
         json: args.json,
     };
     registry::run(RegistryCommand::Credentials(credentials), paths).await
