@@ -102,13 +102,17 @@ impl View {
     }
 }
 
-/// The layers' trees, topmost first.
+/// The layers' trees, topmost first. The same layer twice (two steps that did the same) is there once,
+/// at its upper place: overlayfs refuses it twice, and the upper one hides the lower one.
 pub(crate) fn lower(store: &ImageStore, layers: &[Layer]) -> Vec<PathBuf> {
-    layers
-        .iter()
-        .rev()
-        .map(|layer| store.layer_path(layer))
-        .collect()
+    let mut paths: Vec<PathBuf> = Vec::with_capacity(layers.len());
+    for layer in layers.iter().rev() {
+        let path = store.layer_path(layer);
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
 }
 
 fn overlay(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> std::io::Result<OwnedFd> {
