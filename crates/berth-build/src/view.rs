@@ -104,11 +104,7 @@ impl View {
 
 /// The layers' trees, topmost first.
 pub(crate) fn lower(store: &ImageStore, layers: &[Layer]) -> Vec<PathBuf> {
-    layers
-        .iter()
-        .rev()
-        .map(|layer| store.layer_path(layer))
-        .collect()
+    store.lower_directories(layers)
 }
 
 fn overlay(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> std::io::Result<OwnedFd> {
