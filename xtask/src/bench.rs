@@ -3,6 +3,7 @@
 mod bare;
 mod build;
 mod burst;
+mod checkpoint;
 mod client;
 mod cold;
 mod cycles;
@@ -40,6 +41,9 @@ pub(crate) enum Bench {
     Sockets(SocketsArgs),
     /// Idle containers: memory and processes
     Density(DensityArgs),
+    /// The longer sleep: containers to disk and back by CRIU, and the memory that is free meanwhile.
+    /// Unpacks CRIU for itself unless `BERTH_CRIU` names one
+    Checkpoint(CheckpointArgs),
     /// Connections and names out of a container
     Egress(EgressArgs),
     /// Builds, against `docker build` (BuildKit) and `buildah`
@@ -131,6 +135,16 @@ pub(crate) struct DensityArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
+    /// Rounds of each program
+    #[arg(long, default_value_t = 10)]
+    pub(crate) rounds: usize,
+    /// Programs: static, node, python
+    #[arg(long, value_delimiter = ',', default_value = "static,node")]
+    pub(crate) programs: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct EgressArgs {
     /// Bytes of the body
     #[arg(long, default_value_t = 1 << 30)]
@@ -166,6 +180,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Tunnel(args) => tunnel::run(args),
         Bench::Sockets(args) => sockets::run(args),
         Bench::Density(args) => density::run(args),
+        Bench::Checkpoint(args) => checkpoint::run(args),
         Bench::Egress(args) => egress::run(args),
         Bench::Build(args) => build::run(args),
         Bench::Client { job } => client::run(job),

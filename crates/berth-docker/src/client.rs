@@ -104,7 +104,7 @@ pub struct ContainerSummary {
     pub state: String,
     /// The same in words, such as `Up 5 minutes`.
     pub status: String,
-    /// `frozen` or `paused`; `None`: awake.
+    /// `frozen`, `on disk` or `paused`; `None`: awake.
     #[serde(default)]
     pub asleep: Option<String>,
     /// Why it does not sleep (as deeply as it should).
@@ -132,6 +132,9 @@ pub struct ContainerUsage {
     pub running_ms: u64,
     /// Milliseconds frozen.
     pub frozen_ms: u64,
+    /// Milliseconds on disk.
+    #[serde(default)]
+    pub stored_ms: u64,
     /// Bytes of memory now.
     pub memory_bytes: u64,
     /// Bytes of memory it may use, times the milliseconds that it had them; in decimal.

@@ -86,6 +86,12 @@ impl Activity {
         self.asleep.load(Ordering::SeqCst)
     }
 
+    /// Whether anything from outside holds on to the container, however quietly.
+    pub(crate) fn is_held(&self) -> bool {
+        let users = self.users();
+        users.present > 0 || !users.connections.is_empty()
+    }
+
     /// When the container may be frozen if nothing happens until then. `None`: not foreseeable.
     pub(crate) fn idle_at(&self, policy: &SleepPolicy) -> Option<Instant> {
         let users = self.users();

@@ -91,6 +91,7 @@ pub(crate) async fn run<L: Launcher>(
         policy: prepared.sleep,
         criu: prepared.criu,
         sleep: Sleep::new(),
+        unexplained: None,
         nap_at: None,
         sleepers: VecDeque::new(),
         pausers: Vec::new(),
@@ -146,6 +147,8 @@ struct Actor<L: Launcher> {
     policy: Option<SleepPolicy>,
     sleep: Sleep,
     criu: Option<PathBuf>,
+    /// It ended while it was being restored.
+    unexplained: Option<ExitStatus>,
     /// When to look whether it is time to rest.
     nap_at: Option<Instant>,
     /// Decided again when the container is awake.

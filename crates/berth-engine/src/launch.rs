@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use berth_jail::{
-    Disk, ExecFds, ExecProcess, ExitStatus, IdRange, JailError, ProcessSpec, Sandbox, SandboxFds,
-    SandboxSpec, SpawnTimings, Usage, Zygote,
+    Criu, Disk, ExecFds, ExecProcess, ExitStatus, IdRange, JailError, ProcessSpec, Sandbox,
+    SandboxFds, SandboxSpec, SpawnTimings, Usage, Zygote,
 };
 use berth_net::Network;
 use tokio::sync::watch;
@@ -59,6 +59,10 @@ pub(crate) trait Guest: Clone + Send + Sync + 'static {
     fn kill_all(&self) -> impl Future<Output = Result<(), JailError>> + Send;
     /// Stops or continues every process with the freezer.
     fn freeze(&self, frozen: bool) -> impl Future<Output = Result<(), JailError>> + Send;
+    /// Writes it to disk and ends its processes; the exit is not told. Thawed if that fails.
+    fn checkpoint(&self, criu: Criu) -> impl Future<Output = Result<(), JailError>> + Send;
+    /// Makes its processes again; ended if that fails.
+    fn restore(&self, criu: Criu) -> impl Future<Output = Result<(), JailError>> + Send;
     /// What it uses; of an ended one what it had used at its end.
     fn usage(&self) -> Option<Usage>;
     /// Ports that have been listened on so far.
@@ -195,6 +199,14 @@ impl Guest for Sandbox {
 
     async fn freeze(&self, frozen: bool) -> Result<(), JailError> {
         Sandbox::freeze(self, frozen).await
+    }
+
+    async fn checkpoint(&self, criu: Criu) -> Result<(), JailError> {
+        Sandbox::checkpoint(self, criu).await
+    }
+
+    async fn restore(&self, criu: Criu) -> Result<(), JailError> {
+        Sandbox::restore(self, criu).await
     }
 
     fn usage(&self) -> Option<Usage> {

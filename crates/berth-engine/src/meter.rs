@@ -1,8 +1,8 @@
 //! What a container has used: CPU time, the time it ran and slept, memory over time, bytes.
 //!
 //! Owner: the actor starts, stops and switches the clocks; anybody reads at any time. A container
-//! that is started again goes on where it was. Invariant: `running` and `frozen` are
-//! disjoint, and their sum is the time since its process was started, over all its starts.
+//! that is started again goes on where it was. Invariant: `running`, `frozen` and `stored`
+//! are disjoint, and their sum is the time since its process was started, over all its starts.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,8 @@ pub struct Metered {
     pub running: Duration,
     /// Time frozen, by idleness or by hand. Costs no CPU.
     pub frozen: Duration,
+    /// Time on disk. Costs neither CPU nor memory.
+    pub stored: Duration,
     /// Bytes of memory it may use, times the milliseconds that it had them (awake or frozen).
     pub memory_byte_ms: u128,
     /// Bytes of memory now.
@@ -40,6 +42,7 @@ pub(crate) type Read = Arc<dyn Fn() -> Option<Usage> + Send + Sync>;
 pub(crate) enum Clock {
     Running,
     Frozen,
+    Stored,
 }
 
 /// The meter of one container.
@@ -119,6 +122,10 @@ impl State {
         match current.clock {
             Clock::Running => self.past.running += time,
             Clock::Frozen => self.past.frozen += time,
+            Clock::Stored => {
+                self.past.stored += time;
+                return;
+            }
         }
         self.past.memory_byte_ms += u128::from(current.memory_limit) * time.as_millis();
     }
@@ -165,6 +172,8 @@ mod tests {
         pass(2).await;
         meter.switch(Clock::Frozen);
         pass(3).await;
+        meter.switch(Clock::Stored);
+        pass(4).await;
         meter.switch(Clock::Running);
         let now = meter.read();
         assert_eq!((now.cpu.as_nanos(), now.memory_bytes, now.pids), (7, 5, 2));
@@ -176,6 +185,7 @@ mod tests {
         let end = meter.read();
         assert_eq!(end.running, Duration::from_secs(3));
         assert_eq!(end.frozen, Duration::from_secs(3));
+        assert_eq!(end.stored, Duration::from_secs(4));
         assert_eq!(end.memory_byte_ms, 100 * 6000);
         assert_eq!((end.cpu.as_nanos(), end.memory_bytes), (15, 0));
     }

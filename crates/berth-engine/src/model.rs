@@ -181,8 +181,8 @@ pub struct SleepPolicy {
     /// An open connection on which nothing has moved for this long, the last of it an answer, does
     /// not keep the container awake. `None`: every open connection does.
     pub quiet_connection_after: Option<Duration>,
-    /// Frozen for this long CRIU is asked whether it can be written to disk; see `checkpoint.rs` for
-    /// why it stays frozen all the same. `None`: never.
+    /// Frozen for this long it is written to disk by CRIU, and its memory is free; see `checkpoint.rs`
+    /// for what cannot be. `None`: never.
     pub checkpoint_after: Option<Duration>,
 }
 
@@ -191,6 +191,8 @@ pub struct SleepPolicy {
 pub enum Rest {
     /// Frozen because it was idle; the next connection or exec thaws it.
     Frozen,
+    /// On disk because it was frozen for long; the next connection, exec or signal restores it.
+    OnDisk,
     /// Frozen by [`Engine::pause`](crate::Engine::pause); only `unpause` thaws it.
     Paused,
 }
@@ -210,11 +212,11 @@ pub struct ContainerInfo {
     pub image_id: String,
     /// Where it is in its life.
     pub status: Status,
-    /// Host pid while it runs.
+    /// Host pid while it runs and is not on disk. Another one after it was there.
     pub pid: Option<u32>,
     /// How it ended.
     pub exit: Option<ExitStatus>,
-    /// Why it could not start.
+    /// Why it could not start, or not be restored from disk.
     pub error: Option<String>,
     /// Unix milliseconds.
     pub created_ms: u64,
@@ -259,6 +261,10 @@ pub struct Timings {
     pub jail: Option<SpawnTimings>,
     /// From the exec until something inside first called `listen`.
     pub first_listen: Option<Duration>,
+    /// The latest writing to disk.
+    pub checkpoint: Option<Duration>,
+    /// The latest restoration from there.
+    pub restore: Option<Duration>,
 }
 
 /// One line (or part of a long line) that a container wrote.

@@ -19,7 +19,8 @@ use std::time::Instant;
 
 use berth_image::{Hold, Image, ImageStore};
 use berth_jail::{
-    DEFAULT_CAPABILITIES, IdAllocator, Limits, ProcessSpec, Rootfs, SandboxSpec, Zygote,
+    DEFAULT_CAPABILITIES, IdAllocator, Limits, ProcessSpec, Rootfs, SandboxExtras, SandboxSpec,
+    Zygote,
 };
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
@@ -291,8 +292,17 @@ fn sandbox(
         capabilities: capabilities(&spec.policy),
         no_new_privs: true,
         shm_bytes: SHM_BYTES,
-        extras: spec.policy.extras.clone(),
+        extras: SandboxExtras {
+            checkpointable: checkpointable(means, spec),
+            ..spec.policy.extras.clone()
+        },
     }
+}
+
+/// Whether it is ever to be written to disk: that changes whose its mounts are.
+fn checkpointable(means: &Means, spec: &ContainerSpec) -> bool {
+    let asked = spec.sleep.and_then(|policy| policy.checkpoint_after);
+    asked.is_some() && means.config.criu.is_some()
 }
 
 fn capabilities(policy: &Policy) -> Vec<String> {

@@ -4,24 +4,32 @@
 //! happened, and carries out the [`Order`] it gets. [`crate::activity`] decides what idle is.
 //!
 //! ```text
-//!          idle, pause                    still idle
-//!  Awake ──────────────▶ Freezing ─▶ Frozen ─────────▶ Checkpointing
-//!    ▲                      │          │  ▲                 │
-//!    │               wanted │     need │  └─────────────────┤ wanted
-//!    └───────────────────Thawing ◀─────┴────────────────────┘
+//!          idle, pause                    still idle                 written
+//!  Awake ──────────────▶ Freezing ─▶ Frozen ─────────▶ Checkpointing ───────▶ Stored
+//!    ▲ ▲                    │  ▲       │                 │      │ written,       │
+//!    │ │             wanted │  └───────┼─────────────────┤      │ but wanted     │ need
+//!    │ └─────────────────Thawing ◀─────┘ need  not       │      ▼                │
+//!    │                      ▲                  written,  │   Restoring ◀─────────┘
+//!    │                      └─────────────────wanted ────┘      │
+//!    └──────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! A restoration that fails ends the process, which is nothing that is decided here.
 //!
 //! Invariants, property-tested below: at most one order is under way; who needs the container awake
 //! is never forgotten: every order ends awake if somebody asked meanwhile; a paused container is
-//! neither woken by a connection nor written to disk.
+//! neither woken by a connection nor written to disk; what could not be written is not tried again
+//! before it has been awake.
 
 /// What to do; each ends with the fact of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     Freeze,
     Thaw,
-    /// To ask whether it could be written to disk.
+    /// Write it to disk, thawing it for that, and end its processes.
     Checkpoint,
+    /// Make it again from there.
+    Restore,
 }
 
 /// How deeply it rests.
@@ -32,6 +40,8 @@ pub(crate) enum Depth {
     Frozen,
     Thawing,
     Checkpointing,
+    Stored,
+    Restoring,
 }
 
 /// Whether something that needs the container awake may go on.
@@ -53,6 +63,8 @@ pub(crate) struct Sleep {
     paused: bool,
     /// Somebody needs it awake as soon as the order under way is done.
     wanted: bool,
+    /// It could not be written to disk since it was last awake.
+    stuck: bool,
 }
 
 impl Sleep {
@@ -61,6 +73,7 @@ impl Sleep {
             depth: Depth::Awake,
             paused: false,
             wanted: false,
+            stuck: false,
         }
     }
 
@@ -73,6 +86,24 @@ impl Sleep {
         self.paused && self.depth == Depth::Frozen
     }
 
+    /// Its processes do not live, or may end any moment.
+    pub(crate) fn has_left_memory(&self) -> bool {
+        matches!(
+            self.depth,
+            Depth::Checkpointing | Depth::Stored | Depth::Restoring
+        )
+    }
+
+    /// Nothing has failed since it was last awake.
+    pub(crate) fn is_fresh(&self) -> bool {
+        !self.stuck
+    }
+
+    /// It may be written to disk if it goes on sleeping.
+    pub(crate) fn may_deepen(&self) -> bool {
+        self.depth == Depth::Frozen && !self.paused && !self.stuck
+    }
+
     /// It has been idle for long enough.
     pub(crate) fn doze(&mut self) -> Option<Order> {
         (self.depth == Depth::Awake).then(|| {
@@ -83,7 +114,7 @@ impl Sleep {
 
     /// It has been frozen for long enough.
     pub(crate) fn deepen(&mut self) -> Option<Order> {
-        (self.depth == Depth::Frozen && !self.paused).then(|| {
+        self.may_deepen().then(|| {
             self.depth = Depth::Checkpointing;
             Order::Checkpoint
         })
@@ -103,11 +134,15 @@ impl Sleep {
                 self.depth = Depth::Thawing;
                 Readiness::Later(Some(Order::Thaw))
             }
+            Depth::Stored => {
+                self.depth = Depth::Restoring;
+                Readiness::Later(Some(Order::Restore))
+            }
             Depth::Freezing | Depth::Checkpointing => {
                 self.wanted = true;
                 Readiness::Later(None)
             }
-            Depth::Thawing => Readiness::Later(None),
+            Depth::Thawing | Depth::Restoring => Readiness::Later(None),
         }
     }
 
@@ -156,13 +191,29 @@ impl Sleep {
         }
     }
 
-    /// [`Order::Checkpoint`] is done; the container is frozen as before.
-    pub(crate) fn checkpointed(&mut self) -> Option<Order> {
+    /// [`Order::Checkpoint`] is done: it is on disk, or runs and is to be frozen again.
+    pub(crate) fn checkpointed(&mut self, done: bool) -> Option<Order> {
         if self.depth != Depth::Checkpointing {
             return None;
         }
-        let wake = (Depth::Thawing, Order::Thaw);
-        self.settle(true, Depth::Frozen, wake)
+        if done {
+            return self.settle(true, Depth::Stored, (Depth::Restoring, Order::Restore));
+        }
+        self.stuck = true;
+        let next = if std::mem::take(&mut self.wanted) {
+            (Depth::Thawing, Order::Thaw)
+        } else {
+            (Depth::Freezing, Order::Freeze)
+        };
+        self.depth = next.0;
+        Some(next.1)
+    }
+
+    /// [`Order::Restore`] has succeeded.
+    pub(crate) fn restored(&mut self) {
+        if self.depth == Depth::Restoring {
+            *self = Self::new();
+        }
     }
 
     /// The process has ended, whatever was under way.

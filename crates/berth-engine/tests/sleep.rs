@@ -350,6 +350,8 @@ async fn what_cannot_be_written_to_disk_stays_frozen_and_says_why(world: World) 
             String::from_utf8_lossy(&line.bytes).contains("stays frozen in memory")
         })
         .await;
+    // The container's own task hears of it a moment later, and freezes it once more.
+    while asleep(&mut events).await.sleepless.is_none() {}
     let info = world.engine.inspect("c").unwrap();
     let reason = info.sleepless.clone().unwrap();
     assert!(reason.contains("has no `criu`"), "{reason}");

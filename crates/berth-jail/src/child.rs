@@ -9,6 +9,7 @@
 //!
 //! The functions never return to the zygote's code: a failure is reported and the child leaves.
 
+pub(crate) mod criu;
 mod dev;
 mod enter;
 pub(crate) mod identity;
@@ -32,7 +33,7 @@ use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Report};
 use crate::seccomp::Filter;
-use crate::spec::{ProcessSpec, RlimitKind, SandboxSpec, SpawnTimings};
+use crate::spec::{Limits, ProcessSpec, RlimitKind, SandboxSpec, SpawnTimings};
 use crate::sys;
 use crate::sys::clock::Stopwatch;
 use enter::Entry;
@@ -86,6 +87,8 @@ pub(crate) struct Policy {
     pub(crate) capabilities: Vec<String>,
     pub(crate) no_new_privs: bool,
     pub(crate) rlimits: Vec<crate::spec::Rlimit>,
+    /// Of memory and processes.
+    pub(crate) limits: Limits,
 }
 
 impl Policy {
@@ -96,6 +99,11 @@ impl Policy {
             capabilities: spec.capabilities.clone(),
             no_new_privs: spec.no_new_privs,
             rlimits: spec.extras.rlimits.clone(),
+            limits: Limits {
+                memory_bytes: spec.limits.memory_bytes,
+                pids: spec.limits.pids,
+                ..Limits::default()
+            },
         }
     }
 }
@@ -204,6 +212,7 @@ fn start(
         user_namespace: user_namespace.as_fd(),
         process: &spec.process,
         create_working_directory: true,
+        checkpointable: spec.extras.checkpointable,
         init: spec.extras.init,
         streams,
         policy: &Policy::of(&spec),
@@ -239,6 +248,7 @@ fn enter_sandbox(exec: &ExecRequest<'_>, report: BorrowedFd<'_>) -> Result<(), F
         user_namespace: exec.user_namespace,
         process: exec.process,
         create_working_directory: false,
+        checkpointable: false,
         init: false,
         streams: exec.streams.try_clone()?,
         policy: exec.policy,

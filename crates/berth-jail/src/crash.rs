@@ -27,6 +27,16 @@ pub const CRASH_POINTS: &[&str] = &[
     "remove.moved",
 ];
 
+/// The points on the way of a container to disk and back. They kill the zygote.
+pub const CHECKPOINT_CRASH_POINTS: &[&str] = &[
+    "zygote.checkpoint",
+    "zygote.dumping",
+    "zygote.stored",
+    "zygote.restore",
+    "zygote.restoring",
+    "zygote.restored",
+];
+
 /// The points outside of a container's life: in calls of the Docker API that make other things.
 /// They kill the daemon.
 pub const API_CRASH_POINTS: &[&str] = &[
@@ -48,7 +58,9 @@ pub const CRASH_VARIABLE: &str = "BERTH_CRASH";
 #[cfg(debug_assertions)]
 pub fn crash_point(name: &str) {
     debug_assert!(
-        CRASH_POINTS.contains(&name) || API_CRASH_POINTS.contains(&name),
+        [CRASH_POINTS, CHECKPOINT_CRASH_POINTS, API_CRASH_POINTS]
+            .iter()
+            .any(|points| points.contains(&name)),
         "an unlisted point: {name}"
     );
     let Some(directory) = std::env::var_os(CRASH_VARIABLE) else {

@@ -63,6 +63,9 @@ pub enum JailError {
     /// The sandbox is frozen.
     #[error("the container is paused")]
     Frozen,
+    /// CRIU, or what it needs.
+    #[error("{0}")]
+    Criu(String),
     /// The zygote has ended; every sandbox ended with it.
     #[error("the jail's helper process has ended")]
     ZygoteGone,
@@ -154,6 +157,7 @@ pub(crate) enum Failure {
     SetupKilled(i32),
     Gone,
     Frozen,
+    Criu(String),
 }
 
 impl From<Failure> for JailError {
@@ -174,6 +178,7 @@ impl From<Failure> for JailError {
             Failure::SetupKilled(signal) => Self::SetupKilled(signal),
             Failure::Gone => Self::Gone,
             Failure::Frozen => Self::Frozen,
+            Failure::Criu(reason) => Self::Criu(reason),
         }
     }
 }

@@ -40,14 +40,17 @@ pub use cgroup::Capabilities;
 pub use client::{
     ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Survivors, Zygote, ZygoteConfig,
 };
-pub use crash::{API_CRASH_POINTS, CRASH_POINTS, CRASH_VARIABLE, crash_point};
+pub use crash::{
+    API_CRASH_POINTS, CHECKPOINT_CRASH_POINTS, CRASH_POINTS, CRASH_VARIABLE, crash_point,
+};
 pub use disk::{Disk, DiskTemplate};
 pub use error::JailError;
 pub use ids::{IdAllocator, IdRange};
 pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote};
 pub use spec::{
-    DEFAULT_CAPABILITIES, Device, ExitStatus, ExtraFile, Limits, Mount, MountSource, OverlayMount,
-    ProcessSpec, Rlimit, RlimitKind, Rootfs, SandboxExtras, SandboxSpec, SpawnTimings, Usage,
+    Criu, DEFAULT_CAPABILITIES, Device, ExitStatus, ExtraFile, Limits, Mount, MountSource,
+    OverlayMount, ProcessSpec, Rlimit, RlimitKind, Rootfs, SandboxExtras, SandboxSpec,
+    SpawnTimings, Usage,
 };
 pub use view::{ContainerRoot, with_root};
 pub use zygote::{ZYGOTE_ARG, is_zygote, zygote_main};

@@ -12,9 +12,11 @@
 //!                                               has acknowledged; only to a successor
 //!   Deposited { name } + descriptors     ──▶    one per deposit; only to a successor
 //!   Greeted                              ──▶
-//!                                        ◀──  Spawn, Exec, Deposit, Withdraw, Acknowledge, Shutdown
-//!   Spawned, Executed, Failed, Exited,
-//!   Listening, Warning                   ──▶
+//!                                        ◀──  Spawn, Exec, Checkpoint, Restore, Discard, Deposit,
+//!                                              Withdraw, Acknowledge, Shutdown
+//!   Spawned, Executed, Checkpointed,
+//!   Restored, Failed, Exited, Listening,
+//!   Warning                              ──▶
 //! ```
 //!
 //! A second daemon is told `Busy` while the first one is connected. In every version the first
@@ -29,16 +31,17 @@
 //!   container's output, its network namespace, or a listening socket.
 //!
 //! Whatever was half-way when the daemon went is killed (nobody waits for it any more), and so are
-//! exec'ed processes: nobody could read their output, nor learn how they ended.
+//! exec'ed processes: nobody could read their output, nor learn how they ended. A sandbox on disk
+//! ends then, too.
 
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Capabilities;
 use crate::error::Failure;
-use crate::spec::{ExitStatus, ProcessSpec, SandboxSpec, SpawnTimings};
+use crate::spec::{Criu, ExitStatus, ProcessSpec, SandboxSpec, SpawnTimings};
 
 /// Version of this protocol: raised with every change that an older peer would not understand.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 /// Names one request and what it started.
 pub(crate) type Ticket = u64;
@@ -67,6 +70,20 @@ pub(crate) enum Request {
     Withdraw { name: String },
     /// The end of this sandbox is known and recorded.
     Acknowledge { sandbox: Ticket },
+    /// Have CRIU write the sandbox's processes to a directory, and end them.
+    Checkpoint {
+        ticket: Ticket,
+        sandbox: Ticket,
+        criu: Criu,
+    },
+    /// Have CRIU make them again from there.
+    Restore {
+        ticket: Ticket,
+        sandbox: Ticket,
+        criu: Criu,
+    },
+    /// End a sandbox that is on disk, or on its way there or back. For any other: nothing.
+    Discard { sandbox: Ticket },
     /// Kill everything and leave.
     Shutdown,
 }
@@ -109,7 +126,16 @@ pub(crate) enum Reply {
     },
     /// Descriptors: the process's pidfd, and the terminal's master if there is one.
     Executed { ticket: Ticket, pid: u32 },
-    /// The request failed and left nothing.
+    /// A sandbox is on disk; none of its processes lives.
+    Checkpointed { ticket: Ticket },
+    /// It lives again. Descriptors: the first process's new pidfd.
+    Restored {
+        ticket: Ticket,
+        sandbox: Ticket,
+        pid: u32,
+    },
+    /// The request failed and left nothing. A sandbox that could not be written lives on, thawed;
+    /// one that could not be restored is reported as exited next.
     Failed { ticket: Ticket, failure: Failure },
     /// A process that was reported as started has ended. For a sandbox: all its processes have.
     Exited {

@@ -69,6 +69,41 @@ impl Filter {
         packet::send(report, &Report::Listener, &[listener.as_fd()])
             .step(|| "hand over the listen notification".to_owned())
     }
+
+    /// In an image of CRIU's: makes every copy of this filter allow `listen`. Nobody could answer its
+    /// notifications after the process is restored, and then `listen` would fail. How many copies
+    /// there are that allow it now.
+    pub(crate) fn silence(&self, image: &mut [u8]) -> usize {
+        let quiet = bytes(&program::silenced(&self.program));
+        let noisy = bytes(&self.program);
+        let mut copies = 0;
+        let mut at = 0;
+        while let Some(window) = image.get_mut(at..at + quiet.len()) {
+            if window == noisy {
+                window.copy_from_slice(&quiet);
+            }
+            if window == quiet {
+                copies += 1;
+                at += quiet.len();
+            } else {
+                at += 1;
+            }
+        }
+        copies
+    }
+}
+
+/// As in memory, which is how CRIU writes them.
+fn bytes(program: &[Instruction]) -> Vec<u8> {
+    let one = |instruction: &Instruction| {
+        let mut bytes = [0; 8];
+        bytes[..2].copy_from_slice(&instruction.code.to_ne_bytes());
+        bytes[2] = instruction.jt;
+        bytes[3] = instruction.jf;
+        bytes[4..].copy_from_slice(&instruction.k.to_ne_bytes());
+        bytes
+    };
+    program.iter().flat_map(one).collect()
 }
 
 /// What is not `EPERM`.
@@ -180,6 +215,31 @@ mod tests {
             };
             assert_eq!(run(&filter.mounting), expected, "system call {number}");
         }
+    }
+
+    #[test]
+    fn a_filter_in_an_image_stops_notifying_and_nothing_else() {
+        let filter = Filter::compile();
+        let program = super::bytes(&filter.program);
+        let before = [b"head".as_slice(), &program, b"-", &program, b"tail"].concat();
+        let mut image = before.clone();
+        assert_eq!(filter.silence(&mut image), 2);
+        let changed = before.iter().zip(&image).filter(|(old, new)| old != new);
+        // One byte differs between the two verdicts, in each of two copies.
+        assert_eq!(changed.count(), 2);
+        assert_eq!(
+            filter.silence(&mut image),
+            2,
+            "a second image of the same process"
+        );
+        let quiet = super::program::silenced(&filter.program);
+        for number in 0..1024 {
+            let before = interpreter::run(&filter.program, ARCHITECTURE, number, 0);
+            let after = interpreter::run(&quiet, ARCHITECTURE, number, 0);
+            let expected = if before == NOTIFY { ALLOW } else { before };
+            assert_eq!(after, expected, "system call {number}");
+        }
+        assert_eq!(filter.silence(&mut b"no filter".to_vec()), 0);
     }
 
     #[test]

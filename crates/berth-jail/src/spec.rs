@@ -44,6 +44,10 @@ pub struct SandboxExtras {
     /// Limits that each process carries itself. A value above what the daemon may have is lowered
     /// to that.
     pub rlimits: Vec<Rlimit>,
+    /// Its mounts belong to its own user namespace, which [`crate::Sandbox::checkpoint`] needs.
+    /// Without effect for a sandbox that may mount (CAP_SYS_ADMIN).
+    #[serde(default)]
+    pub checkpointable: bool,
     /// Files like [`SandboxSpec::files`], but with any bytes, an owner and a mode, and read-only.
     #[serde(default)]
     pub files: Vec<ExtraFile>,
@@ -173,6 +177,16 @@ pub struct OverlayMount {
     pub at: PathBuf,
     /// What to mount, below the overlay's root; links are followed inside it. Empty: all of it.
     pub path: String,
+}
+
+/// CRIU, and where it keeps a sandbox's processes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Criu {
+    /// The program.
+    pub program: PathBuf,
+    /// An existing directory for the images, for root only; empty before a checkpoint. CRIU's logs
+    /// are `dump.log` and `restore.log` in it.
+    pub images: PathBuf,
 }
 
 /// One process in a sandbox.

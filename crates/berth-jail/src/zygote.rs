@@ -6,6 +6,7 @@
 //! sits in the session's control group and in a session (`setsid`) of its own, so that a terminal's
 //! signals do not reach it.
 
+mod checkpoint;
 mod children;
 mod door;
 mod listen;

@@ -98,10 +98,12 @@ pub(crate) fn open_store(data: &Path) -> Result<ImageStore, Report> {
 /// `BERTH_CRIU`, or the one in `PATH`.
 fn find_criu() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("BERTH_CRIU").filter(|path| !path.is_empty()) {
-        return Some(named.into());
+        // Those who run it stand elsewhere.
+        return std::path::absolute(named).ok();
     }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|dir| dir.join("criu"))
         .find(|program| program.is_file())
+        .and_then(|program| std::path::absolute(program).ok())
 }

@@ -46,10 +46,16 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts the project with the program under measurement and waits until it is ready.
     pub(crate) fn start(project: &Path) -> anyhow::Result<Self> {
+        Self::start_with(project, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(project: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
         let executable = executable()?;
         let mut child = Command::new(&executable)
             .args(["dev", "--json", "--port", "0", "--ip", "127.0.0.1"])
             .arg(project)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

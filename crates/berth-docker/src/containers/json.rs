@@ -1,5 +1,7 @@
 //! Containers in Docker's JSON.
 
+use std::time::Duration;
+
 use berth_engine::{ContainerInfo, Metered, Rest, Status};
 use serde_json::{Value, json};
 
@@ -109,7 +111,7 @@ pub(crate) fn inspect_sidecar(sidecar: &Sidecar) -> Value {
 }
 
 /// One entry of `GET /containers/json`. `DisplayName`, `StartedMs`, `ExitCode`, `Asleep`,
-/// `AsleepSinceMs`, `Sleepless` and `Metered` are ours.
+/// `AsleepSinceMs`, `Sleepless`, `CheckpointUs`, `RestoreUs` and `Metered` are ours.
 pub(crate) fn summary(info: &ContainerInfo, metered: Option<&Metered>) -> Value {
     json!({
         "Id": info.id,
@@ -127,6 +129,8 @@ pub(crate) fn summary(info: &ContainerInfo, metered: Option<&Metered>) -> Value 
         "Asleep": info.rest.map(|(rest, _)| rest_word(rest)),
         "AsleepSinceMs": info.rest.map(|(_, since)| since),
         "Sleepless": info.sleepless,
+        "CheckpointUs": info.timings.checkpoint.map(micros),
+        "RestoreUs": info.timings.restore.map(micros),
         "Metered": metered.map(super::stats::metered),
         "ExitCode": info.exit.map(|exit| exit.code),
     })
@@ -160,9 +164,14 @@ pub(crate) fn summary_of_sidecar(sidecar: &Sidecar) -> Value {
     })
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn rest_word(rest: Rest) -> &'static str {
     match rest {
         Rest::Frozen => "frozen",
+        Rest::OnDisk => "on disk",
         Rest::Paused => "paused",
     }
 }

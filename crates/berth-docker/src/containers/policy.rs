@@ -39,6 +39,7 @@ pub(super) fn policy(
             rlimits: rlimits(&host.ulimits, &mut warnings),
             files: Vec::new(),
             init: host.init || host.pid_mode == HOST_PIDS,
+            ..SandboxExtras::default()
         },
     };
     for option in &host.security_opt {

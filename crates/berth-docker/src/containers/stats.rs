@@ -101,6 +101,7 @@ pub(crate) fn metered(metered: &Metered) -> Value {
         "CpuNs": nanos(metered.cpu),
         "RunningMs": millis(metered.running),
         "FrozenMs": millis(metered.frozen),
+        "StoredMs": millis(metered.stored),
         "MemoryBytes": metered.memory_bytes,
         "MemoryByteMs": metered.memory_byte_ms.to_string(),
         "IngressBytes": metered.ingress_bytes,

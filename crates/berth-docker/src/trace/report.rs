@@ -187,6 +187,7 @@ mod tests {
                 ..Default::default()
             }),
             first_listen: Some(ms(10)),
+            ..Timings::default()
         };
         let report = json("c", &steps, &timings);
         assert_eq!(report["TotalUs"], 20_000);

@@ -10,6 +10,7 @@ use super::{Actor, REMOVED};
 use crate::hold::{Liveness, Up};
 use crate::launch::{Guest, Launcher};
 use crate::log::now_ms;
+use crate::sleep::Depth;
 use crate::state::Happened;
 use crate::{EngineError, Event, Status};
 
@@ -24,7 +25,8 @@ impl<L: Launcher> Actor<L> {
             }
             Fact::Exited(status) => self.exited(status),
             Fact::Froze(launch, result) => self.froze(launch, result),
-            Fact::NotCheckpointed(launch, reason) => self.not_checkpointed(launch, reason),
+            Fact::Checkpointed(launch, result) => self.checkpointed(launch, result),
+            Fact::Restored(launch, result) => self.restored(launch, result),
             Fact::Thawed(launch, result) => self.thawed(launch, result),
             Fact::Killed | Fact::Cleaned => {}
         }
@@ -91,7 +93,12 @@ impl<L: Launcher> Actor<L> {
         self.obey_all(orders);
     }
 
-    fn exited(&mut self, status: ExitStatus) {
+    pub(super) fn exited(&mut self, status: ExitStatus) {
+        if self.sleep.depth() == Depth::Restoring {
+            // The restoration is about to say whether, and why, it has failed.
+            self.unexplained = Some(status);
+            return;
+        }
         if let Some(watch) = self.listen_watch.take() {
             watch.abort();
         }

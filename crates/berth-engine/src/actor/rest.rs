@@ -3,6 +3,9 @@
 //! [`crate::sleep`] decides, [`crate::activity`] says what idle is; here the orders are carried out
 //! and those who need the container awake wait.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use berth_jail::JailError;
 use tokio::time::Instant;
 
@@ -21,6 +24,8 @@ impl<L: Launcher> Actor<L> {
         let signal = match request.ask() {
             Ask::Kill | Ask::Stop => true,
             Ask::Exec => false,
+            // A frozen container's files are there to be looked at.
+            Ask::Visit if self.sleep.has_left_memory() => false,
             _ => return Some(request),
         };
         if self.life.status() != Status::Running {
@@ -128,12 +133,24 @@ impl<L: Launcher> Actor<L> {
                     self.nap_at = Some(at.unwrap_or(now + policy.freeze_after));
                 }
             }
-            Depth::Frozen => {
-                let order = self.sleep.deepen();
-                self.carry_out(order);
-            }
+            Depth::Frozen => self.deepen(policy.checkpoint_after),
             _ => {}
         }
+    }
+
+    fn deepen(&mut self, after: Option<Duration>) {
+        if self.sleep.may_deepen() && self.shared.activity.is_held() {
+            // Restored, it would find its connections closed.
+            let reason = "cannot be written to disk: a connection to it is open";
+            if self.info.sleepless.as_deref() != Some(reason) {
+                self.info.sleepless = Some(reason.to_owned());
+                self.publish();
+            }
+            self.nap_at = after.map(|after| Instant::now() + after);
+            return;
+        }
+        let order = self.sleep.deepen();
+        self.carry_out(order);
     }
 
     /// From now on the clock runs towards sleep.
@@ -159,12 +176,23 @@ impl<L: Launcher> Actor<L> {
                 self.spawn(thaw, Fact::Thawed(launch, gone()));
             }
             Order::Checkpoint => {
-                let (criu, dir) = (self.criu.clone(), self.home.dir.join("checkpoint"));
-                let attempt = tasks::checkpoint(criu, guest.pid(), dir, launch);
-                let panicked = "the task that asks CRIU panicked".to_owned();
-                self.spawn(attempt, Fact::NotCheckpointed(launch, panicked));
+                let (criu, dir) = (self.criu.clone(), self.images());
+                let attempt = tasks::checkpoint(criu, guest, dir, self.sink.clone(), launch);
+                let panicked = Err("the task that writes it panicked".to_owned());
+                self.spawn(attempt, Fact::Checkpointed(launch, panicked));
+            }
+            Order::Restore => {
+                let (criu, dir) = (self.criu.clone(), self.images());
+                let attempt = tasks::restore(criu, guest, dir, self.sink.clone(), launch);
+                let panicked = Err("the task that restores it panicked".to_owned());
+                self.spawn(attempt, Fact::Restored(launch, panicked));
             }
         }
+    }
+
+    /// Where CRIU keeps this launch.
+    fn images(&self) -> PathBuf {
+        self.home.dir.join(format!("checkpoint-{}", self.launches))
     }
 
     pub(super) fn froze(&mut self, launch: u32, result: Result<(), JailError>) {
@@ -176,7 +204,11 @@ impl<L: Launcher> Actor<L> {
             return self.kill_all();
         }
         let done = result.is_ok();
-        self.info.sleepless = result.as_ref().err().map(|error| berth_error::chain(error));
+        if let Err(error) = &result {
+            self.info.sleepless = Some(berth_error::chain(error));
+        } else if self.sleep.is_fresh() {
+            self.info.sleepless = None;
+        }
         if let Err(error) = result {
             let name = &self.info.name;
             tracing::warn!(container = %name, %error, "cannot put a container to sleep");
@@ -201,19 +233,63 @@ impl<L: Launcher> Actor<L> {
         self.answer_pausers();
     }
 
-    /// It stays frozen, and says why.
-    pub(super) fn not_checkpointed(&mut self, launch: u32, reason: String) {
+    /// It is on disk; or it stays in memory, is frozen again, and says why.
+    pub(super) fn checkpointed(&mut self, launch: u32, result: Result<Duration, String>) {
         if launch != self.launches || self.guest.is_none() {
             return;
         }
-        tracing::info!(container = %self.info.name, reason, "stays frozen in memory");
-        let sink = self.sink.clone();
-        let note = format!("stays frozen in memory: {reason}");
-        tokio::spawn(async move { sink.note(&note).await });
-        self.info.sleepless = Some(reason);
-        self.publish();
-        let order = self.sleep.checkpointed();
+        if self.life.status() == Status::Removing {
+            // The killing may have come before the processes were written.
+            return self.kill_all();
+        }
+        let done = result.is_ok();
+        match result {
+            Ok(took) => self.info.timings.checkpoint = Some(took),
+            Err(reason) => {
+                tracing::info!(container = %self.info.name, reason, "stays frozen in memory");
+                self.info.sleepless = Some(reason);
+                self.publish();
+            }
+        }
+        let order = self.sleep.checkpointed(done);
+        if done && order.is_none() {
+            self.info.sleepless = None;
+            self.info.pid = None;
+            self.fell_asleep(Rest::OnDisk, Clock::Stored);
+        }
         self.carry_out(order);
+    }
+
+    /// It lives again; or it has ended, and says why.
+    pub(super) fn restored(&mut self, launch: u32, result: Result<Duration, String>) {
+        let Some(guest) = self.guest.clone().filter(|_| launch == self.launches) else {
+            return;
+        };
+        match result {
+            Ok(took) => {
+                self.info.timings.restore = Some(took);
+                self.info.pid = Some(guest.pid());
+                self.sleep.restored();
+                if self.life.status() == Status::Removing {
+                    // The killing may have come before the processes existed.
+                    self.kill_all();
+                } else {
+                    self.woke_up();
+                }
+            }
+            Err(reason) => {
+                tracing::error!(container = %self.info.name, reason, "a container is lost");
+                self.info.error = Some(reason);
+                // Whatever state it is in, it does not live on; its exit is told by itself.
+                self.sleep.ended();
+                if self.unexplained.is_none() {
+                    self.kill_all();
+                }
+            }
+        }
+        if let Some(status) = self.unexplained.take() {
+            self.exited(status);
+        }
     }
 
     pub(super) fn thawed(&mut self, launch: u32, result: Result<(), JailError>) {
@@ -233,7 +309,7 @@ impl<L: Launcher> Actor<L> {
         self.nap_at = self
             .policy
             .and_then(|policy| policy.checkpoint_after)
-            .filter(|_| rest == Rest::Frozen)
+            .filter(|_| rest == Rest::Frozen && self.sleep.may_deepen())
             .map(|after| Instant::now() + after);
         self.publish();
         self.tell(Event::Asleep);
@@ -252,9 +328,14 @@ impl<L: Launcher> Actor<L> {
 
     /// The process has ended, asleep or not.
     pub(super) fn rest_is_over(&mut self) {
+        let on_disk = self.sleep.has_left_memory();
         self.sleep.ended();
         self.nap_at = None;
         self.info.rest = None;
+        if on_disk {
+            let images = self.images();
+            tokio::spawn(async move { crate::checkpoint::remove(&images).await });
+        }
         self.shared.activity.set_asleep(false);
         self.shared.meter.stop();
     }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use crate::EngineError;
+use crate::checkpoint::NotWritten;
 use crate::launch::{Guest, Launcher};
 use crate::log::{Capture, Sink};
 use crate::visit::Gate;
@@ -27,8 +28,10 @@ pub(super) enum Fact<G> {
     /// The freezing of this launch has been tried.
     Froze(u32, Result<(), JailError>),
     Thawed(u32, Result<(), JailError>),
-    /// Why this launch cannot be written to disk.
-    NotCheckpointed(u32, String),
+    /// This launch is on disk, after so long; or why it cannot be.
+    Checkpointed(u32, Result<Duration, String>),
+    /// It lives again; or why it does not, and then it has ended.
+    Restored(u32, Result<Duration, String>),
     /// The killing is done; the exit is reported by itself.
     Killed,
     Cleaned,
@@ -147,15 +150,45 @@ pub(super) async fn first_listen<G>(
     Fact::FirstListen(since.elapsed())
 }
 
-/// Asks whether the container could be written to disk.
-pub(super) async fn checkpoint<G>(
+/// Writes the container to disk.
+pub(super) async fn checkpoint<G: Guest>(
     criu: Option<PathBuf>,
-    pid: u32,
+    guest: G,
     dir: PathBuf,
+    sink: Sink,
     launch: u32,
 ) -> Fact<G> {
-    let reason = crate::checkpoint::why_not(criu.as_deref(), pid, &dir).await;
-    Fact::NotCheckpointed(launch, reason)
+    let begin = Instant::now();
+    let written = crate::checkpoint::write(criu, &guest, &dir).await;
+    tracing::debug!(container = %sink.name, took = ?begin.elapsed(), ?written, "checkpoint");
+    let written = match written {
+        Ok(()) => Ok(begin.elapsed()),
+        Err(NotWritten::Ended) => Err("it has ended".to_owned()),
+        Err(NotWritten::Because(reason)) => {
+            sink.note(&format!("stays frozen in memory: {reason}"))
+                .await;
+            Err(reason)
+        }
+    };
+    Fact::Checkpointed(launch, written)
+}
+
+/// Makes it again from there.
+pub(super) async fn restore<G: Guest>(
+    criu: Option<PathBuf>,
+    guest: G,
+    dir: PathBuf,
+    sink: Sink,
+    launch: u32,
+) -> Fact<G> {
+    let begin = Instant::now();
+    let restored = crate::checkpoint::restore(criu, &guest, &dir).await;
+    tracing::debug!(container = %sink.name, took = ?begin.elapsed(), ?restored, "restoration");
+    if let Err(reason) = &restored {
+        // In the log before the exit is told.
+        sink.note(reason).await;
+    }
+    Fact::Restored(launch, restored.map(|()| begin.elapsed()))
 }
 
 /// Freezes or thaws everything.

@@ -30,6 +30,10 @@ struct Process {
     signals: Mutex<Vec<i32>>,
     /// SIGTERM ends it.
     polite: AtomicBool,
+    /// It is on disk.
+    stored: AtomicBool,
+    /// Checkpoints and restorations.
+    rests: AtomicU32,
     /// Held for as long as the process lives, like real descriptors.
     output: Mutex<Option<WriteEnds>>,
 }
@@ -52,6 +56,22 @@ impl Process {
 
 #[derive(Clone, Debug)]
 struct FakeGuest(Arc<Process>);
+
+impl FakeGuest {
+    /// As long as that takes; fails every third time.
+    async fn rest_or(&self, stored: &AtomicBool, wanted: bool) -> Result<(), JailError> {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        if self.0.exit.borrow().is_some() {
+            return Err(JailError::Gone);
+        }
+        assert_ne!(stored.load(Ordering::Relaxed), wanted, "twice");
+        if self.0.rests.fetch_add(1, Ordering::Relaxed) % 3 == 2 {
+            return Err(JailError::Criu("as the test has it".to_owned()));
+        }
+        stored.store(wanted, Ordering::Relaxed);
+        Ok(())
+    }
+}
 
 impl Guest for FakeGuest {
     fn sandbox(&self) -> Option<berth_jail::Sandbox> {
@@ -76,6 +96,7 @@ impl Guest for FakeGuest {
         if self.0.exit.borrow().is_some() {
             return Ok(false);
         }
+        assert!(!self.0.stored.load(Ordering::Relaxed), "a signal to nobody");
         self.0.signals.lock().unwrap().push(signal);
         if signal == 9 || (signal == 15 && self.0.polite.load(Ordering::Relaxed)) {
             self.0.exit(128 + signal, Some(signal), b"");
@@ -84,6 +105,7 @@ impl Guest for FakeGuest {
     }
 
     async fn kill_all(&self) -> Result<(), JailError> {
+        self.0.stored.store(false, Ordering::Relaxed);
         self.kill(9).map(drop)
     }
 
@@ -93,6 +115,18 @@ impl Guest for FakeGuest {
         }
         self.0.frozen.send_replace(frozen);
         Ok(())
+    }
+
+    async fn checkpoint(&self, _criu: berth_jail::Criu) -> Result<(), JailError> {
+        self.rest_or(&self.0.stored, true).await
+    }
+
+    async fn restore(&self, _criu: berth_jail::Criu) -> Result<(), JailError> {
+        let result = self.rest_or(&self.0.stored, false).await;
+        if result.is_err() {
+            self.0.exit(137, Some(9), b"");
+        }
+        result
     }
 
     fn usage(&self) -> Option<berth_jail::Usage> {
@@ -169,6 +203,8 @@ impl Launcher for FakeJail {
             frozen: watch::Sender::new(false),
             signals: Mutex::default(),
             polite: AtomicBool::new(false),
+            stored: AtomicBool::new(false),
+            rests: AtomicU32::new(0),
             output: Mutex::new(Some(output)),
         });
         self.launched.lock().unwrap().push(Arc::clone(&process));
@@ -277,7 +313,7 @@ impl World {
                 timings: Timings::default(),
             },
             sleep: *self.sleep.lock().unwrap(),
-            criu: None,
+            criu: Some("/criu".into()),
             home: Home {
                 dir: dir.clone(),
                 trash: self.temp.path().join("trash"),
@@ -653,7 +689,7 @@ async fn storm(moves: Vec<Move>) {
     *world.sleep.lock().unwrap() = Some(SleepPolicy {
         freeze_after: Duration::from_millis(2),
         quiet_connection_after: None,
-        checkpoint_after: None,
+        checkpoint_after: Some(Duration::from_millis(2)),
     });
     let mut calls = tokio::task::JoinSet::new();
     let mut aborts = Vec::new();

@@ -37,6 +37,8 @@ struct World {
     sleep: Sleep,
     order: Option<Order>,
     waiting: bool,
+    /// Checkpoints that failed since it was last awake.
+    tried: u32,
 }
 
 impl World {
@@ -67,7 +69,20 @@ impl World {
         let next = match self.order.take() {
             None => return,
             Some(Order::Freeze) => self.sleep.froze(success),
-            Some(Order::Checkpoint) => self.sleep.checkpointed(),
+            Some(Order::Checkpoint) => {
+                self.tried += u32::from(!success);
+                self.sleep.checkpointed(success)
+            }
+            Some(Order::Restore) => {
+                if success {
+                    self.sleep.restored();
+                } else {
+                    // The process has ended, and whoever waits is told so.
+                    self.sleep.ended();
+                    self.waiting = false;
+                }
+                None
+            }
             Some(Order::Thaw) => {
                 self.sleep.thawed();
                 None
@@ -76,7 +91,9 @@ impl World {
         self.obey(next);
         if self.sleep.depth == Depth::Awake {
             self.waiting = false;
+            self.tried = 0;
         }
+        assert!(self.tried <= 1, "tried again without having been awake");
     }
 
     fn step(&mut self, step: Step) {
@@ -108,11 +125,12 @@ impl World {
                 self.sleep.ended();
                 self.order = None;
                 self.waiting = false;
+                self.tried = 0;
             }
         }
         let under_way = matches!(
             self.sleep.depth,
-            Depth::Freezing | Depth::Thawing | Depth::Checkpointing
+            Depth::Freezing | Depth::Thawing | Depth::Checkpointing | Depth::Restoring
         );
         assert_eq!(under_way, self.order.is_some(), "{self:?}");
         assert!(
@@ -125,12 +143,12 @@ impl World {
 proptest! {
     #[test]
     fn nobody_waits_for_ever(steps in steps()) {
-        let mut world = World { sleep: Sleep::new(), order: None, waiting: false };
+        let mut world = World { sleep: Sleep::new(), order: None, waiting: false, tried: 0 };
         for step in steps {
             world.step(step);
         }
         // Whoever waits is let through after a few orders, whether these succeed or not.
-        for success in [false, true, true, true] {
+        for success in [false, true, true, true, true] {
             world.done(success);
         }
         prop_assert!(!world.waiting && world.order.is_none(), "{world:?}");
@@ -153,11 +171,44 @@ fn a_container_stays_frozen_after_a_checkpoint_was_tried() {
     sleep.doze();
     sleep.froze(true);
     assert_eq!(sleep.deepen(), Some(Order::Checkpoint));
-    assert_eq!(sleep.checkpointed(), None);
+    assert_eq!(sleep.checkpointed(false), Some(Order::Freeze));
+    assert_eq!(sleep.froze(true), None);
     assert_eq!(sleep.depth(), Depth::Frozen);
-    sleep.deepen();
+    assert_eq!(sleep.deepen(), None, "it was tried");
+    assert_eq!(sleep.need(false), Readiness::Later(Some(Order::Thaw)));
+    sleep.thawed();
+    sleep.doze();
+    sleep.froze(true);
+    assert_eq!(
+        sleep.deepen(),
+        Some(Order::Checkpoint),
+        "it may have changed"
+    );
     assert_eq!(sleep.need(false), Readiness::Later(None));
-    assert_eq!(sleep.checkpointed(), Some(Order::Thaw));
+    assert_eq!(sleep.checkpointed(false), Some(Order::Thaw));
+}
+
+#[test]
+fn what_is_on_disk_is_restored_by_whoever_comes_first() {
+    let mut sleep = Sleep::new();
+    sleep.doze();
+    sleep.froze(true);
+    sleep.deepen();
+    assert_eq!(sleep.checkpointed(true), None);
+    assert_eq!(sleep.depth(), Depth::Stored);
+    assert_eq!(sleep.need(false), Readiness::Later(Some(Order::Restore)));
+    assert_eq!(sleep.need(true), Readiness::Later(None));
+    sleep.restored();
+    assert_eq!(sleep.need(false), Readiness::Now);
+    sleep.doze();
+    sleep.froze(true);
+    sleep.deepen();
+    assert_eq!(
+        sleep.need(false),
+        Readiness::Later(None),
+        "while it is written"
+    );
+    assert_eq!(sleep.checkpointed(true), Some(Order::Restore));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,64 @@ static void count(int listener) {
     }
 }
 
+/* As `count`, by a child that is asked through pipes; with a connection of its own to itself, megabytes
+ * of memory, and a thread. */
+static void *idle(void *nothing) {
+    for (;;)
+        pause();
+    return nothing;
+}
+
+static void family(int listener, int mebibytes) {
+    int question[2], answer[2], lines = 0;
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t length = sizeof address;
+    pthread_t thread;
+    int own = listen_on(0), near = socket(AF_INET, SOCK_STREAM, 0);
+    if (getsockname(own, (struct sockaddr *)&address, &length) || pipe(question) || pipe(answer))
+        exit(1);
+    if (connect(near, (struct sockaddr *)&address, sizeof address) || accept(own, NULL, NULL) < 0)
+        exit(1);
+    if (mebibytes) {
+        char *memory = malloc((size_t)mebibytes << 20);
+        memset(memory, 1, (size_t)mebibytes << 20);
+        const char *secret = getenv("SECRET");
+        if (secret)
+            strcpy(memory + 4096, secret);
+    }
+    if (fork() == 0) {
+        char byte;
+        while (read(question[0], &byte, 1) == 1)
+            if (++lines && write(answer[1], &lines, sizeof lines) != sizeof lines)
+                exit(1);
+        exit(1);
+    }
+    pthread_create(&thread, NULL, idle, NULL);
+    signal(SIGTERM, on_term);
+    for (;;) {
+        char line[256];
+        int peer = accept(listener, NULL, NULL);
+        while (read(peer, line, sizeof line) > 0) {
+            if (write(question[1], "?", 1) != 1 || read(answer[0], &lines, sizeof lines) <= 0)
+                exit(1);
+            dprintf(peer, "%d\n", lines);
+            printf("answered %d\n", lines);
+            fflush(stdout);
+        }
+        close(peer);
+    }
+}
+
+/* An open file without a name that is too large to be kept. */
+static void keep_ghost(int mebibytes) {
+    static char block[1 << 20];
+    int fd = open("/tmp/ghost", O_CREAT | O_RDWR, 0600);
+    unlink("/tmp/ghost");
+    while (mebibytes--)
+        if (write(fd, block, sizeof block) != sizeof block)
+            exit(1);
+}
+
 static void sleep_forever(void) {
     for (;;)
         pause();
@@ -107,6 +166,16 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(what, "count")) /* port: every line is answered by its number */
         count(listen_on(number));
+    if (!strcmp(what, "family")) /* port, MiB of memory: the same, by a child */
+        family(listen_on(number), argc > 3 ? atoi(argv[3]) : 0);
+    if (!strcmp(what, "count-with-ghost")) { /* port, MiB of an open file without a name */
+        keep_ghost(atoi(argv[3]));
+        count(listen_on(number));
+    }
+    if (!strcmp(what, "listens")) { /* whether a new listening socket can be made: 0 */
+        close(listen_on(number));
+        return 0;
+    }
     if (!strcmp(what, "count-and-spin")) { /* the same, and a child that uses CPU */
         if (fork() == 0)
             for (;;)
@@ -157,6 +226,8 @@ int main(int argc, char **argv) {
         int fd = open(argv[2], O_CREAT | O_EXCL | O_WRONLY, 0644);
         return fd < 0 ? 17 : 0;
     }
+    if (!strcmp(what, "remove")) /* path */
+        return unlink(argv[2]) ? 1 : 0;
     if (!strcmp(what, "fill")) { /* path, MiB (0: until it fails): prints the bytes, exits with errno */
         static char block[65536];
         long long written = 0, wanted = (long long)atoi(argv[3]) << 20;

@@ -26,6 +26,21 @@ use tokio::io::AsyncReadExt as _;
 /// The image with the program; `ENTRYPOINT ["/bin/app"]`, `CMD ["sleep"]`.
 pub(crate) const IMAGE: &str = "app:latest";
 
+/// The CRIU that engines use from then on; none if it is not set.
+pub(crate) static CRIU: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+
+/// A CRIU that works here, unpacked once for all test runs; the machine stays as it is.
+pub(crate) fn criu() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/criu.sh");
+    let output = Command::new(script)
+        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("criu"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tools/criu.sh: {said}");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
 /// Becomes the zygote if this process was started as one; otherwise runs `tests`.
 pub(crate) fn zygote_or_tests(tests: impl FnOnce() -> ExitCode) -> ExitCode {
     if std::env::args().nth(1).is_some_and(|arg| arg == ZYGOTE_ARG) {
@@ -38,7 +53,7 @@ pub(crate) fn zygote_or_tests(tests: impl FnOnce() -> ExitCode) -> ExitCode {
 pub(crate) fn compile(into: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/app.c");
     let status = Command::new("gcc")
-        .args(["-static", "-O1", "-Wall", "-o"])
+        .args(["-static", "-pthread", "-O1", "-Wall", "-o"])
         .arg(into)
         .arg(source)
         .status()
@@ -184,7 +199,7 @@ pub(crate) async fn open(dir: &Path, cgroup: &str, program: &Path) -> (Engine, Z
             pids: Some(64),
             disk_bytes: None,
         },
-        criu: None,
+        criu: CRIU.get().cloned(),
         log_bytes: 1 << 20,
     };
     let engine = Engine::open(config, images, zygote.clone()).await.unwrap();

@@ -8,6 +8,10 @@ use crate::spec::{Device, Limits};
 
 /// CPU accounting period, the kernel's default.
 const PERIOD_US: u64 = 100_000;
+/// What CRIU takes for itself while it restores.
+const ROOM_BYTES: u64 = 64 << 20;
+/// Processes of its own.
+const ROOM_PIDS: u32 = 16;
 /// The kernel refuses smaller quotas.
 const SMALLEST_QUOTA_US: u64 = 1_000;
 
@@ -80,6 +84,25 @@ impl SandboxGroup {
             write(&directory.join("cpu.max"), &format!("{quota} {PERIOD_US}"))?;
         }
         Ok(())
+    }
+
+    /// Room for CRIU, which restores a sandbox inside its groups: what it makes there stays there.
+    /// [`SandboxGroup::apply`] takes it back.
+    pub(crate) fn make_room(&self, limits: &Limits) -> io::Result<()> {
+        if let Some(bytes) = limits.memory_bytes {
+            let value = bytes.saturating_add(ROOM_BYTES).to_string();
+            if let Some(directory) = self.v1("memory") {
+                let _ = write(&directory.join("memory.memsw.limit_in_bytes"), &value);
+                write(&directory.join("memory.limit_in_bytes"), &value)?;
+            }
+            if let Some(directory) = self.v2("memory") {
+                write(&directory.join("memory.max"), &value)?;
+            }
+        }
+        self.apply(&Limits {
+            pids: limits.pids.map(|pids| pids.saturating_add(ROOM_PIDS)),
+            ..Limits::default()
+        })
     }
 
     fn limit_memory(&self, bytes: u64) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
-use super::{Session, write};
+use super::{SandboxGroup, Session, write};
 use crate::sys;
 
 /// Rounds of killing; each one kills all it finds, so that only a fork during a round needs another.
@@ -67,6 +67,19 @@ fn thaw(group: &Path) {
         if file.exists() {
             let _ = write(&file, value);
         }
+    }
+}
+
+impl SandboxGroup {
+    /// Kills every process in the groups, thawed. Does not wait.
+    pub(crate) fn kill(&self) {
+        let groups = self.directories().into_iter().map(Path::to_owned);
+        let groups: Vec<PathBuf> = groups.collect();
+        for group in &groups {
+            thaw(group);
+        }
+        // What cannot be killed now is the next session's.
+        let _ = kill_all(&groups);
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
 use rustix::process::Signal;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
@@ -13,6 +14,7 @@ use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 use super::Policy;
 use super::identity::{self, Identity};
 use super::init;
+use super::overlay;
 use super::program;
 use super::root::Root;
 use super::stdio::Stdio;
@@ -39,6 +41,8 @@ pub(super) struct Entry<'a> {
     pub(super) user_namespace: BorrowedFd<'a>,
     pub(super) process: &'a ProcessSpec,
     pub(super) create_working_directory: bool,
+    /// Move to mounts of the container's own; see [`OwnMounts`].
+    pub(super) checkpointable: bool,
     /// Stay behind as process 1 and let a child be the program.
     pub(super) init: bool,
     pub(super) streams: Stdio,
@@ -63,11 +67,18 @@ pub(super) fn run(mut entry: Entry<'_>) -> Result<(), Failure> {
     let directory = open_working_directory(root, &process.cwd, owner)?;
     entry.streams.install(root, host_uid, host_gid)?;
     rustix::process::setsid().step(|| "start a session".to_owned())?;
-    enter_user_namespace(entry.user_namespace)?;
     let mounting = capabilities.contains(CapabilitySet::SYS_ADMIN);
+    let own = if entry.create_working_directory {
+        OwnMounts::prepare(mounting, entry.checkpointable)?
+    } else {
+        None
+    };
+    enter_user_namespace(entry.user_namespace)?;
     let own_root;
-    let (root, directory) = if mounting && entry.create_working_directory {
-        own_root = own_mounts()?;
+    let (root, directory) = if let Some(own) = own {
+        own_root = own.enter()?;
+        // What was opened before is in mounts that will soon be nobody's.
+        entry.streams.reopen_null(&own_root)?;
         let directory = open_working_directory(&own_root, &process.cwd, None)?;
         (&own_root, directory)
     } else {
@@ -114,12 +125,47 @@ fn enter_user_namespace(user_namespace: BorrowedFd<'_>) -> Result<(), Failure> {
         .step(|| "enter the user namespace".to_owned())
 }
 
-/// A copy of the mounts that belongs to the container's user namespace, so that CAP_SYS_ADMIN inside
-/// may add to it. What was mounted so far is locked: it can be neither unmounted nor looked under.
-fn own_mounts() -> Result<Root, Failure> {
-    sys::namespace::unshare(UnshareFlags::NEWNS)
-        .step(|| "create a mount namespace of the container's own".to_owned())?;
-    Root::current()
+/// A mount namespace that belongs to the container's user namespace.
+enum OwnMounts {
+    /// For who may mount: a copy, so that CAP_SYS_ADMIN inside may add to it. What was mounted so far
+    /// is locked: it can be neither unmounted nor looked under.
+    Locked,
+    /// For who may not, so that CRIU finds every namespace that it writes down in the hands of the
+    /// user namespace that it writes down. Locked mounts could not be cloned one by one for what is
+    /// restored, so the whole tree moves in.
+    Moved(OwnedFd),
+}
+
+impl OwnMounts {
+    /// Still in the host's user namespace.
+    fn prepare(mounting: bool, checkpointable: bool) -> Result<Option<Self>, Failure> {
+        if mounting {
+            return Ok(Some(Self::Locked));
+        }
+        if !checkpointable {
+            return Ok(None);
+        }
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE;
+        let tree = rustix::mount::open_tree(CWD, "/", flags);
+        let tree = tree.step(|| "copy the container's mounts".to_owned())?;
+        Ok(Some(Self::Moved(tree)))
+    }
+
+    /// In the container's user namespace.
+    fn enter(self) -> Result<Root, Failure> {
+        sys::namespace::unshare(UnshareFlags::NEWNS)
+            .step(|| "create a mount namespace of the container's own".to_owned())?;
+        if let Self::Moved(tree) = self {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::openat(CWD, "/", flags, Mode::empty());
+            let root = root.step(|| "open the container's root".to_owned())?;
+            overlay::attach(&tree, &root, || "move the container's mounts".to_owned())?;
+            overlay::pivot(&tree)?;
+        }
+        Root::current()
+    }
 }
 
 fn open_working_directory(

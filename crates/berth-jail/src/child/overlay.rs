@@ -272,7 +272,7 @@ fn attach_somewhere(mount: &OwnedFd, somewhere: &Path) -> Result<(), Failure> {
 }
 
 /// Makes the attached mount the process's root and lets go of the host's file system.
-fn pivot(root: &OwnedFd) -> Result<(), Failure> {
+pub(super) fn pivot(root: &OwnedFd) -> Result<(), Failure> {
     let step = || "change the root".to_owned();
     rustix::process::fchdir(root).step(step)?;
     rustix::process::pivot_root(".", ".").step(step)?;

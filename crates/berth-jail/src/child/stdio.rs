@@ -55,6 +55,22 @@ impl Stdio {
         rustix::stdio::dup2_stdout(pick(&self.stdout).step(step)?).step(step)?;
         rustix::stdio::dup2_stderr(pick(&self.stderr).step(step)?).step(step)
     }
+
+    /// Opens what is /dev/null again, in a copy of the mounts that the process has moved to.
+    pub(super) fn reopen_null(&self, root: &Root) -> Result<(), Failure> {
+        let null = open_null(root)?;
+        let step = || "install the standard streams".to_owned();
+        if self.stdin.is_none() {
+            rustix::stdio::dup2_stdin(&null).step(step)?;
+        }
+        if self.stdout.is_none() {
+            rustix::stdio::dup2_stdout(&null).step(step)?;
+        }
+        if self.stderr.is_none() {
+            rustix::stdio::dup2_stderr(&null).step(step)?;
+        }
+        Ok(())
+    }
 }
 
 fn open_null(root: &Root) -> Result<OwnedFd, Failure> {

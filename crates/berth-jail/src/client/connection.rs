@@ -17,12 +17,18 @@ use crate::protocol::{PROTOCOL, Reply, Request, Ticket};
 use crate::spec::{ExitStatus, SpawnTimings};
 use crate::{packet, sys};
 
+/// A process; a sandbox has another one after it was restored.
+#[derive(Clone, Debug)]
+struct Living {
+    pid: u32,
+    /// `None`: it had ended before we heard of it.
+    pidfd: Option<Arc<OwnedFd>>,
+}
+
 /// What is known of a process that the zygote started.
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) pid: u32,
-    /// `None`: it had ended before we heard of it.
-    pub(super) pidfd: Option<OwnedFd>,
+    process: Mutex<Living>,
     /// CPU time of a sandbox that has ended, in nanoseconds.
     pub(super) cpu_ns: AtomicU64,
     /// Of a sandbox's first process only.
@@ -32,6 +38,40 @@ pub(super) struct Running {
     pub(super) listening: watch::Sender<BTreeSet<u16>>,
     /// It was killed because its zygote had ended.
     pub(super) lost: AtomicBool,
+}
+
+impl Running {
+    fn new(
+        pid: u32,
+        pidfd: Option<OwnedFd>,
+        timings: SpawnTimings,
+        exit: Option<ExitStatus>,
+        ports: BTreeSet<u16>,
+    ) -> Arc<Self> {
+        let pidfd = pidfd.map(Arc::new);
+        Arc::new(Self {
+            process: Mutex::new(Living { pid, pidfd }),
+            cpu_ns: AtomicU64::new(0),
+            timings,
+            exit: watch::Sender::new(exit),
+            listening: watch::Sender::new(ports),
+            lost: AtomicBool::new(false),
+        })
+    }
+
+    /// Its pid; of a sandbox on disk the last one.
+    pub(super) fn pid(&self) -> u32 {
+        self.living().pid
+    }
+
+    pub(super) fn pidfd(&self) -> Option<Arc<OwnedFd>> {
+        self.living().pidfd.clone()
+    }
+
+    fn living(&self) -> MutexGuard<'_, Living> {
+        // Written by one assignment.
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The answer to a request that starts a process.
@@ -48,6 +88,8 @@ type Answer = Result<Started, JailError>;
 #[derive(Debug, Default)]
 struct State {
     pending: HashMap<Ticket, oneshot::Sender<Answer>>,
+    /// Checkpoints and restorations.
+    resting: HashMap<Ticket, oneshot::Sender<Result<(), JailError>>>,
     running: HashMap<Ticket, Arc<Running>>,
     dead: bool,
     /// It is us who closed the connection.
@@ -220,6 +262,23 @@ impl Connection {
         receiver.await.unwrap_or(Err(JailError::ZygoteGone))
     }
 
+    /// Sends a request for a checkpoint or restoration and waits for its end.
+    pub(super) async fn rest(&self, ticket: Ticket, request: &Request) -> Result<(), JailError> {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = self.shared.state();
+            if state.dead {
+                return Err(JailError::ZygoteGone);
+            }
+            state.resting.insert(ticket, sender);
+        }
+        if let Err(error) = self.send(request, &[]).await {
+            self.shared.state().resting.remove(&ticket);
+            return Err(unsent(error));
+        }
+        receiver.await.unwrap_or(Err(JailError::ZygoteGone))
+    }
+
     /// Asks the zygote to kill everything and leave, and waits until it has.
     pub(super) async fn shutdown(&self) {
         // An error means that it has gone already.
@@ -307,15 +366,9 @@ async fn greeting(shared: &Shared) -> Result<Greeting, JailError> {
                 if pidfd.is_none() && ended.is_none() {
                     continue;
                 }
-                let running = Arc::new(Running {
-                    pid,
-                    pidfd,
-                    cpu_ns: AtomicU64::new(0),
-                    timings: SpawnTimings::default(),
-                    exit: watch::Sender::new(ended),
-                    listening: watch::Sender::new(ports.into_iter().collect()),
-                    lost: AtomicBool::new(false),
-                });
+                let ports = ports.into_iter().collect();
+                let timings = SpawnTimings::default();
+                let running = Running::new(pid, pidfd, timings, ended, ports);
                 if ended.is_none() {
                     let mut state = shared.state();
                     state.running.insert(ticket, Arc::clone(&running));
@@ -346,7 +399,8 @@ async fn read(shared: Arc<Shared>, mut peer: Peer, session: Session, dead: watch
     let pending = {
         let mut state = shared.state();
         state.dead = true;
-        std::mem::take(&mut state.pending)
+        let pending = std::mem::take(&mut state.pending);
+        (pending, std::mem::take(&mut state.resting))
     };
     // Pending calls fail as their senders go.
     drop(pending);
@@ -397,10 +451,28 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
             started(shared, ticket, pid, String::new(), timings, fds);
         }
         Reply::Failed { ticket, failure } => {
-            let waiting = shared.state().pending.remove(&ticket);
+            let mut state = shared.state();
+            let waiting = state.pending.remove(&ticket);
+            let resting = state.resting.remove(&ticket);
+            drop(state);
             if let Some(sender) = waiting {
                 let _ = sender.send(Err(failure.into()));
+            } else if let Some(sender) = resting {
+                let _ = sender.send(Err(failure.into()));
             }
+        }
+        Reply::Checkpointed { ticket } => rested(shared, ticket),
+        Reply::Restored {
+            ticket,
+            sandbox,
+            pid,
+        } => {
+            let running = shared.state().running.get(&sandbox).cloned();
+            if let Some(running) = running {
+                let pidfd = fds.into_iter().next().map(Arc::new);
+                *running.living() = Living { pid, pidfd };
+            }
+            rested(shared, ticket);
         }
         Reply::Exited {
             ticket,
@@ -425,6 +497,13 @@ fn handle(shared: &Shared, reply: Reply, fds: Vec<OwnedFd>) {
     }
 }
 
+fn rested(shared: &Shared, ticket: Ticket) {
+    let waiting = shared.state().resting.remove(&ticket);
+    if let Some(sender) = waiting {
+        let _ = sender.send(Ok(()));
+    }
+}
+
 fn started(
     shared: &Shared,
     ticket: Ticket,
@@ -440,15 +519,7 @@ fn started(
     let (Some(pidfd), Some(sender)) = (pidfd, sender) else {
         return;
     };
-    let running = Arc::new(Running {
-        pid,
-        pidfd: Some(pidfd),
-        cpu_ns: AtomicU64::new(0),
-        timings,
-        exit: watch::Sender::new(None),
-        listening: watch::Sender::new(BTreeSet::new()),
-        lost: AtomicBool::new(false),
-    });
+    let running = Running::new(pid, Some(pidfd), timings, None, BTreeSet::new());
     state.running.insert(ticket, Arc::clone(&running));
     drop(state);
     let answer = Ok(Started {
@@ -458,8 +529,8 @@ fn started(
     });
     if sender.send(answer).is_err() {
         // Whoever asked does not wait any more: nobody would ever own this process.
-        if let Some(pidfd) = &running.pidfd {
-            let _ = sys::signal::send(pidfd, libc::SIGKILL);
+        if let Some(pidfd) = running.pidfd() {
+            let _ = sys::signal::send(&*pidfd, libc::SIGKILL);
         }
     }
 }

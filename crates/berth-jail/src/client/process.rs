@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -11,7 +11,7 @@ use super::connection::{Connection, Running, Started};
 use crate::cgroup::SandboxGroup;
 use crate::error::JailError;
 use crate::protocol::{Request, Ticket};
-use crate::spec::{ExitStatus, ProcessSpec, SpawnTimings, Usage};
+use crate::spec::{Criu, ExitStatus, ProcessSpec, SpawnTimings, Usage};
 use crate::sys;
 
 /// File descriptors handed to a new sandbox.
@@ -60,6 +60,8 @@ struct SandboxInner {
     running: Arc<Running>,
     group: SandboxGroup,
     connection: Arc<Connection>,
+    /// A checkpoint of it was ever tried.
+    rested: AtomicBool,
 }
 
 impl Sandbox {
@@ -76,6 +78,7 @@ impl Sandbox {
             running: started.running,
             group,
             connection,
+            rested: AtomicBool::new(false),
         };
         Self {
             inner: Arc::new(inner),
@@ -87,9 +90,9 @@ impl Sandbox {
         &self.inner.id
     }
 
-    /// Host pid of the first process.
+    /// Host pid of the first process; another one after [`Sandbox::restore`].
     pub fn pid(&self) -> u32 {
-        self.inner.running.pid
+        self.inner.running.pid()
     }
 
     /// Where the time of its start went.
@@ -125,7 +128,7 @@ impl Sandbox {
             .await;
     }
 
-    /// Signals the first process (through its pidfd). `Ok(false)`: it has ended.
+    /// Signals the first process (through its pidfd). `Ok(false)`: it has ended, or is on disk.
     pub fn kill(&self, signal: i32) -> Result<bool, JailError> {
         self.inner.running.kill(signal)
     }
@@ -136,6 +139,15 @@ impl Sandbox {
             // With the first process of a pid namespace the kernel kills all others.
             self.kill(libc::SIGKILL)?;
             self.inner.group.thaw();
+            if self.inner.rested.load(Ordering::Relaxed) {
+                let sandbox = self.inner.ticket;
+                let discard = Request::Discard { sandbox };
+                match self.inner.connection.say(&discard, &[]).await {
+                    // Everything ends with it.
+                    Ok(()) | Err(JailError::ZygoteGone) => {}
+                    Err(error) => return Err(error),
+                }
+            }
             self.wait().await;
         }
         Ok(())
@@ -205,6 +217,48 @@ impl Sandbox {
             .map_err(|error| JailError::setup(format!("{step} the container"), error))
     }
 
+    /// Writes its processes to disk with CRIU and ends them; [`Sandbox::wait`] waits on, and what else
+    /// there is of the sandbox stays. Continues a frozen sandbox for a moment; if it fails the
+    /// sandbox lives on, continued. It must have been started for that
+    /// ([`crate::SandboxExtras::checkpointable`]), and no process executed in it may live.
+    ///
+    /// # Errors
+    /// [`JailError::Criu`] with what is known besides CRIU's own log; [`JailError::Gone`] when it has
+    /// ended.
+    pub async fn checkpoint(&self, criu: Criu) -> Result<(), JailError> {
+        let sandbox = self.inner.ticket;
+        self.rest(|ticket| Request::Checkpoint {
+            ticket,
+            sandbox,
+            criu,
+        })
+        .await
+    }
+
+    /// Makes its processes again from what [`Sandbox::checkpoint`] wrote, which must be as it was. If
+    /// that fails the sandbox has ended, as if killed.
+    ///
+    /// # Errors
+    /// As [`Sandbox::checkpoint`]; [`JailError::Gone`] also when it is not on disk.
+    pub async fn restore(&self, criu: Criu) -> Result<(), JailError> {
+        let sandbox = self.inner.ticket;
+        self.rest(|ticket| Request::Restore {
+            ticket,
+            sandbox,
+            criu,
+        })
+        .await
+    }
+
+    async fn rest(&self, request: impl FnOnce(Ticket) -> Request) -> Result<(), JailError> {
+        if self.exit_status().is_some() {
+            return Err(JailError::Gone);
+        }
+        self.inner.rested.store(true, Ordering::Relaxed);
+        let ticket = self.inner.connection.ticket();
+        self.inner.connection.rest(ticket, &request(ticket)).await
+    }
+
     /// Changes the CPU limit, in thousandths of a CPU; only for a sandbox that was given one.
     ///
     /// # Errors
@@ -244,7 +298,7 @@ pub struct ExecProcess {
 impl ExecProcess {
     /// Host pid.
     pub fn pid(&self) -> u32 {
-        self.running.pid
+        self.running.pid()
     }
 
     /// The exit status, at once if it has ended.
@@ -279,10 +333,10 @@ impl Running {
     }
 
     fn kill(&self, signal: i32) -> Result<bool, JailError> {
-        let Some(pidfd) = &self.pidfd else {
+        let Some(pidfd) = self.pidfd() else {
             return Ok(false);
         };
-        sys::signal::send(pidfd, signal)
+        sys::signal::send(&*pidfd, signal)
             .map_err(|error| JailError::setup(format!("send signal {signal}"), error))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use rustix::process::Pid;
 
@@ -63,6 +63,28 @@ fn full_set() -> libc::sigset_t {
     unsafe {
         libc::sigfillset(set.as_mut_ptr());
         set.assume_init()
+    }
+}
+
+/// A descriptor that is readable when a child has ended; the signal itself is blocked from then on, in
+/// children, too, until [`reset_all`].
+pub(crate) fn children_ended() -> io::Result<OwnedFd> {
+    let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set, sigaddset and the calls that take it read or change a
+    // live one; the old mask is not asked for.
+    unsafe {
+        libc::sigemptyset(mask.as_mut_ptr());
+        libc::sigaddset(mask.as_mut_ptr(), libc::SIGCHLD);
+        check(libc::c_long::from(libc::sigprocmask(
+            libc::SIG_BLOCK,
+            mask.as_ptr(),
+            std::ptr::null_mut(),
+        )))?;
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        let fd = check(libc::c_long::from(libc::signalfd(-1, mask.as_ptr(), flags)))?;
+        let fd = i32::try_from(fd).map_err(io::Error::other)?;
+        // A new descriptor that nobody else owns.
+        Ok(OwnedFd::from_raw_fd(fd))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
+use super::checkpoint::Work;
 use super::door::Ended;
 use super::listen;
 use super::server::Server;
@@ -49,6 +50,9 @@ impl Source {
     }
 }
 
+/// Writing ends of a sandbox's output, if it may be written to disk; else why not.
+pub(super) type KeptOutput = Result<Vec<OwnedFd>, &'static str>;
+
 /// What a child is for.
 #[derive(Debug)]
 pub(super) enum Role {
@@ -63,9 +67,18 @@ pub(super) enum Role {
         name: String,
         policy: Policy,
         user_namespace: Rc<OwnedFd>,
+        kept_output: KeptOutput,
     },
     /// A process exec'ed into a sandbox.
     Exec { ticket: Ticket, sandbox: Ticket },
+    /// CRIU, at work on a sandbox.
+    Criu {
+        ticket: Ticket,
+        sandbox: Ticket,
+        work: Work,
+    },
+    /// What a failed restoration left, killed.
+    Stray,
 }
 
 /// One child.
@@ -95,7 +108,7 @@ impl Process {
     /// Ticket of the sandbox it belongs to.
     fn sandbox(&self) -> Option<Ticket> {
         match &self.role {
-            Role::Blank { .. } => None,
+            Role::Blank { .. } | Role::Criu { .. } | Role::Stray => None,
             Role::Sandbox { ticket, .. } => Some(*ticket),
             Role::Exec { sandbox, .. } => Some(*sandbox),
         }
@@ -162,7 +175,7 @@ impl Server {
         timings.exec = Duration::from_nanos(sys::clock::now().saturating_sub(at));
         let pid = process.number();
         let (reply, is_sandbox) = match &process.role {
-            Role::Blank { .. } => return,
+            Role::Blank { .. } | Role::Criu { .. } | Role::Stray => return,
             Role::Sandbox { ticket, name, .. } => (
                 Reply::Spawned {
                     ticket: *ticket,
@@ -250,7 +263,9 @@ impl Server {
             if let Some(listener) = &process.listener {
                 self.unwatch(listener);
             }
-            self.buried(key, process, code, signal);
+            if let Some(process) = self.ended_while_dumped(key, process, code, signal) {
+                self.buried(key, process, code, signal);
+            }
         }
     }
 
@@ -265,7 +280,7 @@ impl Server {
         }
     }
 
-    fn buried(&mut self, key: Key, process: Process, code: i32, signal: Option<i32>) {
+    pub(super) fn buried(&mut self, key: Key, process: Process, code: i32, signal: Option<i32>) {
         let mut status = ExitStatus {
             code,
             signal,
@@ -279,6 +294,22 @@ impl Server {
                 self.discard(group.clone());
                 return;
             }
+            Role::Criu {
+                ticket,
+                sandbox,
+                work,
+            } => {
+                let outcome = match (process.failure, code) {
+                    (Some(failure), _) => Err(failure),
+                    (None, 0) => Ok(()),
+                    (None, code) => {
+                        let reason = format!("CRIU ended with code {code}");
+                        Err(Failure::Criu(reason))
+                    }
+                };
+                return self.criu_ended(*ticket, *sandbox, work, outcome);
+            }
+            Role::Stray => return,
             Role::Sandbox {
                 ticket,
                 id,
@@ -289,16 +320,8 @@ impl Server {
                 status.oom_killed = code != 0 && group.oom_kills() > 0;
                 cpu_ns = group.usage().cpu_ns;
                 self.discard(group.clone());
-                if self.door.is_some() && process.announced {
-                    let ended = Ended {
-                        id: id.clone(),
-                        pid,
-                        cgroup: name.clone(),
-                        status,
-                    };
-                    self.ended.insert(*ticket, ended);
-                }
                 if process.announced {
+                    self.remember_end(*ticket, id.clone(), pid, name.clone(), status);
                     crash_point("zygote.reaped");
                 }
                 *ticket
@@ -331,6 +354,26 @@ impl Server {
         }
     }
 
+    /// For the next daemon, should this one not acknowledge it.
+    pub(super) fn remember_end(
+        &mut self,
+        ticket: Ticket,
+        id: String,
+        pid: u32,
+        cgroup: String,
+        status: ExitStatus,
+    ) {
+        if self.door.is_some() {
+            let ended = Ended {
+                id,
+                pid,
+                cgroup,
+                status,
+            };
+            self.ended.insert(ticket, ended);
+        }
+    }
+
     fn group_of(&self, sandbox: Ticket) -> Option<&SandboxGroup> {
         match &self.processes.get(self.tickets.get(&sandbox)?)?.role {
             Role::Sandbox { group, .. } => Some(group),
@@ -339,7 +382,7 @@ impl Server {
     }
 
     /// Removes a group, now or as soon as it is empty.
-    fn discard(&mut self, group: SandboxGroup) {
+    pub(super) fn discard(&mut self, group: SandboxGroup) {
         if group.remove().is_err() {
             self.doomed.push((group, 0));
         }
@@ -348,6 +391,7 @@ impl Server {
     /// Kills everything; the loop ends when the last child has.
     pub(super) fn leave(&mut self) {
         self.leaving = true;
+        self.discard_stored();
         for process in self.processes.values() {
             if let Role::Sandbox { group, .. } = &process.role {
                 group.thaw();

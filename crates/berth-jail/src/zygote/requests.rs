@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
-use super::children::{Key, Process, Role, Source};
+use super::children::{KeptOutput, Key, Process, Role, Source};
 use super::server::Server;
 use crate::child::{self, ExecRequest, Policy, Stdio};
 use crate::crash_point;
@@ -23,7 +23,7 @@ use crate::sys::clone::{self, Fork};
 const BLANKS: usize = 2;
 
 /// A fork, in the parent.
-struct Forked {
+pub(super) struct Forked {
     pid: Pid,
     pidfd: OwnedFd,
     report: OwnedFd,
@@ -53,6 +53,17 @@ impl Server {
                 process,
                 streams,
             } => (ticket, self.exec(ticket, sandbox, &process, streams, fds)),
+            Request::Checkpoint {
+                ticket,
+                sandbox,
+                criu,
+            } => (ticket, self.checkpoint(ticket, sandbox, &criu)),
+            Request::Restore {
+                ticket,
+                sandbox,
+                criu,
+            } => (ticket, self.restore(ticket, sandbox, &criu)),
+            Request::Discard { sandbox } => return self.discard_resting(sandbox),
             Request::Deposit { name } => {
                 self.deposits.insert(name, fds);
                 return;
@@ -82,6 +93,7 @@ impl Server {
             .get(spec.id_base)
             .step(|| format!("create a user namespace at id {}", spec.id_base))?;
         let policy = Policy::of(spec);
+        let kept_output = keep_output(&order, fds)?;
         let order = packet::encode(&order).step(|| "write an order".to_owned())?;
         let mut passed: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();
         passed.insert(1.min(passed.len()), user_namespace.as_fd());
@@ -109,6 +121,7 @@ impl Server {
                     name: name.clone(),
                     policy,
                     user_namespace: Rc::clone(&user_namespace),
+                    kept_output,
                 };
             }
             self.tickets.insert(ticket, key);
@@ -119,8 +132,10 @@ impl Server {
 
     /// Prepares blanks while nothing is being started.
     pub(super) fn refill(&mut self) {
-        let starting =
-            |process: &Process| !process.announced && !matches!(process.role, Role::Blank { .. });
+        let starting = |process: &Process| {
+            let starts = matches!(process.role, Role::Sandbox { .. } | Role::Exec { .. });
+            !process.announced && starts
+        };
         if self.leaving || self.processes.values().any(starting) {
             return;
         }
@@ -228,7 +243,7 @@ impl Server {
         }
     }
 
-    fn register(&mut self, forked: Forked, role: Role) -> Result<Key, Failure> {
+    pub(super) fn register(&mut self, forked: Forked, role: Role) -> Result<Key, Failure> {
         let Forked { pid, pidfd, report } = forked;
         self.last_key += 1;
         let key = self.last_key;
@@ -253,8 +268,30 @@ impl Server {
     }
 }
 
+/// The writing ends of a sandbox's output, which outlive its processes when it is written to disk; or
+/// why it cannot be.
+fn keep_output(order: &Order, fds: &[OwnedFd]) -> Result<KeptOutput, Failure> {
+    let spec = &order.spec;
+    if !spec.extras.checkpointable {
+        return Ok(Err("it was not started for that"));
+    }
+    if spec.capabilities.iter().any(|name| name == "CAP_SYS_ADMIN") {
+        return Ok(Err("it may mount file systems (CAP_SYS_ADMIN)"));
+    }
+    if spec.extras.init {
+        // Its code is a file of the host's.
+        return Ok(Err(
+            "its first process is one of Berth's own, as compatibility dates before 2026-04-01 have it",
+        ));
+    }
+    // The network namespace comes first, then standard input if there is one.
+    let output = fds.iter().skip(1 + usize::from(order.stdin)).take(2);
+    let copies: io::Result<Vec<OwnedFd>> = output.map(OwnedFd::try_clone).collect();
+    copies.map(Ok).step(|| "copy a descriptor".to_owned())
+}
+
 /// Forks; the child gets its end of the report socket and never returns.
-fn fork(flags: libc::c_int, run: impl FnOnce(OwnedFd)) -> io::Result<Forked> {
+pub(super) fn fork(flags: libc::c_int, run: impl FnOnce(OwnedFd)) -> io::Result<Forked> {
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,

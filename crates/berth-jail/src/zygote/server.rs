@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::event::{Timespec, epoll};
 
+use super::checkpoint::Resting;
 use super::children::{Key, Process, Role, Source};
 use super::door::{Door, Ended};
 use super::user_namespace::UserNamespaces;
@@ -19,6 +20,8 @@ use crate::sys;
 const CONTROL: u64 = 0;
 /// The socket that the next daemon knocks at; no child has this key.
 const DOOR: u64 = 1;
+/// A child has ended; no child has this key.
+const CHILDREN: u64 = 2;
 /// Events taken at a time.
 const BATCH: usize = 64;
 /// How soon a group that was busy is tried again.
@@ -33,6 +36,7 @@ const BUSY_GROUP_TRIES: u32 = 1000;
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) epoll: OwnedFd,
+    children_ended: OwnedFd,
     /// `None`: no daemon is connected.
     pub(super) control: Option<OwnedFd>,
     outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
@@ -50,6 +54,8 @@ pub(super) struct Server {
     /// does not flood the daemon.
     pub(super) ports: HashMap<Ticket, BTreeSet<u16>>,
     /// Prepared processes that wait for an order.
+    /// Sandboxes on disk, or on their way there or back.
+    pub(super) resting: HashMap<Ticket, Resting>,
     pub(super) blanks: VecDeque<Key>,
     pub(super) last_key: Key,
     /// Groups that could not be removed yet, and how often that was tried.
@@ -66,12 +72,16 @@ impl Server {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN;
         epoll::add(&epoll, &control, epoll::EventData::new_u64(CONTROL), flags)?;
+        let children_ended = sys::signal::children_ended()?;
+        let data = epoll::EventData::new_u64(CHILDREN);
+        epoll::add(&epoll, &children_ended, data, flags)?;
         if let Some(door) = &door {
             let data = epoll::EventData::new_u64(DOOR);
             epoll::add(&epoll, &door.listener, data, flags)?;
         }
         Ok(Self {
             epoll,
+            children_ended,
             control: Some(control),
             outbox: VecDeque::new(),
             session,
@@ -83,6 +93,7 @@ impl Server {
             processes: HashMap::new(),
             tickets: HashMap::new(),
             ports: HashMap::new(),
+            resting: HashMap::new(),
             blanks: VecDeque::new(),
             last_key: 0,
             doomed: Vec::new(),
@@ -121,6 +132,12 @@ impl Server {
         match token {
             CONTROL => return self.read_requests(),
             DOOR => return self.knocked(),
+            CHILDREN => {
+                // One signal may stand for many; the children are looked at, not the signal.
+                let mut buffer = [0_u8; 4096];
+                let _ = rustix::io::read(&self.children_ended, &mut buffer);
+                return self.restored_died();
+            }
             _ => {}
         }
         let (key, source) = Source::of(token);
@@ -161,12 +178,18 @@ impl Server {
         if self.door.is_none() {
             return self.leave();
         }
+        // Nobody could restore it: the next daemon does not know of it.
+        self.discard_stored();
+        let resting: Vec<Ticket> = self.resting.keys().copied().collect();
+        for sandbox in resting {
+            self.discard_resting(sandbox);
+        }
         // Nobody waits for what is half-way, nor hears of what was exec'ed.
         let lost = self
             .processes
             .values()
             .filter(|process| match process.role {
-                Role::Blank { .. } => false,
+                Role::Blank { .. } | Role::Criu { .. } | Role::Stray => false,
                 Role::Sandbox { .. } => !process.announced,
                 Role::Exec { .. } => true,
             });

@@ -11,7 +11,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use crate::sys::{self, clone::Fork};
 
 /// Container ids 0 to this are mapped.
-const MAPPED_IDS: u32 = 65_536;
+pub(super) const MAPPED_IDS: u32 = 65_536;
 /// Ranges remembered although no sandbox uses them.
 const REMEMBERED: usize = 64;
 

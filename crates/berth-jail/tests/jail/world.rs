@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) config: ZygoteConfig,
     pub(crate) cgroup: String,
     pub(crate) directory: tempfile::TempDir,
+    /// What its sandboxes are.
+    pub(crate) checkpointable: bool,
     base: u32,
     sweep: Sweep,
 }
@@ -53,6 +55,13 @@ impl World {
         Self::with(|_| OnDisconnect::KillAll).await
     }
 
+    /// For sandboxes as they are, and for such as may be written to disk, whose mounts are their own.
+    pub(crate) async fn of_each_kind() -> [Self; 2] {
+        let mut other = Self::new().await;
+        other.checkpointable = true;
+        [Self::new().await, other]
+    }
+
     /// With a zygote that outlives its daemon.
     pub(crate) async fn keeping() -> Self {
         Self::with(|directory| OnDisconnect::Keep {
@@ -78,6 +87,7 @@ impl World {
         Self {
             zygote: Zygote::launch(config.clone()).await.unwrap(),
             config,
+            checkpointable: false,
             sweep: Sweep(Some(cgroup.clone())),
             cgroup,
             directory,
@@ -155,7 +165,10 @@ impl World {
             capabilities: DEFAULT_CAPABILITIES.map(str::to_owned).to_vec(),
             no_new_privs: true,
             shm_bytes: 64 << 20,
-            extras: berth_jail::SandboxExtras::default(),
+            extras: berth_jail::SandboxExtras {
+                checkpointable: self.checkpointable,
+                ..Default::default()
+            },
         }
     }
 

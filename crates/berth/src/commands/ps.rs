@@ -66,6 +66,7 @@ fn usage(used: &ContainerUsage) -> serde_json::Value {
         "cpu_ns": used.cpu_ns,
         "running_ms": used.running_ms,
         "frozen_ms": used.frozen_ms,
+        "stored_ms": used.stored_ms,
         "memory_bytes": used.memory_bytes,
         "memory_byte_ms": used.memory_byte_ms,
         "ingress_bytes": used.ingress_bytes,
