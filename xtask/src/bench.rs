@@ -18,6 +18,7 @@ mod stats;
 mod system;
 mod table;
 mod tunnel;
+mod unpack;
 mod warm;
 
 use std::path::PathBuf;
@@ -48,6 +49,8 @@ pub(crate) enum Bench {
     Egress(EgressArgs),
     /// Builds, against `docker build` (BuildKit) and `buildah`
     Build(BuildArgs),
+    /// An image archive of 1 GB, taken in by Berth, `docker load` and `podman load`
+    Unpack(UnpackArgs),
     /// One measurement in a process of its own
     #[command(hide = true)]
     Client {
@@ -155,6 +158,23 @@ pub(crate) struct EgressArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct UnpackArgs {
+    /// Bytes of the image's files
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) megabytes: u64,
+    /// Layers of the image
+    #[arg(long, default_value_t = 4)]
+    pub(crate) layers: u64,
+    /// Measured rounds, in turn
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Only Berth. Otherwise the Debian packages docker.io and podman are installed, and run with
+    /// data of their own
+    #[arg(long)]
+    pub(crate) alone: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     /// Measured builds of each tool, of those that find most in the cache
     #[arg(long, default_value_t = 7)]
@@ -183,6 +203,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Checkpoint(args) => checkpoint::run(args),
         Bench::Egress(args) => egress::run(args),
         Bench::Build(args) => build::run(args),
+        Bench::Unpack(args) => unpack::run(args),
         Bench::Client { job } => client::run(job),
         Bench::Serve => egress::serve(),
     }

@@ -39,8 +39,6 @@ pub(crate) struct CopyPlan {
     pub(crate) chmod: Option<Chmod>,
     /// As written after `--chmod`.
     pub(crate) chmod_text: Option<String>,
-    /// The step does not look at what is below it.
-    pub(crate) link: bool,
     pub(crate) parents: bool,
     pub(crate) exclude: Vec<String>,
     /// `--unpack`.
@@ -71,8 +69,8 @@ impl CopyPlan {
             .add(self.chown.as_deref().unwrap_or("-"))
             .add(format!("{:?}", self.chmod))
             .add(format!(
-                "{} {} {} {:?} {}",
-                self.link, self.parents, self.is_add, self.unpack, self.keep_owner
+                "{} {} {:?} {}",
+                self.parents, self.is_add, self.unpack, self.keep_owner
             ));
         for heredoc in &self.heredocs {
             key.add("heredoc").add(&heredoc.name).add(&heredoc.content);

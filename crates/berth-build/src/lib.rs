@@ -1,6 +1,7 @@
 //! Dockerfile → image.
 //!
-//! The way of a build: [`dockerfile`] parses, [`stages`] finds out which stages are needed, [`build`]
+//! The way of a build: [`dockerfile`] parses, [`stages`] finds out which stages are needed, [`evaluate`]
+//! expands every word before the first step and again where it stands, [`build`]
 //! lets them run side by side; each step is looked up in the [`cache`], and what is not there is made
 //! once, by [`copy`] or [`run`], in a writable directory over the layers so far ([`view`]), which then
 //! becomes a layer of the image store.
@@ -21,6 +22,8 @@ mod epoch;
 mod error;
 mod evaluate;
 mod excerpt;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod glob;
 mod lint;
 mod remote;

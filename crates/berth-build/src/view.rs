@@ -102,7 +102,8 @@ impl View {
     }
 }
 
-/// The layers' trees, topmost first.
+/// The layers' trees, topmost first. The same layer twice (two steps that did the same) is there once,
+/// at its upper place: overlayfs refuses it twice, and the upper one hides the lower one.
 pub(crate) fn lower(store: &ImageStore, layers: &[Layer]) -> Vec<PathBuf> {
     store.lower_directories(layers)
 }

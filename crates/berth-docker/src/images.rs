@@ -113,6 +113,9 @@ pub(crate) async fn remove(api: &Arc<Api>, reference: &str) -> Reply {
         store.remove(&wanted)?;
         let mut left = store.list()?;
         left.retain(|summary| summary.id == image.id);
+        if left.is_empty() {
+            store.unpin_image(&image.id)?;
+        }
         Ok((image.id.to_string(), left))
     })
     .await?;
@@ -179,7 +182,7 @@ pub(crate) async fn pull(api: &Arc<Api>, query: &Query) -> Reply {
 }
 
 /// Runs a blocking operation of the store beside the tasks of the server.
-async fn in_store<T: Send + 'static>(
+pub(crate) async fn in_store<T: Send + 'static>(
     api: &Arc<Api>,
     operation: impl FnOnce(&ImageStore) -> Result<T, berth_image::ImageError> + Send + 'static,
 ) -> Result<T, ApiError> {

@@ -1,19 +1,29 @@
 //! Image archives: OCI layouts (directory or tar) and `docker save` tars.
 //!
-//! Archives are untrusted: a tar is unpacked like a layer, files are opened inside the archive's root
-//! only, and every document and blob is checked against the digest by which it is named.
+//! Archives are untrusted: a tar is read in place, by the names of its entries (one that is compressed
+//! is unpacked like a layer first), files of a directory are opened inside of it only, and every
+//! document and blob is checked against the digest by which it is named.
 
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::{self, BufReader, Read, Seek as _};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use crate::store::MAX_DOCUMENT;
-use crate::stream::{decompress, sniff};
+use crate::stream::{Compression, decompress, sniff};
 use crate::unpack::{Root, UnpackLimits, unpack};
 use crate::{Image, ImageError, ImageStore, Reference, UnpackError};
 
 mod docker_save;
+mod index;
 mod layout;
+
+use index::TarIndex;
+
+/// Layers that are taken in at the same time: each has three threads.
+const MOST_LAYERS: usize = 4;
 
 /// The operating system of the images we run.
 pub(crate) const OS: &str = "linux";
@@ -92,24 +102,33 @@ struct Found {
 /// The files of an archive.
 struct Source {
     path: PathBuf,
-    root: Root,
-    /// Where a tar was unpacked to.
-    _scratch: Option<tempfile::TempDir>,
+    files: Files,
+}
+
+enum Files {
+    Directory {
+        root: Root,
+        /// Where a tar was unpacked to.
+        _scratch: Option<tempfile::TempDir>,
+    },
+    Tar(TarIndex),
 }
 
 impl Source {
     fn open(store: &ImageStore, path: &Path) -> Result<Self, ImageError> {
-        let (directory, scratch) = if path.is_dir() {
-            (path.to_owned(), None)
+        let files = if path.is_dir() {
+            Files::directory(path, None)?
+        } else if let Some(index) = read_in_place(path)? {
+            Files::Tar(index)
         } else {
             let scratch = store.scratch("archive-")?;
             unpack_archive(path, scratch.path())?;
-            (scratch.path().to_owned(), Some(scratch))
+            let directory = scratch.path().to_owned();
+            Files::directory(&directory, Some(scratch))?
         };
         Ok(Self {
             path: path.to_owned(),
-            root: Root::open(&directory).map_err(ImageError::io("open", &directory))?,
-            _scratch: scratch,
+            files,
         })
     }
 
@@ -117,13 +136,23 @@ impl Source {
         Ok(self.open_file(name)?.is_some())
     }
 
-    fn open_file(&self, name: &str) -> Result<Option<File>, ImageError> {
-        self.root
-            .open_file(name)
-            .map_err(ImageError::io("open", &self.path.join(name)))
+    fn open_file(&self, name: &str) -> Result<Option<Box<dyn Read + Send>>, ImageError> {
+        let open = || -> io::Result<Option<Box<dyn Read + Send>>> {
+            Ok(match &self.files {
+                Files::Directory { root, .. } => match root.open_file(name)? {
+                    Some(file) => Some(Box::new(file)),
+                    None => None,
+                },
+                Files::Tar(index) => match index.open(name) {
+                    Some(section) => Some(Box::new(section)),
+                    None => None,
+                },
+            })
+        };
+        open().map_err(ImageError::io("open", &self.path.join(name)))
     }
 
-    fn need(&self, name: &str) -> Result<File, ImageError> {
+    fn need(&self, name: &str) -> Result<Box<dyn Read + Send>, ImageError> {
         self.open_file(name)?
             .ok_or_else(|| self.bad(&format!("`{name}` is missing")))
     }
@@ -147,6 +176,68 @@ impl Source {
             problem: problem.to_owned(),
         }
     }
+}
+
+impl Files {
+    fn directory(path: &Path, scratch: Option<tempfile::TempDir>) -> Result<Self, ImageError> {
+        Ok(Self::Directory {
+            root: Root::open(path).map_err(ImageError::io("open", path))?,
+            _scratch: scratch,
+        })
+    }
+}
+
+/// The files of a tar that is not compressed.
+fn read_in_place(path: &Path) -> Result<Option<TarIndex>, ImageError> {
+    let read = || -> io::Result<Option<TarIndex>> {
+        let mut reader = BufReader::new(File::open(path)?);
+        if !reader.get_ref().metadata()?.is_file() || sniff(&mut reader)? != Compression::None {
+            return Ok(None);
+        }
+        let mut file = reader.into_inner();
+        file.rewind()?;
+        TarIndex::read(file, UnpackLimits::default())
+    };
+    read().map_err(|source| ImageError::Unpack {
+        layer: format!("`{}`", path.display()),
+        source: UnpackError::Archive(source),
+    })
+}
+
+/// Does something with each item, several at a time; the results in the items' order, or the error of
+/// the first item that has one.
+fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    each: impl Fn(&T) -> Result<R, ImageError> + Sync,
+) -> Result<Vec<R>, ImageError> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = threads.clamp(2, MOST_LAYERS).min(items.len());
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let results: Vec<Mutex<Option<Result<R, ImageError>>>> =
+        items.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !failed.load(Relaxed) {
+                    let place = next.fetch_add(1, Relaxed);
+                    let Some(item) = items.get(place) else {
+                        return;
+                    };
+                    let result = each(item);
+                    failed.fetch_or(result.is_err(), Relaxed);
+                    if let Ok(mut slot) = results[place].lock() {
+                        *slot = Some(result);
+                    }
+                }
+            });
+        }
+    });
+    // Items are begun in order, so what was left out comes after an error.
+    let results = results
+        .into_iter()
+        .filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    results.collect()
 }
 
 fn unpack_archive(path: &Path, target: &Path) -> Result<(), ImageError> {

@@ -1,6 +1,7 @@
 //! What an image is to the rest of Berth: a configuration and a list of unpacked layers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use oci_spec::image::{Config, ImageConfiguration};
@@ -54,12 +55,18 @@ impl Layer {
 }
 
 /// The hold on something that has one; all are equal.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Kept(#[expect(dead_code, reason = "it acts when it is dropped")] Option<Hold>);
+#[derive(Clone, Default)]
+pub(crate) struct Kept(Option<Hold>);
 
 impl From<Hold> for Kept {
     fn from(hold: Hold) -> Self {
         Self(Some(hold))
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "held" } else { "not held" })
     }
 }
 

@@ -13,13 +13,16 @@ pub(crate) enum Compression {
     None,
     Gzip,
     Zstd,
+    Bzip2,
+    Xz,
 }
 
 impl Compression {
     /// The OCI media type of a layer compressed like this.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
-            Self::None => "application/vnd.oci.image.layer.v1.tar",
+            // Layers are never compressed in the last two ways.
+            Self::None | Self::Bzip2 | Self::Xz => "application/vnd.oci.image.layer.v1.tar",
             Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
             Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
@@ -43,6 +46,15 @@ pub(crate) fn compression_of(head: &[u8]) -> io::Result<Compression> {
     }
 }
 
+/// [`sniff`] of an archive that is no layer, which may be compressed in more ways.
+pub(crate) fn sniff_any<R: Read>(reader: &mut BufReader<R>) -> io::Result<Compression> {
+    match reader.fill_buf()? {
+        [b'B', b'Z', b'h', ..] => Ok(Compression::Bzip2),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => Ok(Compression::Xz),
+        head => compression_of(head),
+    }
+}
+
 fn unsupported(name: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
@@ -58,6 +70,8 @@ pub(crate) fn decompress<'a, R: BufRead + Send + 'a>(
     Ok(match compression {
         Compression::None => Box::new(reader),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(reader)),
+        Compression::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(reader)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(reader)?),
     })
 }

@@ -111,6 +111,20 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// The stream, as far as it has been read.
+    pub(crate) fn source(&self) -> &R {
+        &self.inner
+    }
+
+    /// Passes over the current entry's data without reading it.
+    pub(crate) fn skip_data(
+        &mut self,
+        skip: impl FnOnce(&mut R, u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let bytes = std::mem::take(&mut self.remaining) + std::mem::take(&mut self.padding);
+        skip(&mut self.inner, bytes)
+    }
+
     /// Reads the rest of the stream, so that whoever hashes it sees every byte.
     pub(crate) fn drain(mut self) -> io::Result<()> {
         io::copy(&mut self.inner, &mut io::sink()).map(drop)

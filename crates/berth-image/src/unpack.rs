@@ -20,7 +20,7 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::stream::{decompress, sniff};
+use crate::stream::{decompress, sniff_any};
 use crate::tar_read::{Entry, Kind, TarReader};
 
 mod attributes;
@@ -83,7 +83,7 @@ pub struct ExtractOptions {
     pub max_bytes: Option<u64>,
 }
 
-/// Unpacks any tar (plain, gzip or zstd) below an open directory, as safely as a layer. Names like
+/// Unpacks any tar (plain, gzip, zstd, bzip2 or xz) below an open directory, as safely as a layer. Names like
 /// `.wh.x` have no special meaning.
 pub fn extract(directory: OwnedFd, source: impl Read + Send) -> Result<(), UnpackError> {
     extract_into(directory, b"", source, ExtractOptions::default())
@@ -98,7 +98,7 @@ pub fn extract_into(
     options: ExtractOptions,
 ) -> Result<(), UnpackError> {
     let mut reader = BufReader::with_capacity(256 * 1024, source);
-    let stream = sniff(&mut reader)
+    let stream = sniff_any(&mut reader)
         .and_then(|compression| decompress(compression, reader))
         .map_err(UnpackError::Archive)?;
     let mut root = Root::from(tree);
@@ -115,10 +115,10 @@ pub fn extract_into(
     unpack_below(root, stream, limits, Whiteouts::Ordinary, options).map(drop)
 }
 
-/// Whether this is the beginning of a tar (plain, gzip or zstd) with at least one entry.
+/// Whether this is the beginning of a tar (plain, gzip, zstd, bzip2 or xz) with at least one entry.
 pub fn is_tar(source: impl Read + Send) -> bool {
     let mut reader = BufReader::new(source);
-    sniff(&mut reader)
+    sniff_any(&mut reader)
         .and_then(|compression| decompress(compression, reader))
         .and_then(|stream| TarReader::new(stream).next_entry())
         .is_ok_and(|entry| entry.is_some())

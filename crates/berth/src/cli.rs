@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
 mod containers;
+mod images;
 mod registry;
 mod transfer;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use containers::*;
+pub(crate) use images::*;
 pub(crate) use registry::*;
 pub(crate) use transfer::*;
 
@@ -118,6 +120,8 @@ pub(crate) struct DevArgs {
     /// Print workerd's configuration and leave
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) store_limit: StoreLimitArgs,
 }
 
 /// `berth engine`.
@@ -129,6 +133,8 @@ pub(crate) struct EngineArgs {
     /// Print one JSON object per line instead of text
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) store_limit: StoreLimitArgs,
 }
 
 /// `berth docker`: what follows is the `docker` command line.
@@ -217,39 +223,6 @@ pub(crate) struct ExecArgs {
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImagesCommand {
-    /// Show the images on this machine
-    #[command(visible_alias = "ls")]
-    List {
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-    },
-    /// Bring in a root file system tar, an OCI layout or a `docker save` tar
-    Import {
-        /// The tar file or OCI layout directory; `-` reads a root file system tar from standard input
-        path: PathBuf,
-        /// Name for the image; required for a root file system tar
-        name: Option<String>,
-    },
-    /// Bring in an image from a registry
-    Pull(PullArgs),
-    /// Send an image to a registry
-    Push(PushArgs),
-    /// Make a base image from package registries by name, as `berth dev` does when one is missing
-    Make {
-        /// Such as `debian:bookworm-slim`, `node:22-slim` or `python:3.11-slim`
-        name: String,
-    },
-    /// Remove a name, or by its id an image with all its names
-    #[command(visible_alias = "rm")]
-    Remove {
-        /// Name or id
-        name: String,
-    },
 }
 
 fn parse_var(text: &str) -> Result<(String, String), String> {

@@ -27,7 +27,11 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts it. It answers on return.
-    pub(crate) async fn start(paths: &Paths, socket: Option<&Path>) -> Result<Self, Report> {
+    pub(crate) async fn start(
+        paths: &Paths,
+        socket: Option<&Path>,
+        images_max_size: Option<u64>,
+    ) -> Result<Self, Report> {
         let Some(lock) = Lock::take(&paths.data.join("engine.lock"))? else {
             return Err(Report::new(
                 format!(
@@ -49,6 +53,7 @@ impl Daemon {
             // Every directory is below it: whoever has no session of their own means this one.
             project: PathBuf::from("/"),
             applications: identity::unknown_applications(&uuid::Uuid::new_v4().to_string()),
+            images_max_size,
         };
         let host = Host::start(paths, options).await?;
         if let Err(report) = link::replace(&host.session.socket, &socket) {

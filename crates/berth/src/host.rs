@@ -14,6 +14,7 @@ use berth_image::ImageStore;
 use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
 
 use crate::paths::Paths;
+use crate::store_limit::StoreLimit;
 
 /// A whole CPU while a container starts up, whatever its instance type.
 const STARTUP_CPU_MILLI: u32 = 1000;
@@ -28,6 +29,8 @@ pub(crate) struct HostOptions {
     pub(crate) project: PathBuf,
     /// What is known of the container applications.
     pub(crate) applications: Applications,
+    /// Bytes of the image store, from which on what is not used goes.
+    pub(crate) images_max_size: Option<u64>,
 }
 
 /// A running container side.
@@ -37,6 +40,7 @@ pub(crate) struct Host {
     pub(crate) docker: Arc<DockerApi>,
     pub(crate) zygote: Zygote,
     pub(crate) session: Session,
+    _store_limit: Option<StoreLimit>,
 }
 
 impl Host {
@@ -59,7 +63,9 @@ impl Host {
         let docker = DockerApi::serve(&session.socket, engine.clone(), options.applications)
             .await
             .context("could not serve the container API")?;
+        let limit = options.images_max_size;
         Ok(Self {
+            _store_limit: limit.map(|bytes| StoreLimit::keep(&store, bytes)),
             store,
             engine,
             docker,

@@ -15,6 +15,7 @@ mod printer;
 mod running;
 mod secret;
 mod signals;
+mod store_limit;
 mod table;
 mod terminal;
 mod transfer;

@@ -50,7 +50,7 @@ impl Builder<'_> {
         let line = copy_history(&plan, copy);
         let plan = Arc::new(plan);
         let tree = self.tree(copy.from.as_deref(), at.stage, place).await?;
-        let below = below(&plan, &state.layers);
+        let below = state.layers.clone();
         let quick = quick_key(&tree, &plan, &below);
         if let Some(record) = quick.as_ref().and_then(|key| self.cache.find(key)) {
             state.add(&record, &line);
@@ -68,20 +68,9 @@ impl Builder<'_> {
             let (store, epoch, bounds) = (self.store.clone(), self.epoch, self.request.bounds);
             let write = self.files(place, move || {
                 let writable = Writable::new(&store)?;
-                let base: &[Layer] = if plan.link { &[] } else { &layers };
-                let mut target = writable.mount(&store, base)?;
-                let owner = match &plan.chown {
-                    Some(owner) if plan.link => {
-                        // Names are those of the stage all the same.
-                        let whole = Tree::Layers {
-                            layers,
-                            name: String::new(),
-                        };
-                        Some(resolve_owner(owner, &whole.open(&store)?.root))
-                    }
-                    Some(owner) => Some(resolve_owner(owner, &target)),
-                    None => None,
-                };
+                let mut target = writable.mount(&store, &layers)?;
+                let owner = plan.chown.as_deref();
+                let owner = owner.map(|owner| resolve_owner(owner, &target));
                 let owner = owner.transpose().map_err(Failed::Problem)?;
                 let room = Room {
                     bounds,
@@ -141,20 +130,6 @@ impl Builder<'_> {
             })
         })
         .await
-    }
-}
-
-/// The layers that a step depends on. `--link` asks for none; names of owners need them.
-fn below(plan: &CopyPlan, layers: &[Layer]) -> Vec<Layer> {
-    let is_number = |chown: &String| {
-        chown
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b':')
-    };
-    if plan.link && plan.chown.as_ref().is_none_or(is_number) {
-        Vec::new()
-    } else {
-        layers.to_vec()
     }
 }
 

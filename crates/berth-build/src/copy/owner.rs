@@ -18,6 +18,7 @@ pub(crate) fn resolve(text: &str, root: &Root) -> Result<(u32, u32)> {
         None => (text, None),
     };
     let (uid, own_group) = match user.parse() {
+        _ if user.is_empty() => (0, 0),
         Ok(uid) => (uid, uid),
         // `:group`.
         Err(_) if user.is_empty() && group.is_some() => (0, 0),

@@ -117,7 +117,8 @@ impl<'a> Walk<'a> {
                     target: target.clone(),
                     kind,
                     stat,
-                    on_the_way: !wanted,
+                    // What only the context hides would be a directory like others.
+                    on_the_way: said.1.not_included || said.1.excluded,
                 },
                 wanted,
             );

@@ -2,7 +2,7 @@
 //!
 //! What exists keeps its place: a source directory is merged into one that exists; directories in it
 //! get the source's attributes, the destination itself only its time. Missing parents belong to
-//! `--chown` and have the mode of a numeric `--chmod`. A file replaces a file or link of its name; only
+//! `--chown`. A file replaces a file or link of its name; only
 //! a destination that is itself a link is followed.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::select::{Group, join, open_file, split};
-use super::{Chmod, CopyPlan, Item, ItemKind};
+use super::{CopyPlan, Item, ItemKind};
 use crate::bounds::Room;
 use crate::error::StepError;
 
@@ -48,9 +48,6 @@ impl<'a> Writer<'a> {
         room: Room<'a>,
     ) -> Self {
         target.set_owner(owner);
-        if let Some(Chmod::Octal(mode)) = plan.chmod {
-            target.set_mode(Some(mode));
-        }
         Self {
             plan,
             destination: plan.destination.trim_matches('/').as_bytes().to_vec(),
@@ -99,7 +96,6 @@ impl<'a> Writer<'a> {
             rustix::fs::futimens(&directory, &times).map_err(io::Error::from)?;
         }
         self.target.set_owner(None);
-        self.target.set_mode(None);
         Ok(())
     }
 
@@ -267,12 +263,7 @@ impl<'a> Writer<'a> {
         if !berth_image::is_tar(open_file(source, &item.source)?) {
             return Ok(false);
         }
-        // What `--chmod` says is about copied files, not about what is in archives.
-        self.target.set_mode(None);
         let directory = self.target.parent(&self.destination)?;
-        if let Some(Chmod::Octal(mode)) = self.plan.chmod {
-            self.target.set_mode(Some(mode));
-        }
         let options = ExtractOptions {
             owner: self.owner,
             max_bytes: Some(self.room.left()?),
@@ -335,7 +326,8 @@ pub(super) fn xattrs(file: &OwnedFd) -> io::Result<Vec<(std::ffi::OsString, Vec<
     let mut found = Vec::new();
     for name in names {
         let bytes = name.as_encoded_bytes();
-        if bytes.starts_with(b"trusted.overlay.") || bytes == b"security.selinux" {
+        // Docker's images have no others.
+        if bytes != b"security.capability" {
             continue;
         }
         if let Some(value) = xattr::get_deref(&path, &name)? {

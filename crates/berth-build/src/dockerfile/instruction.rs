@@ -69,8 +69,6 @@ pub(crate) struct Copy {
     pub(crate) from: Option<String>,
     pub(crate) chown: Option<String>,
     pub(crate) chmod: Option<String>,
-    /// `--link`.
-    pub(crate) link: bool,
     /// `--exclude`.
     pub(crate) exclude: Vec<String>,
     /// `--parents`.

@@ -299,11 +299,12 @@ fn copy(keyword: &str, head: &Head, heredocs: Vec<Heredoc>) -> Result<Copy> {
     let given = |name: &str| -> Result<Option<String>> {
         Ok(flags.one(name)?.filter(|value| !value.is_empty()))
     };
+    // Layers here never depend on what is below them, except by names and links.
+    flags.switch("link")?;
     Ok(Copy {
         from: given("from")?,
         chown: given("chown")?,
         chmod: given("chmod")?,
-        link: flags.switch("link")?.unwrap_or(false),
         exclude: flags.all("exclude")?,
         parents: flags.switch("parents")?.unwrap_or(false),
         unpack: flags.switch("unpack")?,

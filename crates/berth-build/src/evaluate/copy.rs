@@ -73,8 +73,6 @@ pub(crate) fn copy_plan(
         chown,
         chmod,
         chmod_text,
-        // A mode makes the step depend on what is below it, in BuildKit.
-        link: copy.link && copy.chmod.is_none(),
         parents: copy.parents,
         exclude: copy.exclude.clone(),
         unpack: copy.unpack,

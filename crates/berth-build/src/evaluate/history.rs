@@ -47,15 +47,19 @@ pub(super) fn healthcheck(check: &Value) -> String {
         .flatten()
         .filter_map(|word| word.as_str().map(str::to_owned))
         .collect();
-    let time = |field: &str| duration(check[field].as_u64().unwrap_or(0));
+    let time = |field: &str| quote(&duration(check[field].as_u64().unwrap_or(0)));
+    // A number printed as a character.
+    let retries = check["Retries"].as_u64().unwrap_or(0);
+    let retries = u32::try_from(retries).ok().and_then(char::from_u32);
+    let retries = quote(&retries.unwrap_or('\u{fffd}').to_string());
+    let retries = retries.trim_matches('"');
     format!(
-        "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-        plain(&words),
+        "HEALTHCHECK &{{{} {} {} {} {} '{retries}'}}",
+        quoted(&words),
         time("Interval"),
         time("Timeout"),
         time("StartPeriod"),
         time("StartInterval"),
-        check["Retries"].as_u64().unwrap_or(0)
     )
 }
 

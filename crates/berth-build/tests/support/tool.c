@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,6 +96,24 @@ static int one(int argc, char **argv) {
   if (!strcmp(verb, "save-env")) {
     const char *value = getenv(a);
     return put(b, value ? value : "(unset)", O_TRUNC);
+  }
+  if (!strcmp(verb, "mode")) {
+    struct stat st;
+    if (stat(a, &st)) return fail("stat", a);
+    printf("%o %d:%d\n", st.st_mode & 07777, st.st_uid, st.st_gid);
+    fflush(stdout);
+    return 0;
+  }
+  if (!strcmp(verb, "talk")) { /* one line to a socket, and what comes back */
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char buffer[256];
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    const char *path = a[0] == '$' ? getenv(a + 1) : a;
+    strncpy(address.sun_path, path ? path : "", sizeof address.sun_path - 1);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address)) return fail("connect", a);
+    if (write(fd, b, strlen(b)) < 0 || shutdown(fd, SHUT_WR)) return 1;
+    ssize_t n = read(fd, buffer, sizeof buffer);
+    return n < 0 || write(1, buffer, n) != n || write(1, "\n", 1) != 1;
   }
   if (!strcmp(verb, "id")) return printf("%d:%d\n", getuid(), getgid()) < 0 || fflush(stdout);
   if (!strcmp(verb, "pwd")) {

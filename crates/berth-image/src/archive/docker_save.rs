@@ -4,7 +4,7 @@
 use oci_spec::image::ImageConfiguration;
 use serde::Deserialize;
 
-use super::{Found, Source, check_platform};
+use super::{Found, Source, check_platform, in_parallel};
 use crate::store::{Ingest, Plain};
 use crate::{Digest, ImageError, ImageStore};
 
@@ -36,20 +36,19 @@ fn import_one(store: &ImageStore, source: &Source, saved: Saved) -> Result<Found
     if diff_ids.len() != saved.layers.len() {
         return Err(source.bad("its layers are not those of the image's configuration"));
     }
-    let mut layers = Vec::new();
-    for (path, diff_id) in saved.layers.iter().zip(diff_ids) {
+    let layers: Vec<_> = saved.layers.iter().zip(diff_ids).collect();
+    let layers = in_parallel(&layers, |(path, diff_id)| {
         let diff_id: Digest = diff_id.parse()?;
         if let Some(layer) = store.layer(&diff_id)?
             && store.has_layer(&layer)
         {
-            layers.push(layer);
-            continue;
+            return Ok(layer);
         }
         let mut how = Ingest::new(format!("layer `{path}`"));
         how.diff_id = Some(diff_id);
         how.plain = Plain::Compress;
-        layers.push(store.ingest(source.need(path)?, &how)?);
-    }
+        store.ingest(source.need(path)?, &how)
+    })?;
     Ok(Found {
         image: store.put_config(&config_bytes, layers)?,
         names: saved.repo_tags.unwrap_or_default(),

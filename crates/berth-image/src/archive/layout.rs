@@ -4,7 +4,7 @@ use oci_spec::image::ImageConfiguration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Found, OS, Source, architecture, check_platform};
+use super::{Found, OS, Source, architecture, check_platform, in_parallel};
 use crate::store::{Ingest, Manifest, pair_layers};
 use crate::{Digest, Image, ImageError, ImageStore};
 
@@ -146,18 +146,17 @@ fn import_manifest(
     let config_bytes = blob(source, "the image configuration", &manifest.config.digest)?;
     let config: ImageConfiguration = crate::json::parse(&config_bytes, "the image configuration")?;
     check_platform(&config.os().to_string(), &config.architecture().to_string())?;
-    let mut layers = Vec::new();
-    for layer in pair_layers(manifest.layers, &config)? {
-        if let Some(layer) = store.claim_layer(&layer)? {
-            layers.push(layer);
-            continue;
+    let layers = pair_layers(manifest.layers, &config)?;
+    let layers = in_parallel(&layers, |layer| {
+        if let Some(layer) = store.claim_layer(layer)? {
+            return Ok(layer);
         }
         let file = source.need(&blob_name(&layer.digest))?;
         let mut how = Ingest::new(format!("layer {}", layer.digest));
-        how.diff_id = Some(layer.diff_id);
-        how.digest = Some(layer.digest);
-        layers.push(store.ingest(file, &how)?);
-    }
+        how.diff_id = Some(layer.diff_id.clone());
+        how.digest = Some(layer.digest.clone());
+        store.ingest(file, &how)
+    })?;
     store.add_image(digest, &bytes, &config_bytes, &layers, indexes)
 }
 

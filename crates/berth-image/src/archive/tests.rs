@@ -338,3 +338,45 @@ fn a_root_file_system_needs_a_name() {
     assert_eq!(images.len(), 1);
     assert!(images[0].cmd().is_empty(), "there is no shell in it");
 }
+
+/// Layers of old archives are links to each other, and a name may be there twice.
+#[test]
+fn links_inside_an_archive_are_followed() {
+    let layer = Archive::new().file("a", "1").finish();
+    let config = json!({
+        "os": "linux", "architecture": here(), "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&layer), Digest::of(&layer)] },
+    })
+    .to_string();
+    let layer = String::from_utf8(layer).unwrap();
+    let archive = |link: &str| {
+        let manifest = json!([{
+            "Config": "config.json", "RepoTags": ["app:1"], "Layers": ["one/layer.tar", "two/layer.tar"],
+        }]);
+        Archive::new()
+            .file("config.json", &config)
+            .file("one/layer.tar", "an older one")
+            .file("one/layer.tar", &layer)
+            .symlink("two/layer.tar", link)
+            .file("manifest.json", &manifest.to_string())
+            .finish()
+    };
+    let (directory, store) = store();
+    let path = directory.path().join("saved.tar");
+    std::fs::write(&path, archive("../one/layer.tar")).unwrap();
+    let images = store.import_archive(&path, None).unwrap();
+    assert_eq!(images[0].layers.len(), 2);
+    assert_eq!(store.list().unwrap()[0].name, "app:1");
+    for link in ["../../../etc/passwd", "layer.tar", "/two/layer.tar"] {
+        let (_directory, store) = self::store();
+        std::fs::write(&path, archive(link)).unwrap();
+        let error = store.import_archive(&path, None).unwrap_err();
+        let text = berth_error::chain(&error);
+        assert!(text.contains("is missing"), "{link}: {text}");
+    }
+    // Cut off.
+    let mut cut = archive("../one/layer.tar");
+    cut.truncate(3000);
+    std::fs::write(&path, cut).unwrap();
+    assert!(store.import_archive(&path, None).is_err());
+}

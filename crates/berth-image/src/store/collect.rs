@@ -43,6 +43,8 @@ pub struct Policy {
     /// Also named images that nothing uses, and caches, the longest unused first, until the store is
     /// not larger than this many bytes.
     pub max_bytes: Option<u64>,
+    /// No image and no cache: only what nobody can reach any more.
+    pub garbage_only: bool,
     /// Only say what would go.
     pub dry_run: bool,
 }

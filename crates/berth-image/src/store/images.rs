@@ -98,10 +98,10 @@ impl ImageStore {
         let id = Digest::of(config);
         let _config = self.put_blob(config)?;
         let descriptors: Vec<Descriptor> = layers
-            .into_iter()
+            .iter()
             .map(|layer| Descriptor {
-                media_type: layer.media_type,
-                digest: layer.digest,
+                media_type: layer.media_type.clone(),
+                digest: layer.digest.clone(),
                 size: layer.size,
             })
             .collect();
@@ -117,7 +117,10 @@ impl ImageStore {
         });
         let manifest = crate::json::canonical(manifest);
         let _manifest = self.put_blob(&manifest)?;
-        self.register(&Digest::of(&manifest), &[])
+        let image = self.register(&Digest::of(&manifest), &[]);
+        // Until now only they kept their content from being collected.
+        drop(layers);
+        image
     }
 
     /// Stores an image as it came: its manifest, configuration and layers, checked against each

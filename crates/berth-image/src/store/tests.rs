@@ -571,3 +571,36 @@ fn a_finished_blob_is_moved_into_the_store() {
     assert_eq!((kept.ino(), kept.len()), (inode, layer.size));
     assert!(store.layer_path(&layer).join("usr/bin/sh").exists());
 }
+
+/// A gigabyte of zeros in a kilobyte or a megabyte: it is not written, and no memory is taken for it.
+#[test]
+fn bombs_are_stopped_at_the_limit() {
+    use crate::unpack::UnpackLimits;
+    let mut header = tar::Header::new_ustar();
+    header.set_path("zeros").unwrap();
+    header.set_size(1 << 30);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let tar = || std::io::Read::chain(header.as_bytes().as_slice(), std::io::repeat(0));
+    let tar = || std::io::Read::take(tar(), 512 + (1 << 26));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::copy(&mut tar(), &mut gzip).unwrap();
+    let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    std::io::copy(&mut tar(), &mut zstd).unwrap();
+    for bomb in [gzip.finish().unwrap(), zstd.finish().unwrap()] {
+        assert!(bomb.len() < 1 << 20);
+        let (_directory, store) = store();
+        for (limit, expected) in [(1 << 20, "unpacks to more than"), (2 << 30, "cannot be")] {
+            let mut how = Ingest::new("a bomb".to_owned());
+            how.limits = UnpackLimits {
+                entries: 10,
+                bytes: limit,
+            };
+            let error = store.ingest(bomb.as_slice(), &how).unwrap_err();
+            let text = format!("{:?} {}", error, berth_error::chain(&error));
+            assert!(text.contains(expected), "{text}");
+        }
+        let left = fs::read_dir(store.root().join("layers")).unwrap().count();
+        assert_eq!(left, 0);
+    }
+}

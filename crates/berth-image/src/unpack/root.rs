@@ -64,8 +64,6 @@ pub struct Root {
     last: Option<(Vec<u8>, OwnedFd)>,
     /// Owner of directories that are made because they are missing.
     owner: Option<(u32, u32)>,
-    /// Their mode, if not 0755.
-    mode: Option<u32>,
     /// Where an archive is unpacked, if not at the root: its path, and itself.
     below: Option<(Vec<u8>, OwnedFd)>,
 }
@@ -76,7 +74,6 @@ impl From<OwnedFd> for Root {
             fd,
             last: None,
             owner: None,
-            mode: None,
             below: None,
         }
     }
@@ -97,11 +94,6 @@ impl Root {
     /// Gives the directories that [`Root::parent`] makes from now on to a user and a group.
     pub fn set_owner(&mut self, owner: Option<(u32, u32)>) {
         self.owner = owner;
-    }
-
-    /// Mode of directories that are made because they are missing; 0755 if `None`.
-    pub fn set_mode(&mut self, mode: Option<u32>) {
-        self.mode = mode;
     }
 
     /// Unpacks below a directory of the tree from now on. It must exist.
@@ -136,7 +128,7 @@ impl Root {
         }
     }
 
-    /// The directory of this name; missing parts are made ([`Root::set_owner`], [`Root::set_mode`]).
+    /// The directory of this name; missing parts are made, with mode 0755 ([`Root::set_owner`]).
     pub fn parent(&mut self, path: &[u8]) -> io::Result<OwnedFd> {
         if let Some((known, fd)) = &self.last
             && known == path
@@ -264,10 +256,7 @@ impl Root {
                 if let Some((uid, gid)) = self.owner {
                     fs::fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
                 }
-                Ok(fs::fchmod(
-                    &made,
-                    Mode::from_raw_mode(self.mode.unwrap_or(0o755)),
-                )?)
+                Ok(fs::fchmod(&made, Mode::from_raw_mode(0o755))?)
             }
             Err(Errno::EXIST) => {
                 let target = fs::readlinkat(&parent, part, Vec::new())?.into_bytes();

@@ -337,6 +337,30 @@ fn cases() -> Vec<Case> {
             Refused,
         ),
         (
+            "HardlinkDirectAbsolute",
+            |out| Archive::new().hardlink("h", &format!("{out}/canary")),
+            Refused,
+        ),
+        (
+            "HardlinkDirectRelative",
+            |_| {
+                Archive::new()
+                    .hardlink("h", "../outside/canary")
+                    .file("h", "x")
+            },
+            Refused,
+        ),
+        (
+            "HardlinkDirectRelativeUpAndOut",
+            |_| {
+                Archive::new()
+                    .dir("d")
+                    .hardlink("d/h", "/../../outside/canary")
+                    .file("d/h", "x")
+            },
+            Refused,
+        ),
+        (
             "HardlinkDirectory",
             |_| Archive::new().dir("d").hardlink("h", "d"),
             Refused,

@@ -157,7 +157,10 @@ impl Layers {
             sys::mount::idmap(&parent, user_namespace)
                 .step(|| "map the ids of the writable layer".to_owned())?;
         }
-        let lower = rootfs.lower.iter();
+        // overlayfs refuses the same directory twice; the upper place hides the lower one.
+        let lower = rootfs.lower.iter().enumerate();
+        let lower = lower.filter(|(at, layer)| !rootfs.lower[..*at].contains(layer));
+        let lower = lower.map(|(_, layer)| layer);
         Ok(Self {
             lower: lower
                 .map(|layer| mapped(layer, user_namespace))

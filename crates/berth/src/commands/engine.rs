@@ -47,7 +47,8 @@ async fn serve(
     signals: &mut Signals,
 ) -> Result<ExitCode, Report> {
     let began = Instant::now();
-    let start = Box::pin(Daemon::start(paths, args.socket.as_deref()));
+    let limit = args.store_limit.images_max_size;
+    let start = Box::pin(Daemon::start(paths, args.socket.as_deref(), limit));
     let daemon = tokio::select! {
         started = start => started?,
         () = signals.next() => return Ok(ExitCode::from(130)),

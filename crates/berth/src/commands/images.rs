@@ -1,14 +1,20 @@
 //! `berth images`.
 
+mod delete;
+mod df;
 mod import;
+mod inspect;
 mod list;
 mod make;
+mod prune;
 mod pull;
 mod push;
+mod size;
 
 use std::process::ExitCode;
 
-use berth_error::Report;
+use berth_error::{Report, ResultExt as _};
+use berth_image::{Image, ImageStore};
 
 use crate::cli::ImagesCommand;
 use crate::host::open_store;
@@ -18,20 +24,35 @@ use crate::printer;
 pub(crate) async fn run(command: ImagesCommand, paths: &Paths) -> Result<ExitCode, Report> {
     let store = open_store(&paths.data)?;
     match command {
-        ImagesCommand::List { json } => list::run(&store, json),
+        ImagesCommand::List(args) => list::run(&store, &args),
         ImagesCommand::Import { path, name } => import::run(&store, &path, name.as_deref()),
         ImagesCommand::Pull(args) => Box::pin(pull::run(&paths.data, &store, &args)).await,
         ImagesCommand::Push(args) => Box::pin(push::run(&paths.data, &store, &args)).await,
         ImagesCommand::Make { name } => make::run(&store, &name).await,
-        ImagesCommand::Remove { name } => {
-            if store.remove(&name)? {
-                printer::line(format!("removed {name}"));
-                return Ok(ExitCode::SUCCESS);
-            }
-            Err(Report::new(
-                format!("no image `{name}` on this machine"),
-                Some("`berth images list` shows what is there".to_owned()),
-            ))
+        ImagesCommand::Inspect(args) => inspect::run(&store, &args),
+        ImagesCommand::Tag { source, target } => {
+            let image = find(&store, &source)?;
+            store.tag(&image, &target)?;
+            printer::line(format!("{target} ({})", image.id));
+            Ok(ExitCode::SUCCESS)
         }
+        ImagesCommand::Delete(args) => delete::run(&store, &args),
+        ImagesCommand::Prune(args) => prune::run(&store, &args),
+        ImagesCommand::Df { json } => df::run(&store, json),
     }
+}
+
+/// An image that must be there.
+fn find(store: &ImageStore, reference: &str) -> Result<Image, Report> {
+    store.resolve(reference)?.ok_or_else(|| {
+        Report::new(
+            format!("no image `{reference}` on this machine"),
+            Some("`berth images list` shows what is there".to_owned()),
+        )
+    })
+}
+
+fn print_json(document: &serde_json::Value) -> Result<ExitCode, Report> {
+    printer::line(serde_json::to_string_pretty(document).context("could not write JSON")?);
+    Ok(ExitCode::SUCCESS)
 }

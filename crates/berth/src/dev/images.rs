@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use berth_build::{BuildEvent, BuildHost, BuildRequest, HostFuture};
 use berth_config::{ContainerApp, ImageSource, Project};
 use berth_error::Report;
-use berth_image::ImageStore;
+use berth_image::{Hold, ImageStore};
 use berth_jail::Zygote;
 use berth_workerd::ClassImages;
 use futures_util::future::try_join_all;
@@ -24,6 +25,8 @@ pub(crate) struct Images {
     zygote: Zygote,
     screen: Screen,
     no_cache: bool,
+    /// What the project runs on, so that it is not collected while no container does.
+    held: Mutex<BTreeMap<String, Hold>>,
 }
 
 impl Images {
@@ -34,6 +37,7 @@ impl Images {
             zygote,
             screen,
             no_cache,
+            held: Mutex::default(),
         }
     }
 
@@ -68,6 +72,23 @@ impl Images {
 
     /// Builds or finds one image; its reference.
     async fn provide(
+        &self,
+        project: &Project,
+        app: &ContainerApp,
+        tag: &str,
+        source: &ImageSource,
+    ) -> Result<String, Report> {
+        let reference = self.build_or_find(project, app, tag, source).await?;
+        if let Some(image) = self.store.resolve(&reference)? {
+            let purpose = format!("`berth dev` of `{}`", project.root.display());
+            let hold = self.store.hold_for(&image, &purpose)?;
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.insert(reference.clone(), hold);
+        }
+        Ok(reference)
+    }
+
+    async fn build_or_find(
         &self,
         project: &Project,
         app: &ContainerApp,

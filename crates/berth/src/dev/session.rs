@@ -117,6 +117,7 @@ impl DevSession {
         let options = HostOptions {
             project: project.root.clone(),
             applications: identity::applications(&project, &deployment_id, starts),
+            images_max_size: args.store_limit.images_max_size,
         };
         let host = Host::start(paths, options).await?;
         let state_dir = state_dir(args, &project)?;

@@ -21,6 +21,7 @@ mod env_vars;
 mod faults;
 mod frontend_backend;
 mod hello;
+mod image_store;
 mod images;
 mod kill;
 mod lifecycle;

@@ -90,7 +90,7 @@ impl Plan {
         };
         let mut rest = Vec::new();
         for (place, image) in survey.images.iter().enumerate() {
-            if image.needed || !old(image.last_used) {
+            if policy.garbage_only || image.needed || !old(image.last_used) {
                 continue;
             }
             if policy.all || image.names.is_empty() {
@@ -100,7 +100,7 @@ impl Plan {
             }
         }
         for (place, cache) in survey.caches.iter().enumerate() {
-            if cache.needed || !old(cache.last_used) {
+            if policy.garbage_only || cache.needed || !old(cache.last_used) {
                 continue;
             }
             if policy.all {
