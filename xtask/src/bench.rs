@@ -13,6 +13,7 @@ mod docker;
 mod egress;
 mod http;
 mod projects;
+mod registry;
 mod sockets;
 mod stats;
 mod system;
@@ -49,6 +50,8 @@ pub(crate) enum Bench {
     Egress(EgressArgs),
     /// Builds, against `docker build` (BuildKit) and `buildah`
     Build(BuildArgs),
+    /// Push to and pull from `berth registry serve`, against Debian's `docker-registry`
+    Registry(RegistryArgs),
     /// An image archive of 1 GB, taken in by Berth, `docker load` and `podman load`
     Unpack(UnpackArgs),
     /// One measurement in a process of its own
@@ -191,6 +194,22 @@ pub(crate) struct BuildArgs {
     pub(crate) alone: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RegistryArgs {
+    /// Bytes of the large blob
+    #[arg(long, default_value_t = 1_000_000_000)]
+    pub(crate) bytes: u64,
+    /// Small blobs
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) blobs: usize,
+    /// Rounds, in turn; the best of each counts
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Where both keep their data [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Cold(args) => cold::run(args),
@@ -203,6 +222,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Checkpoint(args) => checkpoint::run(args),
         Bench::Egress(args) => egress::run(args),
         Bench::Build(args) => build::run(args),
+        Bench::Registry(args) => registry::run(args),
         Bench::Unpack(args) => unpack::run(args),
         Bench::Client { job } => client::run(job),
         Bench::Serve => egress::serve(),

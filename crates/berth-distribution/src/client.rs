@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::auth::Scope;
 use crate::config::Registries;
-use crate::credentials::{Credential, Keyring};
+use crate::credentials::{Credential, DockerConfig, Keyring};
 use crate::endpoint::Endpoint;
 use crate::error::DistributionError;
 use crate::retry::Backoff;
@@ -58,15 +58,20 @@ struct Inner {
 }
 
 impl Client {
-    /// The client of a data directory: its `registries.json`, its vault, and Docker's `config.json`.
+    /// The client of a data directory: its `registries.json`, its vault, and Docker's `config.json`,
+    /// the user's or that of a directory.
     ///
     /// # Errors
     /// A mistake in `registries.json`.
-    pub fn open(data: &Path) -> Result<Self, DistributionError> {
+    pub fn open(data: &Path, docker: Option<&Path>) -> Result<Self, DistributionError> {
         let registries = Registries::load(data)?;
+        let docker = match docker {
+            Some(directory) => Some(DockerConfig::in_directory(directory)),
+            None => DockerConfig::of_user(),
+        };
         Ok(Self::new(
             registries,
-            Keyring::of_user(data),
+            Keyring::of_machine(data, docker),
             ClientOptions::default(),
         ))
     }

@@ -209,11 +209,11 @@ pub struct Keyring {
 
 impl Keyring {
     /// The data directory's vault, then Docker's `config.json`.
-    pub fn of_user(data: &Path) -> Self {
+    pub fn of_machine(data: &Path, docker: Option<DockerConfig>) -> Self {
         Self {
             fixed: None,
             vault: Some(Vault::open(data)),
-            docker: DockerConfig::of_user(),
+            docker,
         }
     }
 

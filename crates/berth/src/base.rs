@@ -10,8 +10,7 @@ use berth_distribution::{Client, Progress, PullOptions};
 use berth_error::Report;
 use berth_image::{ImageStore, Reference};
 
-use crate::transfer::Failure;
-use crate::transfer::units::size;
+use crate::transfer::{Failure, units};
 
 /// How long a registry that could not be reached is taken to be out of reach.
 const OUT_OF_REACH: Duration = Duration::from_secs(60);
@@ -76,8 +75,9 @@ async fn pull(
             host,
             ..
         } => progress(format!(
-            "pulling {reference} from {host}: {layers} layers, {}",
-            size(bytes)
+            "pulling {reference} from {host}: {}, {}",
+            units::layers(layers),
+            units::size(bytes)
         )),
         Progress::Note { message } => progress(message),
         Progress::Layer { .. } => {}
@@ -121,7 +121,7 @@ pub(crate) fn client(data: &Path) -> Result<Client, Report> {
     if let Some(client) = clients.get(data) {
         return Ok(client.clone());
     }
-    let client = Client::open(data)?;
+    let client = Client::open(data, None)?;
     clients.insert(data.to_owned(), client.clone());
     Ok(client)
 }

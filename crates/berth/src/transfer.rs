@@ -135,6 +135,14 @@ impl<'a> Transfer<'a> {
         })
     }
 
+    /// The same with Docker's `config.json` of another directory, if there is one.
+    pub(crate) fn with_docker_config(mut self, directory: Option<&Path>) -> Result<Self, Report> {
+        if directory.is_some() {
+            self.client = Client::open(self.store.root(), directory)?;
+        }
+        Ok(self)
+    }
+
     /// Pulls an image for a platform, or this machine's.
     pub(crate) async fn pull(
         &self,

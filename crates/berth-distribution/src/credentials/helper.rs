@@ -145,3 +145,77 @@ impl Helper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::credentials::Secret;
+
+    /// A helper with this script behind it.
+    fn helper(script: &str, timeout: Duration) -> (tempfile::TempDir, Helper) {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("docker-credential-test");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let helper = Helper {
+            program: program.display().to_string(),
+            timeout,
+            named_by: "/home/me/.docker/config.json".into(),
+        };
+        (directory, helper)
+    }
+
+    const PATIENT: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn the_protocol_is_spoken() {
+        let script = r#"read server; echo "{\"ServerURL\":\"$server\",\"Username\":\"$1\",\"Secret\":\"$server!\"}""#;
+        let (_directory, helper) = helper(script, PATIENT);
+        let found = helper.get("r.example.com").await.unwrap().unwrap();
+        assert_eq!(found.username(), Some("get"));
+        assert_eq!(found.reveal_password(), Some("r.example.com!"));
+        assert!(found.source.contains("docker-credential-test"));
+    }
+
+    #[tokio::test]
+    async fn an_identity_token_is_not_taken_for_a_password() {
+        let script = r#"echo '{"Username":"<token>","Secret":"long-lived"}'"#;
+        let (_directory, helper) = helper(script, PATIENT);
+        let found = helper.get("r.example.com").await.unwrap().unwrap();
+        assert!(matches!(found.secret, Secret::Identity(token) if token == "long-lived"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_is_no_error_and_what_fails_is_one() {
+        let (_directory, unknown) = helper(&format!("echo '{NOT_FOUND}'; exit 1"), PATIENT);
+        assert!(unknown.get("x").await.unwrap().is_none());
+        for (script, expected) in [
+            ("echo locked; exit 1", "failed at `get`: locked"),
+            ("echo broken >&2; exit 2", "failed at `get`: broken"),
+            ("kill -9 $$", "failed at `get`: signal: 9"),
+            ("echo '{'", "answered something that is not JSON"),
+        ] {
+            let (_directory, helper) = helper(script, PATIENT);
+            let error = helper.get("x").await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        // It may end without reading what it is told.
+        let (_directory, deaf) = helper("exec true", PATIENT);
+        deaf.store("x", "me", &"s".repeat(100_000)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_helper_has_a_time_limit() {
+        let (_directory, slow) = helper("exec sleep 600", Duration::from_millis(200));
+        let begin = Instant::now();
+        let error = slow.erase("x").await.unwrap_err().to_string();
+        assert!(
+            error.contains("did not answer `erase` within 200ms"),
+            "{error}"
+        );
+        assert!(begin.elapsed() < PATIENT);
+    }
+}

@@ -14,7 +14,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::json;
 
 use crate::fake::Fake;
-use crate::image::{Pack, TestImage};
+use crate::image::{DOCKER_MANIFEST, Pack, TestImage, index};
 use crate::server::{Reply, Server};
 use crate::{Store, client, options, reference};
 
@@ -79,6 +79,51 @@ async fn images_go_there_and_come_back() {
         error.to_string(),
         format!("there is no image `{missing}` in the registry")
     );
+}
+
+#[tokio::test]
+async fn images_in_dockers_own_format_stay_in_it() {
+    let image = TestImage::new(16, &[Pack::Gzip, Pack::Gzip], 50_000).edit(|manifest| {
+        manifest["mediaType"] = json!(DOCKER_MANIFEST);
+        manifest["config"]["mediaType"] = json!("application/vnd.docker.container.image.v1+json");
+        for layer in manifest["layers"].as_array_mut().unwrap() {
+            layer["mediaType"] = json!("application/vnd.docker.image.rootfs.diff.tar.gzip");
+        }
+    });
+    let mut list: serde_json::Value = serde_json::from_slice(&index(&[(
+        DOCKER_MANIFEST,
+        &image.manifest,
+        Some("linux/amd64"),
+    )]))
+    .unwrap();
+    let kind = "application/vnd.docker.distribution.manifest.list.v2+json";
+    list["mediaType"] = json!(kind);
+    let fake = Fake::default();
+    fake.add_blobs(&image);
+    fake.add_manifest("x", DOCKER_MANIFEST, &image.manifest);
+    fake.add_manifest("latest", kind, list.to_string().as_bytes());
+    let server = Server::start(move |request| fake.reply(request)).await;
+    let store = Store::new();
+    let name = reference(&format!("{}/origin", server.host()));
+    let options = PullOptions {
+        platform: "linux/amd64".parse().unwrap(),
+    };
+    let pulled = client()
+        .pull(&store.store, &name, &options, &|_| {})
+        .await
+        .unwrap();
+    let registry = DockerRegistry::start();
+    let name = reference(&format!("{}/app", registry.host()));
+    client()
+        .push(&store.store, &pulled.image, &name, &|_| {})
+        .await
+        .unwrap();
+    let found = client().manifest(&name).await.unwrap();
+    assert_eq!(
+        (&*found.media_type, found.digest),
+        (DOCKER_MANIFEST, image.digest())
+    );
+    assert_eq!(pull(&client(), &name).await.unwrap().id, pulled.image.id);
 }
 
 #[tokio::test]

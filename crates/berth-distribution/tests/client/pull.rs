@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use berth_distribution::{LayerState, Platform, Progress, PullOptions};
+use berth_distribution::{
+    Client, ClientOptions, Keyring, LayerState, Platform, Progress, PullOptions, Registries,
+};
 use berth_image::Digest;
 
 use crate::fake::Fake;
@@ -63,6 +65,14 @@ async fn an_image_is_pulled_with_layers_of_every_compression() {
         );
         assert_eq!(states.last(), Some(&&LayerState::Done));
     }
+
+    // With its last name goes what the repository calls it.
+    let alias = reference(&format!("{}/team/app:alias", server.host()));
+    store.store.tag(&found, &alias.canonical()).unwrap();
+    store.store.remove(&name.canonical()).unwrap();
+    assert_eq!(store.store.repo_digests(&found).unwrap().len(), 1);
+    store.store.remove(&alias.canonical()).unwrap();
+    assert!(store.store.repo_digests(&found).unwrap().is_empty());
 
     // The second time nothing but the documents is fetched.
     let again = client()
@@ -247,6 +257,36 @@ async fn a_registry_without_ranges_is_read_again_from_the_start() {
         .await
         .unwrap();
     assert_eq!(server.count("GET", image.layer_digest(0).as_str()), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_is_left_for_another() {
+    let image = TestImage::new(1, &[Pack::Gzip], 500_000);
+    let fake = Fake::with(&image, "latest");
+    let layer = image.layer_digest(0).to_string();
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        let reply = fake.reply(request);
+        if request.path().ends_with(&layer) && asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            return reply.end(End::Hang(200_000));
+        }
+        reply
+    })
+    .await;
+    let options = ClientOptions {
+        idle_timeout: Duration::from_millis(500),
+        ..crate::options()
+    };
+    let store = Store::new();
+    let name = reference(&format!("{}/app", server.host()));
+    let client = Client::new(Registries::default(), Keyring::default(), options);
+    client
+        .pull(&store.store, &name, &PullOptions::default(), &silent)
+        .await
+        .unwrap();
+    let requests = server.requests();
+    let range = requests.iter().find_map(|request| request.header("range"));
+    assert_eq!(range, Some("bytes=200000-"));
 }
 
 #[tokio::test]

@@ -77,6 +77,8 @@ pub(crate) enum End {
     Whole,
     /// After so many bytes of the body.
     Cut(usize),
+    /// After so many bytes of the body nothing comes any more, but the connection stays.
+    Hang(usize),
     /// Without a length and without an end.
     Endless,
     /// Before it begins.
@@ -262,10 +264,13 @@ async fn answer(
         return stream.shutdown().await.ok();
     }
     let body = match reply.end {
-        End::Cut(bytes) => &reply.body[..bytes.min(reply.body.len())],
+        End::Cut(bytes) | End::Hang(bytes) => &reply.body[..bytes.min(reply.body.len())],
         _ => &reply.body[..],
     };
     stream.write_all(body).await.ok()?;
+    if matches!(reply.end, End::Hang(_)) {
+        std::future::pending::<()>().await;
+    }
     if reply.end == End::Endless {
         // Until the client has had enough.
         loop {

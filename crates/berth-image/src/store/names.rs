@@ -65,8 +65,9 @@ impl Index {
     pub(super) fn remove(&mut self, reference: &str) -> Result<bool, ImageError> {
         if let Ok(parsed) = reference.parse::<Reference>()
             && parsed.digest().is_none()
-            && self.names.remove(&parsed.canonical()).is_some()
+            && let Some(id) = self.names.remove(&parsed.canonical())
         {
+            self.forget_repository(&id, &parsed);
             return Ok(true);
         }
         let Some(id) = self.find_id(reference)?.cloned() else {
@@ -75,6 +76,22 @@ impl Index {
         self.names.retain(|_, named| *named != id);
         self.images.remove(&id);
         Ok(true)
+    }
+
+    /// With the last name of a repository goes what the repository calls the image, as in Docker.
+    fn forget_repository(&mut self, id: &Digest, removed: &Reference) {
+        let repository = format!("{}/{}", removed.host(), removed.repository());
+        let of_it = |name: &str| {
+            name.rsplit_once(':')
+                .is_some_and(|(name, _)| name == repository)
+        };
+        let others = self
+            .names
+            .iter()
+            .any(|(name, named)| named == id && of_it(name));
+        if !others && let Some(record) = self.images.get_mut(id) {
+            record.repositories.remove(&repository);
+        }
     }
 
     fn find_id(&self, reference: &str) -> Result<Option<&Digest>, ImageError> {

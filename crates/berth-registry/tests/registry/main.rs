@@ -18,3 +18,4 @@ mod lists;
 mod push;
 mod slow;
 mod support;
+mod tls;

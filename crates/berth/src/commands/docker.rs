@@ -38,6 +38,8 @@ struct Target {
     client: Client,
     /// As in `DOCKER_HOST`.
     host: String,
+    /// Directory of Docker's `config.json`, if it is not the user's.
+    config: Option<PathBuf>,
 }
 
 pub(crate) async fn run(arguments: Vec<OsString>, paths: Paths) -> Result<ExitCode, Report> {
@@ -54,7 +56,11 @@ pub(crate) async fn run(arguments: Vec<OsString>, paths: Paths) -> Result<ExitCo
         DockerCommand::Registry(command) => {
             at_registry(command, cli.config.as_deref(), &paths).await
         }
-        DockerCommand::Engine(command) => at_engine(&target(cli.host, &paths)?, command).await,
+        DockerCommand::Engine(command) => {
+            let mut target = target(cli.host, &paths)?;
+            target.config = cli.config;
+            at_engine(&target, command).await
+        }
     }
 }
 
@@ -67,7 +73,7 @@ async fn at_registry(
         RegistryCommand::Login(args) => Box::pin(login::login(args, config, paths)).await,
         RegistryCommand::Logout(args) => login::logout(&args, config).await,
         RegistryCommand::Manifest(ManifestCommand::Inspect(args)) => {
-            Box::pin(registry::manifest(&args, paths)).await
+            Box::pin(registry::manifest(&args, config, paths)).await
         }
     }
 }
@@ -133,6 +139,7 @@ fn target(host: Option<String>, paths: &Paths) -> Result<Target, Report> {
         Some(path) if path.starts_with('/') => Ok(Target {
             client: Client::new(path),
             host,
+            config: None,
         }),
         _ => Err(Report::new(
             format!("`{host}` is not the address of a socket on this machine"),

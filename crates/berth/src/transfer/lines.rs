@@ -2,7 +2,7 @@
 
 use berth_distribution::{LayerState, Progress};
 
-use super::units::size;
+use super::units::{self, size};
 
 /// The line of an event, if it is worth one.
 pub(super) fn line(event: &Progress) -> Option<String> {
@@ -14,7 +14,8 @@ pub(super) fn line(event: &Progress) -> Option<String> {
             host,
             ..
         } => Some(format!(
-            "{reference}: {layers} layers, {} ({host})",
+            "{reference}: {}, {} ({host})",
+            units::layers(*layers),
             size(*bytes)
         )),
         Progress::Note { message } => Some(message.clone()),

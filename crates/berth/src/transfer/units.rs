@@ -16,3 +16,9 @@ pub(crate) fn size(bytes: u64) -> String {
     }
     format!("{value:.2} GB")
 }
+
+/// `1 layer`, `2 layers`.
+pub(crate) fn layers(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} layer{plural}")
+}

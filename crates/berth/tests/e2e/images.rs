@@ -94,7 +94,7 @@ async fn an_unchanged_image_comes_from_the_cache() {
     let world = world();
     let project = Project::example("frontend-backend");
     let output_lines = |events: &berth_test::Events| {
-        events.count(|event| event.kind() == "build" && event.0["output"] == true)
+        events.count(|event| event.kind() == "build" && event.0["message"] == "compiling")
     };
     // A step whose output shows that it was run.
     project.replace(

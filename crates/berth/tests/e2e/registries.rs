@@ -4,6 +4,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use berth_test::{DockerRegistry, Project, World, compile_static};
 use serde_json::Value;
@@ -619,6 +621,177 @@ async fn an_access_key_of_aws_is_exchanged_for_a_token() {
     ] {
         assert!(head.contains(expected), "{head}");
     }
+}
+
+/// A way to a registry on which answers stop after so many bytes in all; how many have passed.
+async fn throttled(registry: &str) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    use tokio::io::AsyncReadExt as _;
+    let (limit, passed) = (
+        Arc::new(AtomicUsize::new(usize::MAX)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let (registry, limits, count) = (registry.to_owned(), limit.clone(), passed.clone());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(&registry).await.unwrap();
+            let (limit, passed) = (limits.clone(), count.clone());
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                tokio::spawn(async move {
+                    tokio::io::copy(&mut from_client, &mut to_server).await.ok()
+                });
+                let mut buffer = vec![0; 16 * 1024];
+                while let Ok(read) = from_server.read(&mut buffer).await {
+                    if passed.fetch_add(read, Ordering::Relaxed) >= limit.load(Ordering::Relaxed) {
+                        std::future::pending::<()>().await;
+                    }
+                    if read == 0 || to_client.write_all(&buffer[..read]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (host, limit, passed)
+}
+
+#[tokio::test]
+async fn a_pull_that_was_killed_is_gone_on_with() {
+    const SIZE: usize = 40_000_000;
+    let registry = DockerRegistry::start();
+    let (one, two) = (Machine::new(), Machine::new());
+    let name = format!("{}/large:1", registry.host());
+    let tree = Project::empty();
+    // It does not compress.
+    let mut state = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .take(SIZE / 8)
+    .flatten()
+    .collect();
+    tree.write(
+        "Dockerfile",
+        format!("FROM scratch\nCOPY noise /noise\nLABEL name={name}\n"),
+    );
+    tree.write("noise", noise);
+    let context = tree.path().to_str().unwrap();
+    one.ok(&["containers", "build", context, "-t", &name, "--push"])
+        .await;
+
+    let (host, limit, passed) = throttled(registry.host()).await;
+    let name = format!("{host}/large:1");
+    let whole = {
+        let third = Machine::new();
+        third.ok(&["images", "pull", &name]).await;
+        passed.swap(0, Ordering::Relaxed)
+    };
+    limit.store(whole / 2, Ordering::Relaxed);
+    let mut command = two.world.command();
+    command
+        .args(["images", "pull", &name])
+        .env("BERTH_DATA_DIR", two.path("data"))
+        .env("HOME", two.path("home"));
+    let mut child = tokio::process::Command::from(command)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let stuck = async {
+        while passed.load(Ordering::Relaxed) < whole / 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(berth_test::PATIENCE, stuck)
+        .await
+        .unwrap();
+    child.kill().await.unwrap();
+    assert_eq!(two.ok(&["images", "list", "--json"]).await.trim(), "[]");
+    passed.store(0, Ordering::Relaxed);
+    limit.store(usize::MAX, Ordering::Relaxed);
+    two.ok(&["images", "pull", &name]).await;
+    let rest = passed.load(Ordering::Relaxed);
+    assert!(
+        rest < whole * 3 / 4,
+        "{rest} of {whole} bytes were fetched again"
+    );
+}
+
+#[tokio::test]
+async fn wranglers_push_finds_the_digest() {
+    let registry = DockerRegistry::with_password();
+    let world = world();
+    let engine = world.engine().await;
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().to_str().unwrap();
+    let host = registry.host();
+    let login = [
+        "--config",
+        config,
+        "login",
+        "--password-stdin",
+        "--username",
+        "me",
+        host,
+    ];
+    engine.docker_ok(login, "s3cret").await;
+    let (local, remote) = (
+        "wrangler-push:abc",
+        format!("{host}/account/wrangler-push:abc"),
+    );
+    engine
+        .docker_ok(
+            ["build", "--load", "-t", local, "-f", "-", "/etc/apt"],
+            &format!("FROM scratch\nCOPY . /x\nLABEL at={host}\n"),
+        )
+        .await;
+    engine.docker_ok(["tag", local, &remote], "").await;
+    // Docker's configuration is that of the flag.
+    let refused = engine.docker(["push", &remote], "").await;
+    assert!(!refused.status.success(), "{refused:?}");
+    let pushed = engine
+        .docker_ok(["--config", config, "push", &remote], "")
+        .await;
+    let digest = pushed.split_whitespace().nth(2).unwrap().to_owned();
+    let format = [
+        "image",
+        "inspect",
+        &remote,
+        "--format",
+        "{{ json .RepoDigests }}",
+    ];
+    let digests: Vec<String> = serde_json::from_str(&engine.docker_ok(format, "").await).unwrap();
+    assert_eq!(digests, [format!("{host}/account/wrangler-push@{digest}")]);
+    let by_digest = format!("{host}/account/wrangler-push@{digest}");
+    let described = engine
+        .docker_ok(
+            ["--config", config, "manifest", "inspect", "-v", &by_digest],
+            "",
+        )
+        .await;
+    let described: Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(described["Descriptor"]["digest"], digest);
+    engine.docker_ok(["rmi", local, &remote], "").await;
+    engine
+        .docker_ok(
+            [
+                "--config",
+                config,
+                "pull",
+                &remote,
+                "--platform",
+                "linux/amd64",
+            ],
+            "",
+        )
+        .await;
+    engine.docker_ok(["rmi", &remote], "").await;
+    engine.stop().await;
 }
 
 fn walk(directory: &Path) -> Vec<std::path::PathBuf> {

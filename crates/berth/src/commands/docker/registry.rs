@@ -1,8 +1,10 @@
 //! `pull`, `push` and `manifest inspect`: the registry is asked from this process, over the engine's
 //! store.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use berth_distribution::Client;
 use berth_docker::client::ClientError;
 use berth_error::Report;
 use berth_image::Reference;
@@ -31,7 +33,8 @@ pub(super) async fn pull(target: &Target, args: &PullArgs) -> Result<ExitCode, R
     let data = target.data_dir().await?;
     let store = open_store(&data)?;
     let mode = Mode::of(false, args.quiet);
-    let transfer = Transfer::new(&data, &store, mode)?;
+    let transfer =
+        Transfer::new(&data, &store, mode)?.with_docker_config(target.config.as_deref())?;
     let note = |message: String| {
         if !args.quiet {
             printer::note(message);
@@ -67,17 +70,19 @@ fn is_named_sidecar(reference: &str) -> bool {
 pub(super) async fn push(target: &Target, args: &PushArgs) -> Result<ExitCode, Report> {
     let data = target.data_dir().await?;
     let store = open_store(&data)?;
-    let transfer = Transfer::new(&data, &store, Mode::of(false, args.quiet))?;
+    let transfer = Transfer::new(&data, &store, Mode::of(false, args.quiet))?
+        .with_docker_config(target.config.as_deref())?;
     transfer.push_named(&args.reference).await
 }
 
 /// As `docker manifest inspect`: the document, or with `--verbose` where it is and what it says.
 pub(super) async fn manifest(
     args: &ManifestInspectArgs,
+    config: Option<&Path>,
     paths: &Paths,
 ) -> Result<ExitCode, Report> {
     let reference: Reference = args.reference.parse()?;
-    let client = base::client(&paths.data)?;
+    let client = Client::open(&paths.data, config)?;
     let found = client.manifest(&reference).await?;
     let document: Value = serde_json::from_slice(&found.bytes).unwrap_or_default();
     if !args.verbose {

@@ -1,0 +1,37 @@
+//! HTTPS: the server's own certificate, and the address of the token endpoint.
+
+use serde_json::json;
+
+use crate::support::{Answer, Server, provide_cryptography};
+
+#[tokio::test]
+async fn clients_come_by_https_and_are_sent_to_https() {
+    provide_cryptography();
+    let directory = tempfile::tempdir().unwrap();
+    let (chain, key) = (
+        directory.path().join("chain.pem"),
+        directory.path().join("key.pem"),
+    );
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
+    let server = Server::start(json!({"anonymous": "nothing", "cert": chain, "cert_key": key}));
+    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .add_root_certificate(root)
+        .build()
+        .unwrap();
+    let port = server.address.rsplit(':').next().unwrap();
+    let url = format!("https://localhost:{port}/v2/");
+    let answer = Answer::of(client.get(&url).send().await.unwrap()).await;
+    let challenge = answer.error(401, "UNAUTHORIZED").header("www-authenticate");
+    assert!(
+        challenge.contains(&format!("realm=\"https://localhost:{port}/v2/token\"")),
+        "{challenge}"
+    );
+    // Plain HTTP gets no answer, and the server goes on.
+    let plain = server.request("GET", "/v2/").send().await;
+    assert!(plain.is_err());
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 401);
+}
