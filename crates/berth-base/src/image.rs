@@ -98,8 +98,7 @@ fn config(description: Description) -> Result<Config, BaseError> {
 
 /// The unpacked trees of an image, uppermost first.
 pub(crate) fn trees(store: &ImageStore, image: &Image) -> Vec<PathBuf> {
-    let layers = image.layers.iter().rev();
-    layers.map(|layer| store.layer_path(layer)).collect()
+    store.lower_directories(&image.layers)
 }
 
 /// A file as the image has it: from the uppermost layer that has one.

@@ -105,14 +105,7 @@ impl View {
 /// The layers' trees, topmost first. The same layer twice (two steps that did the same) is there once,
 /// at its upper place: overlayfs refuses it twice, and the upper one hides the lower one.
 pub(crate) fn lower(store: &ImageStore, layers: &[Layer]) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = Vec::with_capacity(layers.len());
-    for layer in layers.iter().rev() {
-        let path = store.layer_path(layer);
-        if !paths.contains(&path) {
-            paths.push(path);
-        }
-    }
-    paths
+    store.lower_directories(layers)
 }
 
 fn overlay(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> std::io::Result<OwnedFd> {

@@ -62,6 +62,13 @@ fn check(world: &World, explained: &Explained, case: &Case) -> Result<(), Failed
         };
     }
     match (golden.facts, built) {
+        (Some(_), Err(_)) if explained.refuses(&case.name) => Ok(()),
+        (Some(_), Ok(_)) if explained.refuses(&case.name) => {
+            Err("Berth builds it; take it out of `refuses`".into())
+        }
+        (None, Err(_)) if explained.builds_anyway(&case.name) => {
+            Err("Berth refuses it; take it out of `builds_anyway`".into())
+        }
         (Some(docker), Ok(berth)) => Ok(explained.check(&case.name, &docker, &berth)?),
         (Some(_), Err(error)) => Err(format!("Docker builds it, Berth says:\n{error}").into()),
         (None, Ok(_)) if explained.builds_anyway(&case.name) => Ok(()),

@@ -260,7 +260,6 @@ fn sandbox(
     home: &Home,
     id_base: u32,
 ) -> SandboxSpec {
-    let lower = image.layers.iter().rev();
     // A disk has its own root.
     let writable = match home.disk {
         Some(_) => Path::new(""),
@@ -270,7 +269,7 @@ fn sandbox(
         id: info.id.chars().take(SANDBOX_ID_DIGITS).collect(),
         hostname: spec.hostname.clone(),
         rootfs: Rootfs {
-            lower: lower.map(|layer| means.images.layer_path(layer)).collect(),
+            lower: means.images.lower_directories(&image.layers),
             upper: writable.join("upper"),
             work: writable.join("work"),
             read_only: false,

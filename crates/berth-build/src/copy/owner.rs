@@ -20,6 +20,8 @@ pub(crate) fn resolve(text: &str, root: &Root) -> Result<(u32, u32)> {
     let (uid, own_group) = match user.parse() {
         _ if user.is_empty() => (0, 0),
         Ok(uid) => (uid, uid),
+        // `:group`.
+        Err(_) if user.is_empty() && group.is_some() => (0, 0),
         Err(_) => {
             let fields = look_up(root, "/etc/passwd", user, "user")?;
             let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok());

@@ -16,6 +16,8 @@ pub(crate) struct Explained {
     intended: BTreeMap<String, Vec<Intended>>,
     /// Case that Docker refuses and Berth builds → why.
     builds_anyway: BTreeMap<String, String>,
+    /// Case that Docker builds and Berth refuses → why.
+    refuses: BTreeMap<String, String>,
     /// Case → what is missing for it.
     not_yet: BTreeMap<String, String>,
 }
@@ -42,6 +44,7 @@ impl Explained {
         let maps = [
             self.intended.keys().collect::<Vec<_>>(),
             self.builds_anyway.keys().collect(),
+            self.refuses.keys().collect(),
             self.not_yet.keys().collect(),
         ];
         for name in maps.into_iter().flatten() {
@@ -50,7 +53,9 @@ impl Explained {
             }
         }
         let reasons = self.intended.values().flatten().map(|one| &one.why);
-        let all = reasons.chain(self.builds_anyway.values());
+        let all = reasons
+            .chain(self.builds_anyway.values())
+            .chain(self.refuses.values());
         if all.chain(self.not_yet.values()).any(String::is_empty) {
             return Err("every difference has a reason".to_owned());
         }
@@ -63,6 +68,10 @@ impl Explained {
 
     pub(crate) fn builds_anyway(&self, case: &str) -> bool {
         self.builds_anyway.contains_key(case)
+    }
+
+    pub(crate) fn refuses(&self, case: &str) -> bool {
+        self.refuses.contains_key(case)
     }
 
     /// Fails with what is not explained, and with explanations of what is not so.

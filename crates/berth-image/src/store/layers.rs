@@ -28,6 +28,20 @@ impl ImageStore {
         self.layer_dir(&layer.diff_id).join("fs")
     }
 
+    /// The trees of layers (lowest first), topmost first, as overlayfs wants them. A layer that an image
+    /// has twice is named once, at its topmost place: overlayfs refuses a directory that it has
+    /// already, and further down the layer says nothing that it does not say above.
+    pub fn lower_directories(&self, layers: &[Layer]) -> Vec<PathBuf> {
+        let mut directories = Vec::new();
+        for layer in layers.iter().rev() {
+            let directory = self.layer_path(layer);
+            if !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
+        directories
+    }
+
     /// A layer whose tree is in the store, by its diff id. The tree is kept as long as it lives; so
     /// is the blob, if it is there.
     pub fn layer(&self, diff_id: &Digest) -> Result<Option<Layer>, ImageError> {
