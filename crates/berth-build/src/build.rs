@@ -21,6 +21,7 @@ use berth_image::{Image, ImageStore, Layer};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::sweep::sweep_sometimes;
 use crate::cache::{Cache, Record};
 use crate::context::{Context, io, read_document};
 use crate::dockerfile::{Instruction, Kind, parse};
@@ -93,6 +94,9 @@ pub async fn build(
             None => error,
         })
 }
+
+/// The name of every build's last step, in which its layers become an image.
+pub const EXPORT_STEP: &str = "exporting to image";
 
 /// What all stages share.
 struct Builder<'a> {
@@ -223,7 +227,7 @@ impl Builder<'_> {
 
     /// Makes the image of the target's layers and settings, and names it.
     async fn export(&self, target: usize) -> Result<Image, BuildError> {
-        let step = self.steps.start("exporting to image".to_owned());
+        let step = self.steps.start(EXPORT_STEP.to_owned());
         let mut state = self
             .finished
             .wait(target, &self.cancel)
@@ -239,6 +243,7 @@ impl Builder<'_> {
             for tag in &tags {
                 store.tag(&image, tag)?;
             }
+            sweep_sometimes(&store);
             Ok(image)
         })
         .await;

@@ -10,6 +10,7 @@
 //!   claims/<hex>      there while somebody makes that step
 //!   contexts/<hex>    digests of a context's files
 //!   mounts/<hex>      directories of `RUN --mount=type=cache`
+//!   swept             when useless records were removed last: the file's time
 //!   downloads/<hex>   what servers said of the URLs of `ADD`
 //! ```
 
@@ -26,6 +27,7 @@ use sha2::{Digest as _, Sha256};
 
 mod claim;
 pub(crate) mod stat;
+pub(crate) mod sweep;
 
 use crate::epoch::Epoch;
 pub(crate) use claim::{Attempt, Claim};

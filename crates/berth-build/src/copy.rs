@@ -87,6 +87,12 @@ pub(crate) fn add_files(
     with_owner: bool,
     mut known: Option<&mut StatCache>,
 ) -> std::io::Result<()> {
+    if let Some(known) = &mut known {
+        let items = selection.groups.iter().flat_map(|group| &group.items);
+        let files = items.filter(|item| item.kind == ItemKind::File);
+        let files = files.map(|item| (item.source.as_slice(), &item.stat));
+        known.read_ahead(files, |source| file_digest(root, source));
+    }
     for group in &selection.groups {
         key.add("source").add(&group.name);
         for item in &group.items {
@@ -103,11 +109,7 @@ pub(crate) fn add_files(
                 ItemKind::File => {
                     let read = || file_digest(root, &item.source);
                     let digest = match &mut known {
-                        Some(known) => known.digest(
-                            &String::from_utf8_lossy(&item.source),
-                            &item.stat,
-                            read,
-                        )?,
+                        Some(known) => known.digest(&item.source, &item.stat, read)?,
                         None => read()?,
                     };
                     key.add(digest.as_str());

@@ -192,3 +192,26 @@ async fn a_source_date_that_is_none_is_refused() {
     );
     world.close().await;
 }
+
+/// Collected while nobody builds: the next build makes every step again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pruned_cache_is_made_again() {
+    let world = World::new();
+    let dockerfile = "FROM base\nRUN write /made yes\nRUN exists /made\n";
+    world.build(dockerfile).await;
+    assert_eq!(world.build(dockerfile).await.cached(), [true, true, true]);
+    world.store.remove("built").unwrap();
+    let caches = berth_image::Policy {
+        caches: true,
+        ..berth_image::Policy::default()
+    };
+    let collected = world.store.collect(&caches).unwrap();
+    assert_eq!(collected.layers, 1, "{collected:?}");
+    assert_eq!(berth_build::sweep_records(&world.store), 1);
+    let again = world.build(dockerfile).await;
+    // Nothing is known of the first step; that the second one changed nothing still is, as soon as
+    // the layer below is the same again.
+    assert_eq!(again.cached()[..2], [true, false]);
+    assert_eq!(world.tree(&again.image).read("made"), "yes");
+    world.close().await;
+}

@@ -69,6 +69,9 @@ struct Push<'a> {
 
 impl Push<'_> {
     async fn run(&self, image: &Image) -> Result<Pushed, DistributionError> {
+        // Layers that were made here are not compressed until now.
+        let (store, image) = (self.store.clone(), image.clone());
+        let image = &blocking(move || store.packed(&image)).await?;
         let (digest, bytes) = self.read_manifest(image).await?;
         let manifest = self.parse(&bytes)?;
         let mut blobs = Vec::new();

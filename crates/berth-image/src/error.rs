@@ -145,7 +145,7 @@ impl Hint for ImageError {
             }
             Self::AmbiguousId { .. } => Some("give more digits, or the image's name".to_owned()),
             Self::MissingBlob { .. } | Self::DigestMismatch { .. } => {
-                Some("the archive or the store is damaged: import the image again".to_owned())
+                Some("the archive or the store is damaged: build, pull or import the image again".to_owned())
             }
             Self::BadArchive { .. } => Some(
                 "an OCI layout (directory or tar), a `docker save` tar, or a root file system tar is expected"

@@ -5,6 +5,8 @@
 //!   blobs/sha256/<hex>        manifests, configurations and layers as they came in or go out
 //!   layers/<diff id hex>/fs   the unpacked tree of a layer, a `lowerdir` for overlayfs
 //!   layers/<diff id hex>/layer.json   blob digest, sizes
+//!   layers/<diff id hex>/packed.json  the same, of the blob that was made of it ([`derived`])
+//!   layers/<diff id hex>/unflushed    it may not be on disk as a whole ([`derived`])
 //!   locks/<diff id hex>       held while that layer is put in place
 //!   images.json               names and image ids → manifests; replaced as a whole
 //!   images.lock               held while it is changed
@@ -20,8 +22,9 @@
 //!
 //! Nobody needs the store for itself: what is collected, and when, is decided by [`collect`].
 //!
-//! Everything appears under its final name by `rename`, complete and flushed to disk. Directories
-//! are closed to other users: trees hold set-user-id programs of images.
+//! Everything appears under its final name by `rename`, complete and, but for layers that are made
+//! here ([`derived`]), flushed to disk. Directories are closed to other users: trees hold set-user-id
+//! programs of images.
 
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -37,6 +40,7 @@ use crate::{Digest, Image, ImageError, ImageSummary, Layer, Reference};
 
 mod blobs;
 pub mod collect;
+mod derived;
 mod gate;
 mod images;
 mod ingest;

@@ -1,11 +1,11 @@
-//! A writable overlay directory becomes a layer: its tar (the same for the same tree), and the
-//! directory itself moved into the store as the unpacked tree.
+//! A writable overlay directory becomes a layer: the directory itself is moved into the store as the
+//! unpacked tree, under the digest of its tar, which is the same for the same tree.
 //!
 //! Nobody may write to the directory any more when it is handed over.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -15,12 +15,12 @@ use fs_err as fs;
 use rustix::fs::OFlags;
 
 use crate::copy::{OverlayRecords, copy_tree};
-use crate::store::{ImageStore, LayerRecord, ZSTD_LEVEL};
+use crate::store::{ImageStore, LayerRecord};
 use crate::stream::{Compression, HashWriter};
 use crate::tar_read::Kind;
 use crate::tar_write::{NewEntry, TarWriter};
 use crate::unpack::{OPAQUE_XATTR, OVERLAY_PREFIX};
-use crate::{ImageError, Layer};
+use crate::{Digest, ImageError, Layer};
 
 /// Records by which overlayfs says that a directory's or file's content is elsewhere. The jail mounts
 /// with both features off; a tar cannot express them.
@@ -30,35 +30,32 @@ impl ImageStore {
     /// Makes a layer of an overlay upper directory (ids as inside the container, overlay whiteouts).
     /// `upper` must be on the store's file system and is consumed: it is moved into the store, or
     /// removed if the store has the same layer. `None` when it is empty.
+    ///
+    /// Nothing is compressed ([`ImageStore::packed`] does that when the image goes somewhere else),
+    /// and nothing waits for the disk: see [`ImageStore::settle`].
     pub fn add_layer(&self, upper: &Path) -> Result<Option<Layer>, ImageError> {
         if is_empty(upper)? {
             return Ok(None);
         }
-        let blob = self.new_blob()?;
-        let encode = || -> Result<(Layer, u64), ImageError> {
-            let io = |error| ImageError::io("write", blob.path())(error);
-            let blob = HashWriter::new(BufWriter::with_capacity(1 << 18, blob.as_file()));
-            let encoder = zstd::Encoder::new(blob, ZSTD_LEVEL).map_err(io)?;
-            let mut walk = Walk::new(HashWriter::new(encoder));
-            walk.directory(upper, &[])?;
-            let (diff_id, _, encoder) = walk.tar.finish().map_err(io)?.finish();
-            let (digest, size, mut file) = encoder.finish().map_err(io)?.finish();
-            file.flush().map_err(io)?;
-            let media_type = Compression::Zstd.media_type().to_owned();
-            let layer = Layer::new(diff_id, digest, size, media_type);
-            Ok((layer, walk.bytes))
-        };
-        let (layer, bytes) = encode()?;
+        let tar = Walk::tar(upper, io::sink())?;
+        let media_type = Compression::None.media_type().to_owned();
+        let layer = Layer::new(tar.diff_id.clone(), tar.diff_id, tar.size, media_type);
         let layer = self.hold_layer(layer)?;
+        let _lock = self.lock_layer(&layer.diff_id)?;
+        if let Some(known) = self.layer(&layer.diff_id)?
+            && self.has_layer(&known)
+        {
+            fs::remove_dir_all(upper).map_err(ImageError::io("remove", upper))?;
+            return Ok(Some(known));
+        }
         let scratch = self.scratch("layer-")?;
         let tree = scratch.path().join("fs");
         fs::rename(upper, &tree).map_err(ImageError::io("move into the store", upper))?;
-        self.flush()?;
-        self.keep_blob(blob, &layer.digest)?;
-        let _lock = self.lock_layer(&layer.diff_id)?;
+        self.mark_unflushed(scratch.path())?;
         let record = LayerRecord {
             layer: layer.clone(),
-            bytes,
+            bytes: tar.bytes,
+            derived: true,
         };
         self.keep_layer(scratch.path(), &record)?;
         Ok(Some(layer))
@@ -110,11 +107,41 @@ fn is_empty(directory: &Path) -> Result<bool, ImageError> {
     Ok(entries.next().is_none())
 }
 
-struct Walk<W: Write> {
+/// A tree as a tar.
+pub(crate) struct Tar<W> {
+    /// Digest of the tar.
+    pub(crate) diff_id: Digest,
+    /// Bytes of the tar.
+    pub(crate) size: u64,
+    /// Bytes of its regular files.
+    pub(crate) bytes: u64,
+    /// What it was written to.
+    pub(crate) writer: W,
+}
+
+pub(crate) struct Walk<W: Write> {
     tar: TarWriter<W>,
     /// First name of each file that has several: (device, inode) → path in the layer.
     links: HashMap<(u64, u64), Vec<u8>>,
     bytes: u64,
+}
+
+impl<W: Write> Walk<HashWriter<W>> {
+    /// Writes a layer's tree as a tar: always the same for the same tree.
+    pub(crate) fn tar(tree: &Path, writer: W) -> Result<Tar<W>, ImageError> {
+        let mut walk = Self::new(HashWriter::new(writer));
+        walk.directory(tree, &[])?;
+        let bytes = walk.bytes;
+        let finished = walk.tar.finish();
+        let hashed = finished.map_err(ImageError::io("archive", tree))?;
+        let (diff_id, size, writer) = hashed.finish();
+        Ok(Tar {
+            diff_id,
+            size,
+            bytes,
+            writer,
+        })
+    }
 }
 
 impl<W: Write> Walk<W> {

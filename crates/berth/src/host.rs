@@ -40,8 +40,12 @@ pub(crate) struct Host {
     pub(crate) docker: Arc<DockerApi>,
     pub(crate) zygote: Zygote,
     pub(crate) session: Session,
+    settling: tokio::task::JoinHandle<()>,
     _store_limit: Option<StoreLimit>,
 }
+
+/// How often layers that builds left to the kernel are seen onto the disk.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Host {
     /// Cleans up after dead sessions and starts a new one. It answers at its socket on return.
@@ -63,6 +67,7 @@ impl Host {
         let docker = DockerApi::serve(&session.socket, engine.clone(), options.applications)
             .await
             .context("could not serve the container API")?;
+        let settling = tokio::spawn(settle(store.clone()));
         let limit = options.images_max_size;
         Ok(Self {
             _store_limit: limit.map(|bytes| StoreLimit::keep(&store, bytes)),
@@ -71,16 +76,30 @@ impl Host {
             docker,
             zygote,
             session,
+            settling,
         })
     }
 
     /// Ends everything; nothing of the session remains.
     pub(crate) async fn end(self) {
+        self.settling.abort();
         self.docker.shutdown().await;
         self.engine.shutdown().await;
         self.zygote.shutdown().await;
         if let Err(error) = self.session.remove() {
             tracing::warn!(%error, "the session's directory stays behind");
+        }
+    }
+}
+
+/// Sees to it that what builds have made outlives a power cut.
+async fn settle(store: ImageStore) {
+    let mut period = tokio::time::interval(SETTLE);
+    loop {
+        period.tick().await;
+        let store = store.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.settle()).await {
+            tracing::warn!(%error, "layers may not survive a power cut");
         }
     }
 }

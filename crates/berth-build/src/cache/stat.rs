@@ -1,21 +1,34 @@
 //! Digests of a context's files, remembered as long as a file's inode, size and times stay the same,
 //! so that a build where nothing changed reads no file.
+//!
+//! ```text
+//! berth-stat 1
+//! <digest, hex> <device> <inode> <size> <modified ns> <changed ns> <path, to the NUL>
+//! ```
+//!
+//! Invariant: a digest is only remembered if the file had not been changed for a while when it was
+//! read. One that is changed right after it was read may have the same times as before: the clock of
+//! file systems ticks every few milliseconds.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_image::Digest;
 use rustix::fs::Stat;
-use serde::{Deserialize, Serialize};
 
-/// A file that changed this short a time (in nanoseconds) before it was read may change again without
-/// its times telling: the kernel's clock for them ticks every few milliseconds.
+/// The "while", in nanoseconds.
 const SETTLED_NS: i128 = 1_000_000_000;
+const MAGIC: &str = "berth-stat 1\n";
+/// Fewer files than this are read by one thread.
+const PARALLEL: usize = 16;
 
 /// What must not have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
+    device: u64,
     inode: u64,
     size: i64,
     modified: i128,
@@ -28,11 +41,16 @@ impl Identity {
         let time =
             |seconds: i64, nanos: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self {
+            device: stat.st_dev,
             inode: stat.st_ino,
             size: stat.st_size,
             modified: time(stat.st_mtime, stat.st_mtime_nsec),
             changed: time(stat.st_ctime, stat.st_ctime_nsec),
         }
+    }
+
+    fn has_settled(&self, now: i128) -> bool {
+        now - self.changed.max(self.modified) > SETTLED_NS
     }
 }
 
@@ -41,7 +59,9 @@ impl Identity {
 pub(crate) struct StatCache {
     path: PathBuf,
     /// Path relative to the context → its digest when it was like this.
-    known: HashMap<String, (Identity, Digest)>,
+    known: HashMap<Vec<u8>, (Identity, Digest)>,
+    /// Read just now, by [`StatCache::read_ahead`].
+    fresh: HashMap<Vec<u8>, (Identity, Digest)>,
     changed: bool,
 }
 
@@ -50,19 +70,57 @@ impl StatCache {
     pub(crate) fn load(path: PathBuf) -> Self {
         let known = fs_err::read(&path)
             .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .and_then(|bytes| parse(&bytes))
             .unwrap_or_default();
         Self {
             path,
             known,
+            fresh: HashMap::new(),
             changed: false,
         }
+    }
+
+    /// Reads the files that are not known, on all processors. What cannot be read is left to
+    /// [`StatCache::digest`].
+    pub(crate) fn read_ahead<'a, E>(
+        &mut self,
+        files: impl Iterator<Item = (&'a [u8], &'a Stat)>,
+        read: impl Fn(&[u8]) -> Result<Digest, E> + Sync,
+    ) {
+        let unknown: Vec<(&[u8], Identity)> = files
+            .map(|(name, stat)| (name, Identity::of(stat)))
+            .filter(|(name, identity)| {
+                let known = self.known.get(*name);
+                known.is_none_or(|(known, _)| known != identity)
+            })
+            .collect();
+        if unknown.len() < PARALLEL {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            while let Some((name, identity)) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Ok(digest) = read(name) {
+                    done.push((name.to_vec(), (*identity, digest)));
+                }
+            }
+            done
+        };
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            for thread in threads {
+                // A thread that panicked has read nothing.
+                self.fresh.extend(thread.join().unwrap_or_default());
+            }
+        });
     }
 
     /// The digest of a file, read with `read` if it is not known.
     pub(crate) fn digest<E>(
         &mut self,
-        name: &str,
+        name: &[u8],
         stat: &Stat,
         read: impl FnOnce() -> Result<Digest, E>,
     ) -> Result<Digest, E> {
@@ -75,23 +133,32 @@ impl StatCache {
     fn digest_at<E>(
         &mut self,
         now: i128,
-        name: &str,
+        name: &[u8],
         stat: &Stat,
         read: impl FnOnce() -> Result<Digest, E>,
     ) -> Result<Digest, E> {
         let identity = Identity::of(stat);
-        if let Some((known, digest)) = self.known.get(name)
-            && *known == identity
-        {
-            return Ok(digest.clone());
-        }
-        let digest = read()?;
-        if now - identity.changed.max(identity.modified) > SETTLED_NS {
-            self.known
-                .insert(name.to_owned(), (identity, digest.clone()));
+        let found = [&self.known, &self.fresh].into_iter().find_map(|known| {
+            let (known, digest) = known.get(name)?;
+            (*known == identity).then(|| digest.clone())
+        });
+        let digest = match found {
+            Some(digest) => digest,
+            None => read()?,
+        };
+        self.remember(now, name, identity, &digest);
+        Ok(digest)
+    }
+
+    fn remember(&mut self, now: i128, name: &[u8], identity: Identity, digest: &Digest) {
+        let is_known = self
+            .known
+            .get(name)
+            .is_some_and(|(known, _)| *known == identity);
+        if !is_known && identity.has_settled(now) {
+            self.known.insert(name.to_vec(), (identity, digest.clone()));
             self.changed = true;
         }
-        Ok(digest)
     }
 
     /// Writes what is known. Failing to do so costs time later, but no build.
@@ -102,12 +169,53 @@ impl StatCache {
         let write = || -> std::io::Result<()> {
             let directory = self.path.parent().unwrap_or(&self.path);
             fs_err::create_dir_all(directory)?;
-            super::replace(directory, &self.path, &serde_json::to_vec(&self.known)?)
+            super::replace(directory, &self.path, &self.spell()?)
         };
         if let Err(error) = write() {
             tracing::warn!(%error, "digests of the context not recorded");
         }
     }
+
+    fn spell(&self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = MAGIC.as_bytes().to_vec();
+        for (name, (identity, digest)) in &self.known {
+            write!(
+                bytes,
+                "{} {} {} {} {} {} ",
+                digest.hex(),
+                identity.device,
+                identity.inode,
+                identity.size,
+                identity.modified,
+                identity.changed
+            )?;
+            bytes.extend_from_slice(name);
+            bytes.push(0);
+        }
+        Ok(bytes)
+    }
+}
+
+/// `None` if anything is not as it was written.
+fn parse(bytes: &[u8]) -> Option<HashMap<Vec<u8>, (Identity, Digest)>> {
+    let mut rest = bytes.strip_prefix(MAGIC.as_bytes())?;
+    let mut known = HashMap::new();
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        let mut fields = rest[..end].splitn(7, |byte| *byte == b' ');
+        let mut text = || std::str::from_utf8(fields.next()?).ok();
+        let digest = format!("sha256:{}", text()?).parse().ok()?;
+        let identity = Identity {
+            device: text()?.parse().ok()?,
+            inode: text()?.parse().ok()?,
+            size: text()?.parse().ok()?,
+            modified: text()?.parse().ok()?,
+            changed: text()?.parse().ok()?,
+        };
+        known.insert(fields.next()?.to_vec(), (identity, digest));
+        rest = &rest[end + 1..];
+    }
+    Some(known)
 }
 
 #[cfg(test)]
@@ -134,7 +242,7 @@ mod tests {
                 reads += 1;
                 Ok(one.clone())
             };
-            let Ok(digest) = known.digest_at(now, "file", stat, read);
+            let Ok(digest) = known.digest_at(now, b"file", stat, read);
             assert_eq!(digest, one);
             known.save();
             reads
@@ -150,5 +258,33 @@ mod tests {
             4,
             "it is another file now"
         );
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("cache");
+        let names: Vec<Vec<u8>> = (0..40)
+            .map(|n| format!("a b/\n{n}\u{ff}").into_bytes())
+            .chain([vec![0xff, b' ', 0xfe]])
+            .collect();
+        let stat = rustix::fs::stat("/").unwrap();
+        let mut known = StatCache::load(cache.clone());
+        let files = names.iter().map(|name| (name.as_slice(), &stat));
+        known.read_ahead(files, |name| Ok::<_, Infallible>(Digest::of(name)));
+        let later = Identity::of(&stat).changed + 2 * SETTLED_NS;
+        for name in &names {
+            let Ok(digest) = known.digest_at(later, name, &stat, || -> Result<_, Infallible> {
+                panic!("read ahead")
+            });
+            assert_eq!(digest, Digest::of(name));
+        }
+        known.save();
+        let again = StatCache::load(cache.clone());
+        assert_eq!(again.known, known.known);
+        // What is not whole is nothing.
+        let bytes = std::fs::read(&cache).unwrap();
+        std::fs::write(&cache, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(StatCache::load(cache).known.is_empty());
     }
 }

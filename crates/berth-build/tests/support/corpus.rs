@@ -133,7 +133,7 @@ impl World {
     fn facts(&self, image: &Image) -> anyhow::Result<Facts> {
         let configuration = self.store.config_json(image)?;
         let mut layers = Vec::new();
-        for layer in &image.layers {
+        for layer in &self.store.packed(image)?.layers {
             let blob = std::fs::File::open(self.store.blob_path(&layer.digest))?;
             layers.push((layer.diff_id.as_str().to_owned(), read_layer(blob)?));
         }

@@ -38,6 +38,8 @@ use survey::Survey;
 pub struct Policy {
     /// Also named images that nothing uses, and caches. Otherwise only images without a name.
     pub all: bool,
+    /// Also caches, but no image that has a name.
+    pub caches: bool,
     /// Only what was not used for this long.
     pub unused_for: Option<Duration>,
     /// Also named images that nothing uses, and caches, the longest unused first, until the store is

@@ -231,7 +231,7 @@ pub(super) fn put(
         ));
     };
     for layer in &layers {
-        if !store.has_blob(&layer.digest) {
+        if !store.has_content(layer) {
             return Err(ImageError::MissingBlob {
                 what: "layer",
                 digest: layer.digest.clone(),

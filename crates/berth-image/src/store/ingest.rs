@@ -402,6 +402,7 @@ impl Unpacking {
         let record = LayerRecord {
             layer: layer.clone(),
             bytes: unpacked.bytes,
+            derived: false,
         };
         Finished {
             scratch: self.scratch,

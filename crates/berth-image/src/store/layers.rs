@@ -17,6 +17,9 @@ pub(crate) struct LayerRecord {
     pub(crate) layer: Layer,
     /// Bytes of its regular files.
     pub(crate) bytes: u64,
+    /// It was made here: its tar can be made of its tree.
+    #[serde(default)]
+    pub(crate) derived: bool,
 }
 
 impl ImageStore {
@@ -42,6 +45,9 @@ impl ImageStore {
     /// A layer whose tree is in the store, by its diff id. The tree is kept as long as it lives; so
     /// is the blob, if it is there.
     pub fn layer(&self, diff_id: &Digest) -> Result<Option<Layer>, ImageError> {
+        if !self.has_tree(diff_id) {
+            return Ok(None);
+        }
         let Some(record) = self.layer_record(diff_id)? else {
             return Ok(None);
         };
@@ -89,13 +95,18 @@ impl ImageStore {
     }
 
     pub(super) fn has_tree(&self, diff_id: &Digest) -> bool {
-        self.layer_dir(diff_id).join("fs").is_dir()
+        self.layer_dir(diff_id).join("fs").is_dir() && self.is_whole(diff_id)
     }
 
-    /// Whether both the tree and the blob are in the store now. Without a hold on the layer
+    /// Whether both the tree and the blob (or what it can be made of) are in the store now. Without a hold on the layer
     /// ([`ImageStore::claim_layer`]) they may be gone the next moment.
     pub fn has_layer(&self, layer: &Layer) -> bool {
-        self.has_tree(&layer.diff_id) && self.has_blob(&layer.digest)
+        self.has_tree(&layer.diff_id) && self.has_content(layer)
+    }
+
+    /// Whether the blob, or what it can be made of, is in the store.
+    pub(super) fn has_content(&self, layer: &Layer) -> bool {
+        self.has_blob(&layer.digest) || self.is_derived(layer)
     }
 
     pub(super) fn layer_bytes(&self, diff_id: &Digest) -> Result<u64, ImageError> {
@@ -126,7 +137,7 @@ impl ImageStore {
     }
 
     /// Moves a finished directory that holds `fs` into place, unless the layer is there already.
-    /// The caller holds the layer's lock and has flushed the tree.
+    /// The caller holds the layer's lock, and has flushed the tree or noted that it did not.
     pub(crate) fn keep_layer(
         &self,
         finished: &Path,
@@ -140,6 +151,9 @@ impl ImageStore {
         let bytes = crate::json::canonical(crate::json::value(record, "the layer's record")?);
         let write = || -> std::io::Result<()> {
             fs::write(&path, &bytes)?;
+            if record.derived {
+                return Ok(());
+            }
             File::open(&path)?.sync_data()
         };
         write().map_err(ImageError::io("write", &path))?;

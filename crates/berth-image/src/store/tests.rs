@@ -161,8 +161,16 @@ fn a_writable_directory_becomes_a_layer_without_a_copy() {
     );
 
     // The blob alone, in another store, gives the same tree.
+    assert!(
+        !store.blob_path(&layer.digest).exists(),
+        "not made until it is wanted"
+    );
+    let image = store
+        .put_image_json(serde_json::json!({}), vec![layer.clone()])
+        .unwrap();
+    let packed = store.packed(&image).unwrap();
     let other = ImageStore::open(&directory.path().join("other")).unwrap();
-    let blob = fs::read(store.blob_path(&layer.digest)).unwrap();
+    let blob = fs::read(store.blob_path(&packed.layers[0].digest)).unwrap();
     let image = other.import_rootfs(blob.as_slice(), "copy").unwrap();
     assert_eq!(image.layers[0].diff_id, layer.diff_id);
     let copy = other.layer_path(&image.layers[0]);
@@ -190,6 +198,70 @@ fn a_writable_directory_becomes_a_layer_without_a_copy() {
     let second = other.add_layer(&again).unwrap().unwrap();
     assert_eq!(second.diff_id, layer.diff_id);
     assert_eq!(second.digest, layer.digest);
+}
+
+fn made_here(store: &ImageStore, text: &str) -> Layer {
+    let upper = store.scratch_dir().join("made");
+    fs::create_dir(&upper).unwrap();
+    let path = upper.join("file");
+    fs::write(&path, text).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    store.add_layer(&upper).unwrap().unwrap()
+}
+
+#[test]
+fn a_layer_that_was_made_here_is_compressed_when_it_is_wanted() {
+    let (_directory, store) = store();
+    let layer = made_here(&store, "x");
+    let image = store
+        .put_image_json(serde_json::json!({}), vec![layer.clone()])
+        .unwrap();
+    store.tag(&image, "made").unwrap();
+    let packed = store.packed(&image).unwrap();
+    assert_eq!(packed.id, image.id);
+    assert_ne!(packed.manifest, image.manifest);
+    let digest = &packed.layers[0].digest;
+    let blob = fs::read(store.blob_path(digest)).unwrap();
+    let tar = zstd::decode_all(blob.as_slice()).unwrap();
+    assert_eq!(Digest::of(&tar), layer.diff_id);
+    // The name leads to what can be sent, and the second time it is there.
+    assert_eq!(store.manifest(&image).unwrap().0, packed.manifest);
+    let found = store.resolve("made").unwrap().unwrap();
+    assert_eq!(found.layers[0].digest, *digest);
+    let before = fs::metadata(store.blob_path(digest)).unwrap().ino();
+    let again = store.packed(&image).unwrap();
+    assert_eq!(again.manifest, packed.manifest);
+    assert_eq!(fs::metadata(store.blob_path(digest)).unwrap().ino(), before);
+
+    // A tree that somebody changed is not sent as what it was.
+    let other = made_here(&store, "y");
+    fs::write(store.layer_path(&other).join("file"), "z").unwrap();
+    let image = store
+        .put_image_json(serde_json::json!({}), vec![other])
+        .unwrap();
+    assert!(matches!(
+        store.packed(&image),
+        Err(ImageError::DigestMismatch { .. })
+    ));
+}
+
+#[test]
+fn what_was_not_on_disk_when_the_machine_went_down_is_not_believed() {
+    let (_directory, store) = store();
+    let layer = made_here(&store, "x");
+    let note = store.layer_dir(&layer.diff_id).join("unflushed");
+    assert!(store.claim_layer(&layer).unwrap().is_some());
+    for boot in ["another boot", ""] {
+        fs::write(&note, boot).unwrap();
+        assert!(store.claim_layer(&layer).unwrap().is_none(), "{boot:?}");
+        assert!(store.layer(&layer.diff_id).unwrap().is_none());
+    }
+    // Made again it is there again, and once it is on disk the boot does not matter.
+    assert_eq!(made_here(&store, "x").diff_id, layer.diff_id);
+    store.settle().unwrap();
+    assert!(!note.exists());
+    assert!(store.claim_layer(&layer).unwrap().is_some());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod args;
 mod build;
+mod builder;
 mod containers;
 mod images;
 mod login;
@@ -27,8 +28,8 @@ use crate::daemon::default_socket;
 use crate::paths::Paths;
 use crate::printer;
 use args::{
-    BuildxCommand, ContainerCommand, ContextCommand, DockerCli, DockerCommand, EngineCommand,
-    ImageCommand, ManifestCommand, RegistryCommand,
+    BuilderCommand, BuildxCommand, ContainerCommand, ContextCommand, DockerCli, DockerCommand,
+    EngineCommand, ImageCommand, ManifestCommand, RegistryCommand,
 };
 use template::Template;
 
@@ -91,6 +92,8 @@ async fn at_engine(target: &Target, command: EngineCommand) -> Result<ExitCode, 
         | EngineCommand::Image(ImageCommand::Build(args)) => {
             Box::pin(build::run(target, args)).await
         }
+        EngineCommand::Builder(BuilderCommand::Prune(args))
+        | EngineCommand::Buildx(BuildxCommand::Prune(args)) => builder::prune(target, args).await,
         EngineCommand::Image(command) => image(target, command).await,
         EngineCommand::Images(args) => images::list(target, &args).await,
         EngineCommand::Inspect(args) => containers::inspect_any(target, &args).await,

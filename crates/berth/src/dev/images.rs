@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use berth_build::{BuildEvent, BuildHost, BuildRequest, HostFuture};
+use berth_build::{BuildEvent, BuildHost, BuildRequest, EXPORT_STEP, HostFuture};
 use berth_config::{ContainerApp, ImageSource, Project};
 use berth_error::Report;
 use berth_image::{Hold, ImageStore};
@@ -115,7 +116,8 @@ impl Images {
                     ..BuildRequest::default()
                 };
                 surroundings::apply(&mut request);
-                let show = |event| self.show(&app.name, event);
+                let exporting = AtomicUsize::new(0);
+                let show = |event| self.show(&app.name, event, &exporting);
                 berth_build::build(&self.store, self, &request, &show).await?;
                 Ok(name)
             }
@@ -136,9 +138,15 @@ impl Images {
         base::provide(&self.store, reference, &wanted_by, &progress).await
     }
 
-    fn show(&self, container: &str, event: BuildEvent) {
+    /// Shows an event; `exporting` remembers the step that says what the image is called.
+    fn show(&self, container: &str, event: BuildEvent, exporting: &AtomicUsize) {
         let (message, output) = match event {
+            BuildEvent::Started { step, name } if name == EXPORT_STEP => {
+                exporting.store(step, Ordering::Relaxed);
+                return;
+            }
             BuildEvent::Started { name, .. } => (name, false),
+            BuildEvent::Output { step, .. } if step == exporting.load(Ordering::Relaxed) => return,
             BuildEvent::Output { line, .. } => (line, true),
             BuildEvent::Finished { .. } => return,
             BuildEvent::Warning {

@@ -32,6 +32,27 @@ async fn a_static_program_runs_from_scratch() {
     session.stop().await;
 }
 
+/// The Dockerfile is elsewhere, and only the configuration says what to copy from where.
+#[tokio::test]
+async fn the_configurations_context_and_variables_reach_the_build() {
+    let world = world();
+    let project = project(&world, "FROM scratch\n");
+    project.write(
+        "docker/Dockerfile",
+        "FROM scratch\nARG PROGRAM=missing\nCOPY ${PROGRAM} /bin/tiny-server\n\
+         ENTRYPOINT [\"/bin/tiny-server\"]\nCMD [\"8080\"]\n",
+    );
+    project.replace(
+        "wrangler.jsonc",
+        "\"image\": \"./Dockerfile\"",
+        "\"image\": \"./docker/Dockerfile\", \"image_build_context\": \".\",\n\
+         \"image_vars\": { \"PROGRAM\": \"tiny-server\" }",
+    );
+    let session = world.dev(&project).start().await;
+    assert_eq!(session.text("/container/a").await, "tiny\n");
+    session.stop().await;
+}
+
 #[tokio::test]
 async fn an_imported_root_file_system_is_a_base_image() {
     let world = world();

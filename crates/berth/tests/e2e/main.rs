@@ -26,6 +26,7 @@ mod images;
 mod kill;
 mod lifecycle;
 mod limits;
+mod packages;
 mod registries;
 mod sleep;
 mod snapshots;

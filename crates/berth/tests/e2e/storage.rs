@@ -26,7 +26,35 @@ async fn build(engine: &EngineSession) {
     engine.docker_ok(build, dockerfile()).await;
 }
 
-const RUN: [&str; 5] = ["run", "--detach", "--name", "app", IMAGE];
+/// The same program as an image that comes from elsewhere: its layer has a blob.
+fn import(data: &Path) {
+    let tree = Project::empty();
+    tree.copy(&compile_static(&world(), SERVER), "bin/tiny-server");
+    let archive = tempfile::tempdir().unwrap();
+    let tar = archive.path().join("rootfs.tar");
+    run(
+        "tar",
+        &["--mtime=@0", "-C"],
+        &[tree.path(), Path::new("-cf"), &tar, Path::new(".")],
+    );
+    let mut command = world().command();
+    command
+        .arg("--data-dir")
+        .arg(data)
+        .args(["images", "import"]);
+    let output = command.arg(&tar).arg(IMAGE).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+const RUN: [&str; 7] = [
+    "run",
+    "--detach",
+    "--name",
+    "app",
+    IMAGE,
+    "/bin/tiny-server",
+    "8080",
+];
 
 /// Runs a container, which must fail soon, and leave nothing; what was said.
 async fn fails(engine: &EngineSession) -> String {
@@ -75,36 +103,52 @@ fn damage_blobs(data: &Path, layer: bool) {
 const DAMAGES: [(&str, Option<&str>); 4] = [
     ("the tree is gone", None),
     ("the tree is a file", None),
-    ("the tree is gone and the blob is another", Some("sha256:")),
     ("the configuration is another", Some("sha256:")),
+    ("the tree is gone and the blob is another", Some("sha256:")),
 ];
 
+async fn damaged(engine: &EngineSession, data: &Path, damage: &str, expected: Option<&str>) {
+    runs(engine).await;
+    let tree = only(data.join("layers")).join("fs");
+    if damage.starts_with("the tree") {
+        std::fs::remove_dir_all(&tree).unwrap();
+    }
+    match damage {
+        "the tree is a file" => std::fs::write(&tree, "").unwrap(),
+        "the tree is gone and the blob is another" => damage_blobs(data, true),
+        "the configuration is another" => damage_blobs(data, false),
+        _ => {}
+    }
+    match expected {
+        None => runs(engine).await,
+        Some(part) => {
+            let said = fails(engine).await;
+            assert!(said.contains(part), "{damage}: {said}");
+        }
+    }
+}
+
 #[tokio::test]
-async fn a_damaged_layer_is_mended_or_named_and_a_build_mends_it() {
+async fn a_damaged_layer_is_mended_from_its_blob_or_named() {
     let data = tempfile::tempdir().unwrap();
     let points = tempfile::tempdir().unwrap();
     let engine = world().engine_in(data.path(), points.path()).await;
     for (damage, expected) in DAMAGES {
+        import(data.path());
+        damaged(&engine, data.path(), damage, expected).await;
+    }
+    engine.stop().await;
+}
+
+/// What was built here has nothing but its tree until it is pushed; building again mends it.
+#[tokio::test]
+async fn a_build_mends_what_builds_made() {
+    let data = tempfile::tempdir().unwrap();
+    let points = tempfile::tempdir().unwrap();
+    let engine = world().engine_in(data.path(), points.path()).await;
+    for damage in ["the tree is gone", "the tree is a file"] {
         build(&engine).await;
-        runs(&engine).await;
-        let tree = only(data.path().join("layers")).join("fs");
-        if damage.starts_with("the tree") {
-            std::fs::remove_dir_all(&tree).unwrap();
-        }
-        match damage {
-            "the tree is a file" => std::fs::write(&tree, "").unwrap(),
-            "the tree is gone and the blob is another" => damage_blobs(data.path(), true),
-            "the configuration is another" => damage_blobs(data.path(), false),
-            _ => {}
-        }
-        match expected {
-            None => runs(&engine).await,
-            Some(part) => {
-                let said = fails(&engine).await;
-                assert!(said.contains(part), "{damage}: {said}");
-                println!("{damage}: {said}");
-            }
-        }
+        damaged(&engine, data.path(), damage, Some("sha256:")).await;
     }
     build(&engine).await;
     runs(&engine).await;

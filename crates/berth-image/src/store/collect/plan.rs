@@ -103,7 +103,7 @@ impl Plan {
             if policy.garbage_only || cache.needed || !old(cache.last_used) {
                 continue;
             }
-            if policy.all {
+            if policy.all || policy.caches {
                 plan.drop(Candidate::Cache(place), &mut needed);
             } else {
                 rest.push((cache.last_used, Candidate::Cache(place)));

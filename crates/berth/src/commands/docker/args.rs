@@ -60,6 +60,9 @@ pub(super) enum EngineCommand {
     /// `buildx build` is `build`
     #[command(subcommand)]
     Buildx(BuildxCommand),
+    /// Manage the build cache
+    #[command(subcommand)]
+    Builder(BuilderCommand),
     /// Manage images
     #[command(subcommand)]
     Image(ImageCommand),
@@ -103,6 +106,27 @@ pub(super) enum EngineCommand {
 pub(super) enum BuildxCommand {
     /// Build an image from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Remove the build cache
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BuilderCommand {
+    /// Remove the build cache
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    /// Accepted: everything that no build uses goes anyway
+    #[arg(short, long)]
+    pub(super) all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) force: bool,
+    /// `until=24h`: only what was not used for that long
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) filter: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ use crate::printer;
 
 pub(super) fn run(store: &ImageStore, args: &ImagesPruneArgs) -> Result<ExitCode, Report> {
     let collected = store.collect(&Policy {
+        caches: false,
         all: args.all,
         unused_for: args.filter,
         max_bytes: args.max_size,
