@@ -31,7 +31,7 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// `--ssh`: by id, the agent's socket, or files with keys.
+    /// `--ssh`: by id, the agent's socket. A file that is no socket is refused when a step asks for it.
     pub ssh: BTreeMap<String, Vec<PathBuf>>,
     /// `--network=none`: no step has a network, whatever its `RUN` says.
     pub offline: bool,

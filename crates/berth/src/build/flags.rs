@@ -41,7 +41,7 @@ pub(crate) struct BuildFlags {
     /// Secret for `RUN --mount=type=secret`: `id=NAME[,src=FILE|,env=VARIABLE]`; may be repeated
     #[arg(long = "secret", value_name = "SPEC")]
     pub(crate) secrets: Vec<String>,
-    /// Agent or keys for `RUN --mount=type=ssh`: `default` or `NAME=SOCKET|KEY[,KEY]`; may be repeated
+    /// Agent for `RUN --mount=type=ssh`: `default` or `NAME=SOCKET`; may be repeated
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
     /// Line for /etc/hosts during `RUN`; may be repeated
@@ -239,7 +239,7 @@ fn ssh(text: &str) -> Result<(String, Vec<PathBuf>), Report> {
         let socket = socket.ok_or_else(|| {
             Report::new(
                 format!("`--ssh={text}`: no agent runs, for `SSH_AUTH_SOCK` is not set"),
-                Some("start one with `ssh-agent`, or name a key: `--ssh=default=FILE`".to_owned()),
+                Some("start one with `ssh-agent`, add the key with `ssh-add`, or name its socket: `--ssh=default=SOCKET`".to_owned()),
             )
         })?;
         vec![PathBuf::from(socket)]
