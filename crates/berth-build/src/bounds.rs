@@ -16,6 +16,8 @@ const DISK_PERIOD: Duration = Duration::from_millis(200);
 const LEAST_MEMORY: u64 = 256 << 20;
 const PIDS: u32 = 16_384;
 const DISK_RESERVE: u64 = 512 << 20;
+/// Of a small disk the reserve is this part instead.
+const SMALL_PART: u64 = 20;
 /// Smaller files are copied without a look at the disk.
 const WORTH_A_LOOK: u64 = 1 << 20;
 /// What no archive may unpack to, however large the disk is.
@@ -29,7 +31,7 @@ pub struct Bounds {
     /// Processes and threads of each `RUN`. By default 16,384.
     pub pids: u32,
     /// Bytes that stay free on the image store's file system: a step that would use them ends. By
-    /// default 512 MiB.
+    /// default 512 MiB, or a twentieth of a smaller disk.
     pub disk_reserve: u64,
 }
 
@@ -62,23 +64,32 @@ impl Bounds {
     pub(crate) fn disk_left(self, store: &ImageStore) -> Result<u64, StepError> {
         let disk = rustix::fs::statvfs(store.root()).map_err(std::io::Error::from)?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        match free.checked_sub(self.disk_reserve) {
+        let reserve = self.reserve(disk.f_blocks.saturating_mul(disk.f_frsize));
+        match free.checked_sub(reserve) {
             Some(left) if left > 0 => Ok(left),
             _ => Err(StepError::DiskReserve {
                 path: store.root().to_owned(),
                 free,
-                reserve: self.disk_reserve,
+                reserve,
             }),
+        }
+    }
+
+    /// What stays free of a disk of so many bytes: of a small one not more than a twentieth.
+    fn reserve(self, disk: u64) -> u64 {
+        match self.disk_reserve {
+            DISK_RESERVE => DISK_RESERVE.min(disk / SMALL_PART),
+            asked => asked,
         }
     }
 
     /// The error of a step that wants more than there is.
     fn too_much(self, store: &ImageStore) -> Result<StepError, StepError> {
-        let free = self.disk_left(store)?.saturating_add(self.disk_reserve);
+        let disk = rustix::fs::statvfs(store.root()).map_err(std::io::Error::from)?;
         Ok(StepError::DiskReserve {
             path: store.root().to_owned(),
-            free,
-            reserve: self.disk_reserve,
+            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            reserve: self.reserve(disk.f_blocks.saturating_mul(disk.f_frsize)),
         })
     }
 
