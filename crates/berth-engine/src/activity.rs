@@ -58,6 +58,21 @@ struct Traffic {
     last: AtomicU64,
     owed: AtomicBool,
     upgraded: AtomicBool,
+    /// Nothing more will go in.
+    finished: AtomicBool,
+}
+
+impl Traffic {
+    /// Whether the program owes an answer.
+    fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::SeqCst) && !self.upgraded.load(Ordering::SeqCst)
+    }
+
+    /// Whether somebody outside may still want something of it. A client that has ended its stream
+    /// and has its answer is gone: a program that is asleep does not notice, and leaves it half open.
+    fn is_held(&self) -> bool {
+        !self.finished.load(Ordering::SeqCst) || self.is_owed()
+    }
 }
 
 impl Activity {
@@ -89,7 +104,7 @@ impl Activity {
     /// Whether anything from outside holds on to the container, however quietly.
     pub(crate) fn is_held(&self) -> bool {
         let users = self.users();
-        users.present > 0 || !users.connections.is_empty()
+        users.present > 0 || users.connections.values().any(|traffic| traffic.is_held())
     }
 
     /// When the container may be frozen if nothing happens until then. `None`: not foreseeable.
@@ -100,8 +115,7 @@ impl Activity {
             return None;
         }
         for traffic in users.connections.values() {
-            let owed = traffic.owed.load(Ordering::SeqCst);
-            if owed && !traffic.upgraded.load(Ordering::SeqCst) {
+            if traffic.is_owed() {
                 return None;
             }
             let last = self.epoch + Duration::from_millis(traffic.last.load(Ordering::SeqCst));
@@ -179,6 +193,11 @@ impl Connected {
             self.traffic.upgraded.store(true, Ordering::SeqCst);
         }
         self.moved();
+    }
+
+    /// The client has ended its stream: nothing more goes in.
+    pub fn finished(&self) {
+        self.traffic.finished.store(true, Ordering::SeqCst);
     }
 
     fn moved(&self) {
@@ -269,6 +288,21 @@ mod tests {
         assert!(woken.await.is_err());
         connection.inbound();
         activity.wanted.notified().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_ended_and_has_its_answer_holds_nothing() {
+        let activity = Activity::new();
+        let connection = activity.begin().connected();
+        connection.inbound();
+        connection.finished();
+        assert!(activity.is_held(), "the answer is owed");
+        connection.outbound(b"HTTP/1.1 200 OK\r\n\r\n");
+        assert!(!activity.is_held());
+        let open = activity.begin().connected();
+        assert!(activity.is_held(), "another one is open");
+        drop(open);
+        assert!(!activity.is_held());
     }
 
     #[tokio::test(start_paused = true)]

@@ -79,6 +79,7 @@ impl Service for Inside {
                 usage.egress_bytes = bytes.len() as u64;
                 traffic.outbound(bytes);
             }
+            Carried::End => traffic.finished(),
         }
         self.sidecar.network.count(usage);
     }

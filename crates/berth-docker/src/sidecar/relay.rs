@@ -23,6 +23,8 @@ const BURST: usize = 16;
 pub(crate) enum Carried<'a> {
     In(&'a [u8]),
     Out(&'a [u8]),
+    /// The client sends nothing more.
+    End,
 }
 
 /// Carries bytes both ways until both directions have ended or one failed. `early` is what the
@@ -41,7 +43,9 @@ pub(crate) async fn relay(
             meter(Carried::In(early));
         }
         write_all(app, early).await?;
-        pump(client, app, |piece| meter(Carried::In(piece))).await
+        pump(client, app, |piece| meter(Carried::In(piece))).await?;
+        meter(Carried::End);
+        Ok(())
     };
     let downstream = pump(app, client, |piece| meter(Carried::Out(piece)));
     if let Err(error) = tokio::try_join!(upstream, downstream) {

@@ -107,18 +107,15 @@ async fn an_instance_that_sleeps_for_long_is_on_disk_and_the_next_request_finds_
             "{text}"
         );
         // workerd keeps its connection for some seconds; then it is written.
-        let on_disk = async {
-            loop {
-                let row = listed(&session).await;
-                if row["asleep"] == "on disk" {
-                    return row;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        let begin = std::time::Instant::now();
+        let row = loop {
+            let row = listed(&session).await;
+            if row["asleep"] == "on disk" {
+                break row;
             }
+            assert!(begin.elapsed() < PATIENCE, "not written to disk: {row}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         };
-        let row = tokio::time::timeout(PATIENCE, on_disk)
-            .await
-            .expect("the container is not written to disk");
         assert_eq!(row["state"], "running", "{row}");
         assert!(row["usage"]["stored_ms"].as_u64().is_some(), "{row}");
     }

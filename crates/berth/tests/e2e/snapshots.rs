@@ -137,6 +137,11 @@ async fn snapshots_are_restored_in_other_objects_and_sessions() {
     assert_eq!(restored(&session, "carol").await, all);
     session.stop().await;
     let image = format!("workerd-container-snap-{}", id("container"));
-    let removed = world().run(["images", "rm", &image]).await;
+    // The image is all there is of the snapshot.
+    let refused = world().run(["images", "rm", &image]).await;
+    assert!(!refused.status.success(), "{refused:?}");
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(why.contains("needed by snapshot"), "{why}");
+    let removed = world().run(["images", "rm", "--force", &image]).await;
     assert!(removed.status.success(), "{removed:?}");
 }

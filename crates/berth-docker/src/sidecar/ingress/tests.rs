@@ -62,6 +62,7 @@ impl Service for Fake {
         let counter = match bytes {
             Carried::In(bytes) => (&self.carried_in, bytes.len()),
             Carried::Out(bytes) => (&self.carried_out, bytes.len()),
+            Carried::End => return,
         };
         counter.0.fetch_add(counter.1, Ordering::Relaxed);
     }
