@@ -109,7 +109,7 @@ fn one(
     let context = daemon.work().join(&case.name);
     fs_err::create_dir_all(&context)?;
     lay_out(case, &context)?;
-    let inside = format!("/work/{}", case.name);
+    let inside = format!("/recorder/{}", case.name);
     let settings = &case.settings;
     let mut build = daemon.docker();
     build

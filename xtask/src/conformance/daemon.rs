@@ -34,7 +34,7 @@ mount -t tmpfs tmpfs "$1/run"
 mount -t tmpfs tmpfs "$1/tmp"
 ip link set lo up
 exec chroot "$1" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-  dockerd --host unix:///work/docker.sock --data-root /work/data --exec-root /run/docker \
+  dockerd --host unix:///recorder/docker.sock --data-root /recorder/data --exec-root /run/docker \
   --pidfile /run/dockerd.pid --log-level warn --iptables=false --ip6tables=false \
   --storage-driver overlay2 --cgroup-parent /"$2"
 "#;
@@ -53,7 +53,7 @@ impl Daemon {
         if !directory.join("usr/sbin/dockerd").exists() {
             make_root(suite, &directory)?;
         }
-        let work = directory.join("work");
+        let work = directory.join("recorder");
         if work.exists() {
             fs::remove_dir_all(&work)?;
         }
@@ -77,9 +77,9 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Where contexts are; `/work` to the daemon and its command.
+    /// Where contexts are; `/recorder` to the daemon and its command.
     pub(super) fn work(&self) -> PathBuf {
-        self.root.join("work")
+        self.root.join("recorder")
     }
 
     /// The docker command, talking to this daemon.
@@ -88,8 +88,8 @@ impl Daemon {
         command
             .arg(&self.root)
             .args(["/usr/bin/env", "-i"])
-            .args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/work"])
-            .args(["DOCKER_HOST=unix:///work/docker.sock", "docker"]);
+            .args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/recorder"])
+            .args(["DOCKER_HOST=unix:///recorder/docker.sock", "docker"]);
         command
     }
 
@@ -107,7 +107,10 @@ impl Daemon {
     pub(super) fn load(&self, archive: &[u8]) -> anyhow::Result<String> {
         let path = self.work().join("archive.tar");
         fs::File::create(&path)?.write_all(archive)?;
-        let said = output_of(self.docker().args(["load", "--input", "/work/archive.tar"]))?;
+        let said = output_of(
+            self.docker()
+                .args(["load", "--input", "/recorder/archive.tar"]),
+        )?;
         let said = String::from_utf8_lossy(&said).into_owned();
         let name = said
             .lines()
@@ -139,7 +142,7 @@ impl Drop for Daemon {
         // The first process of the namespace is killed with `unshare`, and takes all others along.
         let _ = self.process.kill();
         let _ = self.process.wait();
-        for work in ["work/data", "work"] {
+        for work in ["recorder/data", "recorder"] {
             let started = Instant::now();
             // The namespace's mounts go a moment after its processes.
             while fs::remove_dir_all(self.root.join(work)).is_err()
