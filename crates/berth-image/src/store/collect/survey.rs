@@ -121,7 +121,10 @@ impl Survey {
                     .last_used(id)
                     .or_else(arrived)
                     .unwrap_or(SystemTime::UNIX_EPOCH),
-                needed: needed.contains(&record.manifest),
+                // Whoever holds the image by the manifest it had before it was packed needs it, too:
+                // the id is the configuration's digest, which every manifest of it names.
+                needed: needed.contains(&record.manifest)
+                    || self.needed.contains(&Piece::Blob(id.clone())),
             });
         }
         Ok(())

@@ -146,6 +146,31 @@ fn a_pinned_image_removed_by_its_id_keeps_its_content() {
     assert!(path.join("a").exists());
 }
 
+/// A push gives an image another manifest. Who held it by the former one keeps the image.
+#[test]
+fn a_held_or_pinned_image_stays_when_it_is_packed() {
+    let (directory, store) = store();
+    let other = ImageStore::open(&directory.path().join("store")).unwrap();
+    let tree = tempfile::tempdir_in(store.scratch_dir()).unwrap();
+    fs::write(tree.path().join("a"), "1").unwrap();
+    let layer = store.add_layer(tree.path()).unwrap().unwrap();
+    let config = serde_json::json!({ "config": { "Cmd": ["x"] } });
+    let image = store.put_image_json(config, vec![layer]).unwrap();
+    let before = image.manifest.clone();
+    drop(other.packed(&image).unwrap());
+    assert!(other.collect(&all()).unwrap().images.is_empty());
+    store.tag(&image, "app:1").unwrap();
+    let packed = store.resolve("app:1").unwrap().unwrap();
+    assert_ne!(packed.manifest, before);
+
+    store.pin("kept", &image).unwrap();
+    store.untag("app:1").unwrap();
+    let id = image.id.clone();
+    drop((image, packed));
+    assert!(other.collect(&all()).unwrap().images.is_empty());
+    assert!(other.resolve(id.as_str()).unwrap().is_some());
+}
+
 #[test]
 fn all_means_named_images_too_and_until_means_old_ones() {
     let (_directory, store) = store();
