@@ -121,10 +121,12 @@ fn pack(archive: &Path, tars: &[(PathBuf, String)], packing: Packing) -> anyhow:
     .to_string();
     let config_name = format!("{:x}.json", Sha256::digest(config.as_bytes()));
     let mut names = Vec::new();
-    for (place, (path, _)) in tars.iter().enumerate() {
+    for (path, diff_id) in tars {
         let packed = path.with_extension(packing.name());
         compress(path, &packed, packing)?;
-        let name = format!("{place}/layer.tar");
+        // As `docker save` names it; by that an archive is known from a root file system.
+        let directory = diff_id.trim_start_matches("sha256:");
+        let name = format!("{directory}/layer.tar");
         tar.append_path_with_name(&packed, &name)?;
         fs_err::remove_file(packed)?;
         names.push(name);
