@@ -1,5 +1,5 @@
 //! Secrets of Workers. They belong to versions: a secret that is set makes a new version of the same
-//! code, which is live at once.
+//! code, which is live at once or waits to be deployed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,20 @@ use crate::ControlError;
 use crate::worker::{self, Version, Worker};
 
 impl Control {
-    /// Sets (or, `None`, removes) secrets, all or none.
+    /// Sets (or, `None`, removes) secrets, all or none, in a new version of the latest one's code, which
+    /// is live at once if `live`. The new version's id.
     ///
     /// # Errors
-    /// [`ControlError::NotLive`] if the latest version is not the live one;
+    /// [`ControlError::NotLive`] if the latest version is not the live one and the new one were to be;
     /// [`ControlError::BindingTaken`]; [`ControlError::NoSecret`] when one is removed that is not there.
     pub fn set_secrets(
         &self,
         worker: &str,
         author: &str,
         changes: &BTreeMap<String, Option<String>>,
-    ) -> Result<(), ControlError> {
+        annotations: &BTreeMap<String, String>,
+        live: bool,
+    ) -> Result<String, ControlError> {
         let id = worker::version_id();
         let set = changes
             .iter()
@@ -31,7 +34,7 @@ impl Control {
             let latest = worker
                 .latest()
                 .ok_or_else(|| ControlError::NothingDeployed(worker.name.clone()))?;
-            if worker.live().is_none_or(|live| live.id != latest.id) {
+            if live && worker.live().is_none_or(|live| live.id != latest.id) {
                 return Err(ControlError::NotLive(worker.name.clone()));
             }
             let mut version = Version {
@@ -39,19 +42,17 @@ impl Control {
                 number: worker.last_number + 1,
                 created: crate::clock::now(),
                 author: author.to_owned(),
-                annotations: BTreeMap::from([(
-                    "workers/triggered_by".to_owned(),
-                    "secret".to_owned(),
-                )]),
+                annotations: annotations.clone(),
                 ..latest.clone()
             };
             change(&worker.name, &mut version, changes, &sealed)?;
             worker.last_number = version.number;
-            let annotations = version.annotations.clone();
             worker.versions.push(version);
-            worker.deploy(&id, author, annotations);
+            if live {
+                worker.deploy(&id, author, annotations.clone());
+            }
             worker.forget();
-            Ok(())
+            Ok(id.clone())
         })
     }
 

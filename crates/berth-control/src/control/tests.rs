@@ -128,7 +128,7 @@ fn secrets_are_carried_from_version_to_version_and_sealed_on_disk() {
     );
     let set = |name: &str, text: Option<&str>| {
         let changes = BTreeMap::from([(name.to_owned(), text.map(str::to_owned))]);
-        control.set_secrets("app", "me", &changes)
+        control.set_secrets("app", "me", &changes, &BTreeMap::new(), true)
     };
     set("OTHER", Some("swordfish")).unwrap();
     deploy(
@@ -175,6 +175,13 @@ fn secrets_are_carried_from_version_to_version_and_sealed_on_disk() {
     );
     control.deploy("app", &before, "me", &none, true).unwrap();
     assert!(matches!(set("X", Some("y")), Err(ControlError::NotLive(_))));
+    let changes = BTreeMap::from([("X".to_owned(), Some("y".to_owned()))]);
+    let waiting = control
+        .set_secrets("app", "me", &changes, &none, false)
+        .unwrap();
+    let worker = control.worker("app").unwrap();
+    assert_eq!(worker.latest().unwrap().id, waiting);
+    assert_eq!(worker.live().unwrap().id, before);
 }
 
 #[test]
@@ -261,7 +268,7 @@ fn durable_objects_keep_their_key_through_renames() {
             "migrations": step("v3", Some("v2"), json!({"deleted_classes": ["B"]})),
         }),
     );
-    assert_eq!(third.discarded, [key.clone()]);
+    assert_eq!(third.discarded, std::slice::from_ref(&key));
     control.discarded("app", &[key]).unwrap();
     assert!(control.worker("app").unwrap().discarded.is_empty());
     let late = upload("", json!({"migrations": step("v4", Some("v1"), json!({}))}));
