@@ -380,7 +380,7 @@ async fn bind(
     Ok(Gateway::bind(GatewayOptions { address }, Sites::only(site), events).await?)
 }
 
-async fn toolchain(paths: &Paths, screen: Screen) -> Result<Toolchain, Report> {
+pub(crate) async fn toolchain(paths: &Paths, screen: Screen) -> Result<Toolchain, Report> {
     let progress = move |event| {
         let message = match event {
             ToolchainEvent::Waiting => "waiting for another berth that installs tools".to_owned(),
