@@ -113,7 +113,9 @@ impl Builder<'_> {
                 let stat = rustix::fs::fstat(&found).map_err(std::io::Error::from)?;
                 return Ok((identity.to_string(), is_directory(&stat)));
             }
-            let selection = tree.select(&opened.root, |sources| sources.exactly(&source, &[]))?;
+            let selection = tree.select(&opened.root, |sources| {
+                sources.exactly(&source, &source.to_string_lossy(), &[])
+            })?;
             let mut key = Key::new("mount", &[]);
             tree.add_content(&mut key, &opened.root, &selection)?;
             let first = selection
@@ -169,8 +171,9 @@ impl Builder<'_> {
         let writable = self
             .files(at.place, move || {
                 let opened = tree.open(&store)?;
-                let selection =
-                    tree.select(&opened.root, |sources| sources.exactly(&source, &[]))?;
+                let selection = tree.select(&opened.root, |sources| {
+                    sources.exactly(&source, &source.to_string_lossy(), &[])
+                })?;
                 let writable = Writable::new(&store)?;
                 let mut target = Root::open(&writable.upper())?;
                 let plan = CopyPlan {
@@ -433,7 +436,9 @@ fn make_cache(
     let new = writable.upper();
     if let Some(tree) = tree {
         let opened = tree.open(store)?;
-        let selection = tree.select(&opened.root, |sources| sources.exactly(source, &[]))?;
+        let selection = tree.select(&opened.root, |sources| {
+            sources.exactly(source, &source.to_string_lossy(), &[])
+        })?;
         let mut target = Root::open(&new)?;
         let plan = CopyPlan {
             destination: "/".to_owned(),
