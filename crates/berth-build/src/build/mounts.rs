@@ -449,7 +449,10 @@ fn make_cache(
         let mut writer = Writer::new(&plan, &mut target, None, room);
         writer.groups(&opened.root, &selection.groups, false)?;
         writer.finish()?;
-        let first = selection.groups.iter().find_map(|group| group.items.first());
+        let first = selection
+            .groups
+            .iter()
+            .find_map(|group| group.items.first());
         if let Some(first) = first.filter(|first| is_directory(&first.stat)) {
             (uid, gid) = (first.stat.st_uid, first.stat.st_gid);
             mode = first.stat.st_mode & 0o7777;

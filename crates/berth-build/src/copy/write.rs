@@ -35,7 +35,7 @@ pub(crate) struct Writer<'a> {
     room: Room<'a>,
     /// A file was copied to the destination itself.
     occupied: bool,
-    /// Directories whose times are set when nothing comes into them any more.
+    /// Directories of the source that is being copied, whose times are set at its end.
     times: Vec<(OwnedFd, Timestamps)>,
 }
 
@@ -69,6 +69,7 @@ impl<'a> Writer<'a> {
     ) -> Result<(), StepError> {
         for group in groups {
             self.group(source, group, unpack)?;
+            self.set_times()?;
         }
         Ok(())
     }
@@ -92,12 +93,18 @@ impl<'a> Writer<'a> {
     }
 
     /// To be called at the end.
-    pub(crate) fn finish(mut self) -> Result<(), StepError> {
+    pub(crate) fn finish(self) -> Result<(), StepError> {
+        self.target.set_owner(None);
+        self.target.set_mode(None);
+        Ok(())
+    }
+
+    /// When all of a source has been copied: what the next one puts into the same directories changes
+    /// their times again.
+    fn set_times(&mut self) -> Result<(), StepError> {
         for (directory, times) in self.times.drain(..).rev() {
             rustix::fs::futimens(&directory, &times).map_err(io::Error::from)?;
         }
-        self.target.set_owner(None);
-        self.target.set_mode(None);
         Ok(())
     }
 

@@ -232,7 +232,10 @@ mod tests {
     #[test]
     fn a_group_replaces_the_user_s_groups() {
         let home = "/home/node".to_owned();
-        assert_eq!(found("node:video"), Some((1000, 44, vec![44], home.clone())));
+        assert_eq!(
+            found("node:video"),
+            Some((1000, 44, vec![44], home.clone()))
+        );
         assert_eq!(found("1000:7"), Some((1000, 7, vec![7], home)));
         assert_eq!(found(":44"), Some((0, 44, vec![44], "/root".to_owned())));
     }
