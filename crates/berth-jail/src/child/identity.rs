@@ -26,11 +26,17 @@ pub(super) struct Identity {
     pub(super) home: String,
 }
 
-/// Resolves `user` with the container's /etc/passwd and /etc/group.
-pub(super) fn resolve(root: &Root, user: &str) -> Result<Identity, Failure> {
+/// Resolves `user` and `more` groups with the container's /etc/passwd and /etc/group.
+pub(super) fn resolve(root: &Root, user: &str, more: &[String]) -> Result<Identity, Failure> {
     let passwd = root.read("/etc/passwd").unwrap_or_default();
     let group = root.read("/etc/group").unwrap_or_default();
-    lookup(user, &passwd, &group).ok_or_else(|| Failure::UnknownUser(user.to_owned()))
+    let unknown = |name: &str| Failure::UnknownUser(name.to_owned());
+    let mut identity = lookup(user, &passwd, &group).ok_or_else(|| unknown(user))?;
+    for name in more {
+        let id = group_id(name, &group).ok_or_else(|| unknown(name))?;
+        identity.groups.push(id);
+    }
+    Ok(identity)
 }
 
 fn lookup(user: &str, passwd: &str, group: &str) -> Option<Identity> {
