@@ -9,6 +9,10 @@
     reason = "every function here is part of a test"
 )]
 
+#[path = "support/harness.rs"]
+mod harness;
+#[path = "support/sleeper.rs"]
+mod sleeper;
 #[path = "support/world.rs"]
 mod world;
 
@@ -20,12 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_engine::{
-    ContainerInfo, EngineError, Event, ExecIo, ExecSpec, Rest, Session, SleepPolicy, Status,
-    Tunnel, sweep,
+    ContainerInfo, EngineError, Event, ExecIo, Rest, Session, SleepPolicy, Status, sweep,
 };
 use berth_jail::{CHECKPOINT_CRASH_POINTS, CRASH_VARIABLE};
 use libtest_mimic::{Arguments, Trial};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use sleeper::{ask, exec, info, rest, say, try_ask};
 use tokio::sync::broadcast::Receiver;
 use world::{World, in_world, read_all};
 
@@ -53,32 +56,22 @@ fn main() -> ExitCode {
                 _ => {}
             }
         }
-        let arguments = Arguments::from_args();
-        let temp = tempfile::tempdir().unwrap();
-        let program: Arc<Path> = temp.path().join("app").into();
-        if !arguments.list {
-            world::compile(&program);
-            world::CRIU.set(world::criu()).unwrap();
-        }
-        libtest_mimic::run(&arguments, trials(&program)).exit_code()
+        harness::run(|program| {
+            if !Arguments::from_args().list {
+                world::CRIU.set(world::criu()).unwrap();
+            }
+            trials(program)
+        })
     })
 }
 
-macro_rules! trials {
-    ($program:expr, [$($name:ident),* $(,)?]) => {
-        vec![$({
-            let program = Arc::clone($program);
-            Trial::test(stringify!($name), move || Ok(in_world(&program, $name)?))
-        }),*]
-    };
-}
-
 fn trials(program: &Arc<Path>) -> Vec<Trial> {
-    let mut trials = trials!(
+    let mut trials = harness::trials!(
         program,
         [
             a_long_sleep_is_on_disk_and_a_connection_restores_it_with_its_memory,
             processes_threads_pipes_and_output_survive_and_memory_is_freed_meanwhile,
+            no_wait_is_interrupted,
             what_is_restored_is_confined_as_before,
             images_are_for_root_only,
             an_exec_restores_and_works,
@@ -198,32 +191,8 @@ fn daemon(program: &Path, root: &Path) -> ExitCode {
     })
 }
 
-/// A running container that counts lines on port 8080.
 async fn counter(world: &World, arguments: &[&str]) {
-    let mut spec = world.spec("c", arguments).await;
-    spec.sleep = Some(POLICY);
-    spec.env.push(format!("SECRET={SECRET}"));
-    world.engine.create(spec).await.unwrap();
-    world.engine.start("c").await.unwrap();
-}
-
-/// One line on a connection of its own.
-async fn try_ask(world: &World) -> Result<String, EngineError> {
-    let mut tunnel = world.engine.connect("c", 8080).await?;
-    Ok(say(&mut tunnel, "hello\n").await)
-}
-
-async fn ask(world: &World) -> String {
-    try_ask(world).await.unwrap()
-}
-
-async fn say(tunnel: &mut Tunnel, line: &str) -> String {
-    tunnel.traffic.inbound();
-    tunnel.stream.write_all(line.as_bytes()).await.unwrap();
-    let mut buffer = [0; 64];
-    let got = tunnel.stream.read(&mut buffer).await.unwrap();
-    tunnel.traffic.outbound(&buffer[..got]);
-    String::from_utf8_lossy(&buffer[..got]).trim().to_owned()
+    sleeper::counter(world, arguments, &[format!("SECRET={SECRET}")], POLICY).await;
 }
 
 async fn asleep(events: &mut Receiver<Event>, wanted: Rest) -> ContainerInfo {
@@ -242,14 +211,6 @@ async fn asleep(events: &mut Receiver<Event>, wanted: Rest) -> ContainerInfo {
 
 async fn on_disk(events: &mut Receiver<Event>) -> ContainerInfo {
     asleep(events, Rest::OnDisk).await
-}
-
-fn info(world: &World) -> ContainerInfo {
-    world.engine.inspect("c").unwrap()
-}
-
-fn rest(world: &World) -> Option<Rest> {
-    info(world).rest.map(|(rest, _)| rest)
 }
 
 /// Directories with images of CRIU's.
@@ -327,6 +288,25 @@ async fn processes_threads_pipes_and_output_survive_and_memory_is_freed_meanwhil
     world.line("c", |line| line.bytes == b"answered 3").await;
     let lines = world.output("c", false).await;
     assert_eq!(lines, ["answered 1", "answered 2", "answered 3"]);
+    world
+}
+
+/// Asleep or on disk, no system call of the program's fails for it, as if it had waited all along.
+async fn no_wait_is_interrupted(world: World) -> World {
+    let mut events = world.engine.events();
+    counter(&world, &["count-strictly", "8080"]).await;
+    for round in 1..=3 {
+        assert_eq!(ask(&world).await, round.to_string());
+        if round == 2 {
+            // What goes on after a pause is another system call for the kernel.
+            world.engine.pause("c").await.unwrap();
+            world.engine.unpause("c").await.unwrap();
+        }
+        on_disk(&mut events).await;
+    }
+    assert_eq!(ask(&world).await, "4");
+    assert_eq!(info(&world).restart_count, 0);
+    assert_eq!(world.output("c", false).await, Vec::<String>::new());
     world
 }
 
@@ -436,17 +416,6 @@ async fn images_are_for_root_only(world: World) -> World {
     }
     assert!(found, "the program's memory is not there");
     world
-}
-
-fn exec(argv: &[&str]) -> ExecSpec {
-    ExecSpec {
-        argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
-        env: Vec::new(),
-        working_dir: None,
-        user: None,
-        terminal: None,
-        stdin: true,
-    }
 }
 
 async fn executed(world: &World, argv: &[&str]) -> i32 {
@@ -614,10 +583,21 @@ async fn what_criu_cannot_write_stays_frozen_and_says_why(world: World) -> World
     world
 }
 
+/// Of the same length, but for memory itself, whose end is lost: CRIU would wait for it for ever.
+fn spoil(image: &Path) {
+    let file = std::fs::File::options().write(true).open(image).unwrap();
+    if image.ends_with("pages-1.img") {
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    } else {
+        std::os::unix::fs::FileExt::write_all_at(&file, b"damaged", 0).unwrap();
+    }
+}
+
 async fn what_cannot_be_restored_has_exited_and_says_why(world: World) -> World {
     counter(&world, &["family", "8080", "1"]).await;
     let mut events = world.engine.events();
     for damage in [
+        "pages-1.img",
         "core-1.img",
         "core-2.img",
         "seccomp.img",
@@ -630,7 +610,7 @@ async fn what_cannot_be_restored_has_exited_and_says_why(world: World) -> World 
         ask(&world).await;
         on_disk(&mut events).await;
         let [dir] = images(&world).try_into().unwrap();
-        std::fs::write(dir.join(damage), "damaged").unwrap();
+        spoil(&dir.join(damage));
         let begin = std::time::Instant::now();
         let error = try_ask(&world).await.unwrap_err();
         assert!(

@@ -112,7 +112,7 @@ impl Builder<'_> {
                     }
                 }
                 writer.heredocs()?;
-                let links = writer.finish()?;
+                let links = writer.finish();
                 drop(target);
                 let files = links.map(|links| links.place(&writable.upper()));
                 let files = files.transpose()?;

@@ -45,6 +45,8 @@ pub(crate) struct Reuse {
     last: Option<Directory>,
     /// Files to give another name, by their directory's path in image and layer.
     links: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    /// Times of directories, by their path.
+    times: HashMap<Vec<u8>, Timestamps>,
     /// Path in the layer → the source it was made of, where that is certain.
     made: HashMap<Vec<u8>, Identity>,
 }
@@ -77,6 +79,7 @@ impl Reuse {
             began: now(),
             last: None,
             links: BTreeMap::new(),
+            times: HashMap::new(),
             made: HashMap::new(),
         })
     }
@@ -153,57 +156,50 @@ impl Reuse {
         Ok(())
     }
 
-    /// What is left to do when the image is no longer mounted. `directories` get their times again,
-    /// because names come into them.
-    pub(super) fn finish(
-        self,
+    /// Notes that a directory got its times, which it must get again when names have come into it.
+    pub(super) fn timed(
+        &mut self,
         target: &Root,
-        directories: &[(OwnedFd, Timestamps)],
-    ) -> io::Result<Links> {
-        let mut times = HashMap::new();
-        for (directory, time) in directories {
-            if let Some(path) = resolved(target.as_fd(), directory.as_fd())? {
-                times.insert(path, time.clone());
-            }
+        directory: BorrowedFd<'_>,
+        times: Timestamps,
+    ) -> io::Result<()> {
+        if let Some(path) = resolved(target.as_fd(), directory)? {
+            self.times.insert(path, times);
         }
-        Ok(Links {
-            former: self.former,
-            links: self.links,
-            times,
-            made: self.made,
-        })
+        Ok(())
+    }
+
+    /// What is left to do when the image is no longer mounted.
+    pub(super) fn finish(self) -> Links {
+        Links(self)
     }
 }
 
 /// Names to give.
 #[derive(Debug)]
-pub(crate) struct Links {
-    former: Option<(Former, Root)>,
-    links: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
-    times: HashMap<Vec<u8>, Timestamps>,
-    made: HashMap<Vec<u8>, Identity>,
-}
+pub(crate) struct Links(Reuse);
 
 impl Links {
     /// Gives the files their names in `upper`, which is mounted nowhere. Returns what the layer has of
     /// the context: path → source.
     pub(crate) fn place(self, upper: &Path) -> io::Result<HashMap<Vec<u8>, Identity>> {
-        let Some((_, tree)) = &self.former else {
-            return Ok(self.made);
+        let Self(reuse) = self;
+        let Some((_, tree)) = &reuse.former else {
+            return Ok(reuse.made);
         };
         let upper = Root::open(upper)?;
-        for (path, names) in &self.links {
+        for (path, names) in &reuse.links {
             let open = |root: &Root| root.open_exact(path)?.ok_or(io::ErrorKind::NotFound.into());
             let (from, to): (io::Result<OwnedFd>, _) = (open(tree), open(&upper)?);
             let from = from?;
             for base in names {
                 link(from.as_fd(), to.as_fd(), base)?;
             }
-            if let Some(times) = self.times.get(path).filter(|_| !names.is_empty()) {
+            if let Some(times) = reuse.times.get(path).filter(|_| !names.is_empty()) {
                 rustix::fs::futimens(&to, times)?;
             }
         }
-        Ok(self.made)
+        Ok(reuse.made)
     }
 }
 

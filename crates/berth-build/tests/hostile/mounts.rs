@@ -262,16 +262,15 @@ async fn destinations_through_links_stay_in_the_image() {
         } else {
             ""
         };
-        let built = world
-            .attempt(&world.request(&format!(
-                "FROM corpus/base\nRUN ln -s {target} /out\n\
+        let dockerfile = format!(
+            "FROM corpus/base\nRUN ln -s {target} /out\n\
                  COPY secret /out{inner}/\nCOPY dir /out{inner}\nADD secret /out{inner}/new\n\
                  COPY --chmod=777 --chown=1:1 secret /out{inner}/secret\n\
                  WORKDIR /out{inner}/made\nWORKDIR ../../out{inner}\nCOPY secret hollow/\n\
                  COPY <<EOF ./heredoc\ntext\nEOF\n"
-            )))
-            .await;
-        canary.assert_built(&world, built.0);
+        );
+        let (built, _) = world.attempt(&world.request(&dockerfile)).await;
+        canary.assert_built(&world, built);
     }
     world.close().await;
 }

@@ -212,10 +212,7 @@ async fn a_base_image_s_settings_lead_nowhere() {
             serde_json::json!({ "WorkingDir": format!("/../..{path}") }),
             None,
         ),
-        (
-            serde_json::json!({ "WorkingDir": canary.up() }),
-            Some("it is not absolute"),
-        ),
+        (serde_json::json!({ "WorkingDir": canary.up() }), None),
         (
             serde_json::json!({ "WorkingDir": "/proc/self/fd/7" }),
             Some("it leads out of the image"),

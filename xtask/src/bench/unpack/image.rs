@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 /// How layers are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(in crate::bench) enum Packing {
+pub(crate) enum Packing {
     Gzip,
     Zstd,
 }
