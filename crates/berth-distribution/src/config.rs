@@ -5,6 +5,7 @@
 //!   "registries": {
 //!     "docker.io": { "mirrors": ["https://mirror.example.com/hub", "http://10.0.0.7:5000"] },
 //!     "registry.example.com": { "ca": "/etc/berth/example-ca.pem", "upload_chunk_mb": 50 },
+//!     "fast.example.com": { "compression": "zstd" },
 //!     "10.0.0.7:5000": { "plain_http": true },
 //!     "old.example.com": { "skip_verify": true, "realms": ["login.example.net"] }
 //!   },
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use berth_error::Hint;
+use berth_image::LayerCompression;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
@@ -52,6 +54,8 @@ pub struct HostConfig {
     pub realms: Vec<String>,
     /// Uploads are cut into requests of this many bytes.
     pub upload_chunk: Option<u64>,
+    /// How layers that were made on this machine are compressed for it.
+    pub compression: Option<LayerCompression>,
 }
 
 /// A mistake in the file.
@@ -279,6 +283,12 @@ impl Reader<'_> {
         if let Some(value) = fields.remove("upload_chunk_mb") {
             let megabytes = self.number(&name("upload_chunk_mb"), &value, 1, 10_000)?;
             config.upload_chunk = Some(megabytes * 1_000_000);
+        }
+        if let Some(value) = fields.remove("compression") {
+            let field = name("compression");
+            let parsed = self.text(&field, &value)?.parse();
+            let compression = parsed.map_err(|_| self.wrong(&field, "must be `gzip` or `zstd`"))?;
+            config.compression = Some(compression);
         }
         self.nothing_left(field, &fields)?;
         if config.plain_http && (config.skip_verify || config.ca.is_some()) {

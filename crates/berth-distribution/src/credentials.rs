@@ -16,6 +16,7 @@ use berth_error::Hint;
 use crate::transport::Transport;
 
 mod docker_config;
+mod docker_entry;
 mod ecr;
 pub mod gar;
 mod helper;

@@ -42,6 +42,6 @@ pub use manifest::RegistryManifest;
 pub use platform::{Platform, PlatformError};
 pub use progress::{LayerState, Progress, ProgressSink};
 pub use pull::{PullOptions, Pulled};
-pub use push::Pushed;
+pub use push::{PushOptions, Pushed};
 pub use retry::Backoff;
 pub use transport::TransportError;

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::helper::Helper;
-use super::{Credential, CredentialError, Secret};
+use super::{Credential, CredentialError, Secret, docker_entry};
 use crate::endpoint::HUB;
 
 /// What Docker calls Docker Hub in this file.
@@ -92,7 +92,7 @@ impl DockerConfig {
         let Some(auths) = auths.as_object_mut() else {
             return Err(self.wrong("auths", "must be an object"));
         };
-        auths.retain(|key, _| normal(key) != host);
+        auths.retain(|key, _| host_of(key) != host);
         auths.insert(server_key(host).to_owned(), entry);
         self.write(&fields)
     }
@@ -110,7 +110,7 @@ impl DockerConfig {
         }
         if let Some(auths) = fields.get_mut("auths").and_then(Value::as_object_mut) {
             let before = auths.len();
-            auths.retain(|key, _| normal(key) != host);
+            auths.retain(|key, _| host_of(key) != host);
             if auths.len() != before {
                 known = true;
                 self.write(&fields)?;
@@ -141,7 +141,7 @@ impl DockerConfig {
             let helpers = helpers
                 .as_object()
                 .ok_or_else(|| self.wrong("credHelpers", "must be an object"))?;
-            if let Some((key, value)) = helpers.iter().find(|(key, _)| normal(key) == host) {
+            if let Some((key, value)) = helpers.iter().find(|(key, _)| host_of(key) == host) {
                 found = Some((format!("credHelpers.{key}"), value));
             }
         }
@@ -173,7 +173,7 @@ impl DockerConfig {
             .ok_or_else(|| self.wrong("auths", "must be an object"))?;
         let exact = auths.get_key_value(server_key(host));
         let Some((key, entry)) =
-            exact.or_else(|| auths.iter().find(|(key, _)| normal(key) == host))
+            exact.or_else(|| auths.iter().find(|(key, _)| host_of(key) == host))
         else {
             return Ok(None);
         };
@@ -181,24 +181,9 @@ impl DockerConfig {
         let entry = entry
             .as_object()
             .ok_or_else(|| self.wrong(&field, "must be an object"))?;
-        let text = |name: &str| match entry.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
-            Some(_) => Err(self.wrong(&format!("{field}.{name}"), "must be a text")),
-        };
-        let secret = if let Some(token) = text("identitytoken")? {
-            Secret::Identity(token)
-        } else if let Some(token) = text("registrytoken")? {
-            Secret::Token(token)
-        } else if let Some(auth) = text("auth")? {
-            let (username, password) = decode(&auth).ok_or_else(|| {
-                let field = format!("{field}.auth");
-                self.wrong(&field, "is not base64 of `<user>:<password>`")
-            })?;
-            Secret::Password { username, password }
-        } else if let (Some(username), Some(password)) = (text("username")?, text("password")?) {
-            Secret::Password { username, password }
-        } else {
+        let secret = docker_entry::secret(entry)
+            .map_err(|(name, problem)| self.wrong(&format!("{field}.{name}"), problem))?;
+        let Some(secret) = secret else {
             return Ok(None);
         };
         Ok(Some(Credential {
@@ -282,7 +267,7 @@ pub(super) fn from_helper(username: String, secret: String, program: &str) -> Cr
 }
 
 /// The host that a key means: old keys are URLs.
-fn normal(key: &str) -> &str {
+pub(super) fn host_of(key: &str) -> &str {
     if key == HUB_KEY || key == "index.docker.io" {
         return HUB;
     }
@@ -292,17 +277,6 @@ fn normal(key: &str) -> &str {
         .unwrap_or(key);
     let host = rest.split('/').next().unwrap_or(rest);
     if host == "index.docker.io" { HUB } else { host }
-}
-
-fn decode(auth: &str) -> Option<(String, String)> {
-    let bytes = STANDARD.decode(auth.trim()).ok()?;
-    let text = String::from_utf8(bytes).ok()?;
-    let (username, password) = text.split_once(':')?;
-    // Docker writes a trailing NUL in some versions.
-    Some((
-        username.to_owned(),
-        password.trim_end_matches('\0').to_owned(),
-    ))
 }
 
 #[cfg(test)]
