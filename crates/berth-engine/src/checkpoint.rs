@@ -8,6 +8,8 @@
 //! successful checkpoint until the restoration, whichever way that ends; a container that could not
 //! be written lives.
 
+mod inventory;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,7 +71,13 @@ async fn try_write<G: Guest>(
         images: dir.to_owned(),
     };
     match tokio::time::timeout(LIMIT, guest.checkpoint(criu)).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => {
+            if let Err(error) = inventory::write(dir) {
+                // Its processes have ended: whether it can be restored shows then.
+                tracing::warn!(%error, "cannot list the images of a checkpoint");
+            }
+            Ok(())
+        }
         Ok(Err(JailError::Gone | JailError::ZygoteGone)) => Err(NotWritten::Ended),
         Ok(Err(error)) => Err(explain(&error, &dir.join("dump.log")).await.into()),
         Err(_) => {
@@ -89,21 +97,31 @@ pub(crate) async fn restore<G: Guest>(
     guest: &G,
     dir: &Path,
 ) -> Result<(), String> {
+    let restored = match inventory::check(dir) {
+        Ok(()) => try_restore(criu, guest, dir).await,
+        Err(reason) => {
+            let _ = guest.kill_all().await;
+            Err(reason)
+        }
+    };
+    remove(dir).await;
+    restored.map_err(|reason| format!("cannot be restored from disk: {reason}"))
+}
+
+async fn try_restore<G: Guest>(criu: Option<PathBuf>, guest: &G, dir: &Path) -> Result<(), String> {
     let program = criu.ok_or("this machine has no `criu`")?;
     let criu = Criu {
         program,
         images: dir.to_owned(),
     };
-    let restored = match tokio::time::timeout(LIMIT, guest.restore(criu)).await {
+    match tokio::time::timeout(LIMIT, guest.restore(criu)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(explain(&error, &dir.join("restore.log")).await),
         Err(_) => {
             let _ = guest.kill_all().await;
             Err(format!("criu took longer than {} s", LIMIT.as_secs()))
         }
-    };
-    remove(dir).await;
-    restored.map_err(|reason| format!("cannot be restored from disk: {reason}"))
+    }
 }
 
 /// Nobody needs the images any more.

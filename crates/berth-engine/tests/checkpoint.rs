@@ -79,6 +79,7 @@ fn trials(program: &Arc<Path>) -> Vec<Trial> {
         [
             a_long_sleep_is_on_disk_and_a_connection_restores_it_with_its_memory,
             processes_threads_pipes_and_output_survive_and_memory_is_freed_meanwhile,
+            no_wait_is_interrupted,
             what_is_restored_is_confined_as_before,
             images_are_for_root_only,
             an_exec_restores_and_works,
@@ -327,6 +328,25 @@ async fn processes_threads_pipes_and_output_survive_and_memory_is_freed_meanwhil
     world.line("c", |line| line.bytes == b"answered 3").await;
     let lines = world.output("c", false).await;
     assert_eq!(lines, ["answered 1", "answered 2", "answered 3"]);
+    world
+}
+
+/// Asleep or on disk, no system call of the program's fails for it, as if it had waited all along.
+async fn no_wait_is_interrupted(world: World) -> World {
+    let mut events = world.engine.events();
+    counter(&world, &["count-strictly", "8080"]).await;
+    for round in 1..=3 {
+        assert_eq!(ask(&world).await, round.to_string());
+        if round == 2 {
+            // What goes on after a pause is another system call for the kernel.
+            world.engine.pause("c").await.unwrap();
+            world.engine.unpause("c").await.unwrap();
+        }
+        on_disk(&mut events).await;
+    }
+    assert_eq!(ask(&world).await, "4");
+    assert_eq!(info(&world).restart_count, 0);
+    assert_eq!(world.output("c", false).await, Vec::<String>::new());
     world
 }
 
@@ -614,10 +634,21 @@ async fn what_criu_cannot_write_stays_frozen_and_says_why(world: World) -> World
     world
 }
 
+/// Of the same length, but for memory itself, whose end is lost: CRIU would wait for it for ever.
+fn spoil(image: &Path) {
+    let file = std::fs::File::options().write(true).open(image).unwrap();
+    if image.ends_with("pages-1.img") {
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    } else {
+        std::os::unix::fs::FileExt::write_all_at(&file, b"damaged", 0).unwrap();
+    }
+}
+
 async fn what_cannot_be_restored_has_exited_and_says_why(world: World) -> World {
     counter(&world, &["family", "8080", "1"]).await;
     let mut events = world.engine.events();
     for damage in [
+        "pages-1.img",
         "core-1.img",
         "core-2.img",
         "seccomp.img",
@@ -630,7 +661,7 @@ async fn what_cannot_be_restored_has_exited_and_says_why(world: World) -> World 
         ask(&world).await;
         on_disk(&mut events).await;
         let [dir] = images(&world).try_into().unwrap();
-        std::fs::write(dir.join(damage), "damaged").unwrap();
+        spoil(&dir.join(damage));
         let begin = std::time::Instant::now();
         let error = try_ask(&world).await.unwrap_err();
         assert!(

@@ -98,6 +98,14 @@ impl SandboxGroup {
         Ok(())
     }
 
+    /// Pids of the processes in it.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let read = |directory: &&Path| std::fs::read_to_string(directory.join("cgroup.procs")).ok();
+        let text = self.directories().first().and_then(read);
+        let lines = text.as_deref().unwrap_or_default().lines();
+        lines.filter_map(|line| line.parse().ok()).collect()
+    }
+
     /// Removes the directories. `ResourceBusy`: a process in them is still ending.
     pub(crate) fn remove(&self) -> io::Result<()> {
         for directory in self.directories() {

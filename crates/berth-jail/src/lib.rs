@@ -14,7 +14,7 @@
 //!
 //! Rooms: `spec` and `error` are the vocabulary; `client` is the daemon's side; `zygote` the
 //! helper's event loop; `child` runs between fork and exec; `view` is the daemon's look into a root; `cgroup` and `seccomp` are mechanism;
-//! `ids` hands out user ids;
+//! `ids` hands out user ids; `waits` mends what a checkpoint interrupts;
 //! `packet` and `protocol` the wire; `sys` the only place with `unsafe`.
 //!
 //! Invariants: see `client`, `zygote` and `child`. Whatever kills the daemon or the zygote,
@@ -34,6 +34,7 @@ mod seccomp;
 mod spec;
 mod sys;
 mod view;
+mod waits;
 mod zygote;
 
 pub use cgroup::Capabilities;

@@ -79,7 +79,7 @@ impl Measured {
                 row("request that restores it", both(&self.wake), ""),
                 row("request while it is awake", both(&self.awake), ""),
                 row(
-                    "its control group's memory",
+                    "its control group's memory, cached files included",
                     format!("{} → {}", mib(self.memory_awake), mib(self.memory_stored)),
                     "",
                 ),

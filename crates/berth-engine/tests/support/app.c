@@ -7,12 +7,15 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/select.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -46,16 +49,26 @@ static void serve(int fd) {
     }
 }
 
+static void give_up(const char *what) {
+    printf("%s: %s\n", what, strerror(errno));
+    fflush(stdout);
+    _exit(5);
+}
+
 /* Answers each line on any connection by how many there have been; a line that begins with `slow`
- * after half a second. SIGTERM ends it with 3. */
-static void count(int listener) {
+ * after half a second. SIGTERM ends it with 3. `strict`: as many a program, it takes an interrupted
+ * system call for a failure, none of its signals interrupting any. */
+static void count(int listener, int strict) {
     struct pollfd fds[64] = {{.fd = listener, .events = POLLIN}};
     nfds_t used = 1;
     int lines = 0;
     signal(SIGTERM, on_term);
     for (;;) {
-        if (poll(fds, used, -1) < 0)
+        if (poll(fds, used, -1) < 0) {
+            if (strict)
+                give_up("poll");
             continue;
+        }
         if (fds[0].revents && used < 64)
             fds[used++] = (struct pollfd){.fd = accept(listener, NULL, NULL), .events = POLLIN};
         for (nfds_t index = 1; index < used; index++) {
@@ -73,6 +86,35 @@ static void count(int listener) {
             dprintf(fds[index].fd, "%d\n", ++lines);
         }
     }
+}
+
+/* Every wait that the kernel continues by itself after it has stopped a process; none may end. */
+static void *wait_in(void *kind) {
+    struct timespec span = {.tv_sec = 600}, then;
+    sem_t never;
+    sem_init(&never, 0, 0);
+    clock_gettime(CLOCK_REALTIME, &then);
+    then.tv_sec += 600;
+    errno = 0;
+    if (!strcmp(kind, "poll"))
+        poll(NULL, 0, 600000);
+    if (!strcmp(kind, "select"))
+        select(0, NULL, NULL, NULL, &(struct timeval){.tv_sec = 600});
+    if (!strcmp(kind, "nanosleep"))
+        nanosleep(&span, NULL);
+    if (!strcmp(kind, "clock_nanosleep"))
+        errno = clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &then, NULL);
+    if (!strcmp(kind, "sem_timedwait"))
+        sem_timedwait(&never, &then);
+    give_up(kind);
+    return NULL;
+}
+
+static void wait_in_every_way(void) {
+    static char *kinds[] = {"poll", "select", "nanosleep", "clock_nanosleep", "sem_timedwait"};
+    pthread_t thread;
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
+        pthread_create(&thread, NULL, wait_in, kinds[kind]);
 }
 
 /* As `count`, by a child that is asked through pipes; with a connection of its own to itself, megabytes
@@ -165,12 +207,16 @@ int main(int argc, char **argv) {
         serve(listen_on(number));
     }
     if (!strcmp(what, "count")) /* port: every line is answered by its number */
-        count(listen_on(number));
+        count(listen_on(number), 0);
+    if (!strcmp(what, "count-strictly")) { /* the same; whatever interrupts a wait of its ends it */
+        wait_in_every_way();
+        count(listen_on(number), 1);
+    }
     if (!strcmp(what, "family")) /* port, MiB of memory: the same, by a child */
         family(listen_on(number), argc > 3 ? atoi(argv[3]) : 0);
     if (!strcmp(what, "count-with-ghost")) { /* port, MiB of an open file without a name */
         keep_ghost(atoi(argv[3]));
-        count(listen_on(number));
+        count(listen_on(number), 0);
     }
     if (!strcmp(what, "listens")) { /* whether a new listening socket can be made: 0 */
         close(listen_on(number));
@@ -180,7 +226,7 @@ int main(int argc, char **argv) {
         if (fork() == 0)
             for (;;)
                 ;
-        count(listen_on(number));
+        count(listen_on(number), 0);
     }
     if (!strcmp(what, "listen-and-close")) {
         close(listen_on(number));

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -13,6 +13,7 @@ use crate::error::JailError;
 use crate::protocol::{Request, Ticket};
 use crate::spec::{Criu, ExitStatus, ProcessSpec, SpawnTimings, Usage};
 use crate::sys;
+use crate::waits::Waits;
 
 /// File descriptors handed to a new sandbox.
 #[derive(Debug)]
@@ -62,6 +63,14 @@ struct SandboxInner {
     connection: Arc<Connection>,
     /// A checkpoint of it was ever tried.
     rested: AtomicBool,
+    waits: Mutex<Waits>,
+}
+
+impl SandboxInner {
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        // Noting replaces entries one by one, each true by itself.
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Sandbox {
@@ -79,6 +88,7 @@ impl Sandbox {
             group,
             connection,
             rested: AtomicBool::new(false),
+            waits: Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -209,15 +219,22 @@ impl Sandbox {
         if self.exit_status().is_some() {
             return Err(JailError::Gone);
         }
-        let group = self.inner.group.clone();
+        let inner = Arc::clone(&self.inner);
         let step = if frozen { "pause" } else { "continue" };
-        tokio::task::spawn_blocking(move || group.freeze(frozen))
+        let freeze = move || {
+            let done = inner.group.freeze(frozen);
+            if frozen && done.is_ok() {
+                inner.waits().note(inner.group.processes());
+            }
+            done
+        };
+        tokio::task::spawn_blocking(freeze)
             .await
             .map_err(|error| JailError::setup(step, std::io::Error::other(error)))?
             .map_err(|error| JailError::setup(format!("{step} the container"), error))
     }
 
-    /// Writes its processes to disk with CRIU and ends them; [`Sandbox::wait`] waits on, and what else
+    /// Writes its processes to disk with CRIU and ends them, with no system call failing for that; [`Sandbox::wait`] waits on, and what else
     /// there is of the sandbox stays. Continues a frozen sandbox for a moment; if it fails the
     /// sandbox lives on, continued. It must have been started for that
     /// ([`crate::SandboxExtras::checkpointable`]), and no process executed in it may live.
@@ -227,12 +244,19 @@ impl Sandbox {
     /// ended.
     pub async fn checkpoint(&self, criu: Criu) -> Result<(), JailError> {
         let sandbox = self.inner.ticket;
+        let images = criu.images.clone();
         self.rest(|ticket| Request::Checkpoint {
             ticket,
             sandbox,
             criu,
         })
-        .await
+        .await?;
+        let inner = Arc::clone(&self.inner);
+        let resume = move || inner.waits().resume(&images);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(resume).await {
+            tracing::warn!(%error, "a restored process will see interrupted system calls");
+        }
+        Ok(())
     }
 
     /// Makes its processes again from what [`Sandbox::checkpoint`] wrote, which must be as it was. If
