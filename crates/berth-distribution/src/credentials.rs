@@ -20,7 +20,6 @@ mod docker_entry;
 mod ecr;
 pub mod gar;
 mod helper;
-mod sigv4;
 mod vault;
 
 pub use docker_config::{DockerConfig, server_key};
