@@ -25,6 +25,8 @@ use berth_image::LayerCompression;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
+use crate::json_file::{self, FileError};
+
 /// Name of the file in the data directory.
 const FILE: &str = "registries.json";
 const DEFAULT_PARALLEL: usize = 4;
@@ -60,35 +62,8 @@ pub struct HostConfig {
 
 /// A mistake in the file.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("could not read `{}`", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is not JSON.
-    #[error("`{}` is not JSON", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// A field has no meaning.
-    #[error("`{}`: `{field}` {problem}", path.display())]
-    Field {
-        /// The file.
-        path: PathBuf,
-        /// The field, from the top.
-        field: String,
-        /// What is wrong with it, as the end of a sentence about it.
-        problem: String,
-    },
-}
+#[error(transparent)]
+pub struct ConfigError(#[from] FileError);
 
 impl Hint for ConfigError {
     fn hint(&self) -> Option<String> {
@@ -110,10 +85,9 @@ impl Registries {
     /// Reads the file of a data directory; without one everything is as usual.
     pub fn load(data: &Path) -> Result<Self, ConfigError> {
         let path = data.join(FILE);
-        match fs_err::read(&path) {
-            Ok(bytes) => Self::parse(&bytes, &path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read { path, source }),
+        match json_file::read(&path)? {
+            Some(bytes) => Self::parse(&bytes, &path),
+            None => Ok(Self::default()),
         }
     }
 
@@ -130,10 +104,7 @@ impl Registries {
     }
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Self, ConfigError> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|source| ConfigError::Syntax {
-            path: path.to_owned(),
-            source,
-        })?;
+        let value: Value = json_file::parse(path, bytes)?;
         let reader = Reader { path };
         let mut fields = reader.object("the whole file", &value)?;
         let mut registries = Self::default();
@@ -164,11 +135,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn wrong(&self, field: &str, problem: impl Into<String>) -> ConfigError {
-        ConfigError::Field {
-            path: self.path.to_owned(),
-            field: field.to_owned(),
-            problem: problem.into(),
-        }
+        FileError::field(self.path, field, problem).into()
     }
 
     fn object(&self, field: &str, value: &Value) -> Result<Map<String, Value>, ConfigError> {

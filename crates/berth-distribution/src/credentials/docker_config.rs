@@ -3,8 +3,6 @@
 //! Sources: docker/cli, `cli/config/configfile` (file and keys), docker-credential-helpers (protocol).
 //! The file belongs to the user and to Docker: what we do not know in it stays as it is.
 
-use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::helper::Helper;
 use super::{Credential, CredentialError, Secret, docker_entry};
 use crate::endpoint::HUB;
+use crate::json_file::{self, FileError};
 
 /// What Docker calls Docker Hub in this file.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -194,62 +193,25 @@ impl DockerConfig {
     }
 
     fn read(&self) -> Result<Map<String, Value>, CredentialError> {
-        let bytes = match fs_err::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
-            Err(source) => return Err(self.io("read", source)),
-        };
+        let bytes = json_file::read(&self.path)?.unwrap_or_default();
         if bytes.trim_ascii().is_empty() {
             return Ok(Map::new());
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(fields)) => Ok(fields),
-            Ok(_) => Err(self.wrong("the whole file", "must be an object")),
-            Err(source) => Err(CredentialError::Syntax {
-                path: self.path.clone(),
-                source,
-            }),
+        match json_file::parse(&self.path, &bytes)? {
+            Value::Object(fields) => Ok(fields),
+            _ => Err(self.wrong("the whole file", "must be an object")),
         }
     }
 
     /// Replaces the file as a whole; only its owner may read it. A link is followed, not replaced.
     fn write(&self, fields: &Map<String, Value>) -> Result<(), CredentialError> {
         let path = fs_err::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory);
-        made.map_err(|source| self.io("make the directory of", source))?;
-        let write = || -> std::io::Result<()> {
-            // Temporary files are their owner's only.
-            let temporary = tempfile::Builder::new()
-                .prefix(".config-")
-                .tempfile_in(directory)?;
-            let mut file = temporary.as_file();
-            serde_json::to_writer_pretty(file, fields)?;
-            file.write_all(b"\n")?;
-            file.sync_data()?;
-            temporary.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(|source| self.io("write", source))
-    }
-
-    fn io(&self, action: &'static str, source: std::io::Error) -> CredentialError {
-        CredentialError::Io {
-            action,
-            path: self.path.clone(),
-            source,
-        }
+        let text = format!("{:#}\n", Value::Object(fields.clone()));
+        Ok(json_file::replace(&path, text.as_bytes())?)
     }
 
     fn wrong(&self, field: &str, problem: &str) -> CredentialError {
-        CredentialError::Field {
-            path: self.path.clone(),
-            field: field.to_owned(),
-            problem: problem.to_owned(),
-        }
+        FileError::field(&self.path, field, problem).into()
     }
 }
 
