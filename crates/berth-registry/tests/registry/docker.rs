@@ -163,18 +163,25 @@ async fn docker_logs_in_pushes_pulls_and_finds_by_digest() {
     // Nobody pushes without a login, and a wrong password is none.
     let error = docker.refused(&["push", &name]);
     assert!(
-        error.contains("no basic auth credentials") || error.contains("authentication required"),
+        error.contains("no basic auth credentials") || error.contains("unauthorized"),
         "{error}"
     );
     assert!(!docker.login(host, "wrong").status.success());
     let login = docker.login(host, &password());
     assert!(login.status.success(), "{login:?}");
     let pushed = docker.ok(&["push", &name]);
-    let digest = pushed.split_whitespace().find(|word| word.starts_with("sha256:"));
-    let digest = digest.unwrap_or_else(|| panic!("no digest: {pushed}")).to_owned();
+    let digest = pushed
+        .split_whitespace()
+        .find(|word| word.starts_with("sha256:"));
+    let digest = digest
+        .unwrap_or_else(|| panic!("no digest: {pushed}"))
+        .to_owned();
     // Everything is there already.
     let again = docker.ok(&["push", &name]);
-    assert!(again.contains("Layer already exists") && again.contains(&digest), "{again}");
+    assert!(
+        again.contains("Layer already exists") && again.contains(&digest),
+        "{again}"
+    );
     // To another repository: the blobs are mounted from the first one.
     let other = format!("{host}/other/app:2");
     docker.ok(&["tag", "made:1", &other]);
@@ -195,12 +202,19 @@ async fn docker_logs_in_pushes_pulls_and_finds_by_digest() {
     // Deleted, it is gone for Docker, too.
     let path = format!("/v2/team/app/manifests/{digest}");
     let deletion = server.request("DELETE", &path);
-    let answer = deletion.basic_auth("v1", Some(password())).send().await.unwrap();
+    let answer = deletion
+        .basic_auth("v1", Some(password()))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 202);
     docker.ok(&["rmi", "--force", &by_digest]);
     for gone in [&name, &by_digest] {
         let error = docker.refused(&["pull", gone]);
-        assert!(error.contains("not found") || error.contains("unknown"), "{error}");
+        assert!(
+            error.contains("not found") || error.contains("unknown"),
+            "{error}"
+        );
     }
     docker.ok(&["pull", &other]);
     docker.ok(&["logout", host]);
