@@ -103,6 +103,8 @@ pub(crate) fn add_files(
                 add_xattrs(key, root, item)?;
             }
             match &item.kind {
+                // Whether it has the source's time or its own.
+                ItemKind::Directory if item.on_the_way => drop(key.add("on the way")),
                 ItemKind::Directory => {}
                 ItemKind::Symlink(target) => drop(key.add(target)),
                 ItemKind::Special => drop(key.add(item.stat.st_rdev.to_le_bytes())),

@@ -1,9 +1,9 @@
 //! Writing the selected files into the image, as BuildKit writes them.
 //!
 //! What exists keeps its place: a source directory is merged into one that exists; directories in it
-//! get the source's attributes, the destination itself only its time. Missing parents belong to
-//! `--chown`. A file replaces a file or link of its name; only
-//! a destination that is itself a link is followed.
+//! get the source's attributes, the destination itself only its time. Missing parents, and a missing
+//! destination, belong to `--chown` and have the mode of an octal `--chmod`, but for an archive. A file
+//! replaces a file or link of its name; only a destination that is itself a link is followed.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::select::{Group, join, open_file, split};
-use super::{CopyPlan, Item, ItemKind};
+use super::{Chmod, CopyPlan, Item, ItemKind};
 use crate::bounds::Room;
 use crate::error::StepError;
 
@@ -35,7 +35,7 @@ pub(crate) struct Writer<'a> {
     room: Room<'a>,
     /// A file was copied to the destination itself.
     occupied: bool,
-    /// Directories whose times are set when nothing comes into them any more.
+    /// Directories of the source that is being copied, whose times are set at its end.
     times: Vec<(OwnedFd, Timestamps)>,
 }
 
@@ -48,6 +48,7 @@ impl<'a> Writer<'a> {
         room: Room<'a>,
     ) -> Self {
         target.set_owner(owner);
+        target.set_mode(plan.chmod.as_ref().and_then(Chmod::of_parents));
         Self {
             plan,
             destination: plan.destination.trim_matches('/').as_bytes().to_vec(),
@@ -68,6 +69,7 @@ impl<'a> Writer<'a> {
     ) -> Result<(), StepError> {
         for group in groups {
             self.group(source, group, unpack)?;
+            self.set_times()?;
         }
         Ok(())
     }
@@ -91,11 +93,18 @@ impl<'a> Writer<'a> {
     }
 
     /// To be called at the end.
-    pub(crate) fn finish(mut self) -> Result<(), StepError> {
+    pub(crate) fn finish(self) -> Result<(), StepError> {
+        self.target.set_owner(None);
+        self.target.set_mode(None);
+        Ok(())
+    }
+
+    /// When all of a source has been copied: what the next one puts into the same directories changes
+    /// their times again.
+    fn set_times(&mut self) -> Result<(), StepError> {
         for (directory, times) in self.times.drain(..).rev() {
             rustix::fs::futimens(&directory, &times).map_err(io::Error::from)?;
         }
-        self.target.set_owner(None);
         Ok(())
     }
 
@@ -263,7 +272,11 @@ impl<'a> Writer<'a> {
         if !berth_image::is_tar(open_file(source, &item.source)?) {
             return Ok(false);
         }
+        // Modes are the archive's own.
+        self.target.set_mode(None);
         let directory = self.target.parent(&self.destination)?;
+        let mode = self.plan.chmod.as_ref().and_then(Chmod::of_parents);
+        self.target.set_mode(mode);
         let options = ExtractOptions {
             owner: self.owner,
             max_bytes: Some(self.room.left()?),

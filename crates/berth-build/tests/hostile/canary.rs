@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use berth_build::BuildRequest;
 use berth_image::Image;
 
 use crate::World;
@@ -79,6 +80,20 @@ impl Canary {
     pub(crate) fn assert_not_in(&self, text: &str) {
         self.assert_untouched();
         assert!(!text.contains(&self.secret), "{text}");
+    }
+
+    /// Whether the build fails or not; the image if it does not.
+    pub(crate) async fn assert_kept(&self, world: &World, request: &BuildRequest) -> Option<Image> {
+        match world.attempt(request).await.0 {
+            Ok(image) => {
+                self.assert_unseen(world, &image);
+                Some(image)
+            }
+            Err(error) => {
+                self.assert_not_in(&berth_error::Report::from(error).render_plain());
+                None
+            }
+        }
     }
 
     #[track_caller]
