@@ -5,6 +5,7 @@
 
 mod mode;
 mod owner;
+mod reuse;
 mod select;
 mod walk;
 mod write;
@@ -13,6 +14,7 @@ use berth_image::{Digest, Layer, Root};
 
 pub(crate) use mode::Chmod;
 pub(crate) use owner::resolve as resolve_owner;
+pub(crate) use reuse::Reuse;
 pub(crate) use select::{Item, ItemKind, SelectError, Selection, Sources};
 pub(crate) use write::Writer;
 
@@ -62,6 +64,16 @@ impl CopyPlan {
         self.unpack.unwrap_or(self.is_add)
     }
 
+    /// Which step of which context this is, whatever is in the files and below it.
+    pub(crate) fn place(&self, context: &std::path::Path) -> Digest {
+        let mut key = self.key(&[]);
+        key.add("place").add(context.as_os_str().as_encoded_bytes());
+        for text in self.sources.iter().chain(&self.exclude) {
+            key.add(text);
+        }
+        key.finish()
+    }
+
     /// Everything about the step but the files.
     pub(crate) fn key(&self, below: &[Layer]) -> Key {
         let mut key = Key::new("copy", below);
@@ -103,6 +115,8 @@ pub(crate) fn add_files(
                 add_xattrs(key, root, item)?;
             }
             match &item.kind {
+                // Whether it has the source's time or its own.
+                ItemKind::Directory if item.on_the_way => drop(key.add("on the way")),
                 ItemKind::Directory => {}
                 ItemKind::Symlink(target) => drop(key.add(target)),
                 ItemKind::Special => drop(key.add(item.stat.st_rdev.to_le_bytes())),

@@ -159,7 +159,7 @@ impl State {
         self.text("User")
     }
 
-    /// Absolute.
+    /// Absolute, as written.
     pub(crate) fn working_dir(&self) -> &str {
         match self.text("WorkingDir") {
             "" => "/",
@@ -203,6 +203,15 @@ impl State {
             absolute + "/"
         } else {
             absolute
+        }
+    }
+
+    /// [`State::absolute`] without the slash at the end.
+    pub(crate) fn clean(&self, path: &str) -> String {
+        let absolute = self.absolute(path);
+        match absolute.trim_end_matches('/') {
+            "" => "/".to_owned(),
+            trimmed => trimmed.to_owned(),
         }
     }
 

@@ -8,6 +8,9 @@ use anyhow::Context as _;
 use fs_err as fs;
 use serde::Deserialize;
 
+/// Directory of a corpus that is no case.
+const IMAGES: &str = "images";
+
 /// A Dockerfile and how it is built.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -41,6 +44,9 @@ pub struct Settings {
     pub needs: Vec<String>,
     /// The build must fail, in both; nothing else is compared.
     pub fails: bool,
+    /// Files below `context/` keep modes, owners, links and attributes as they are on disk, which git does
+    /// not keep: for a corpus from elsewhere.
+    pub exact_context: bool,
     /// Needs the newest Dockerfile frontend, which the recording Docker may not have built in.
     pub labs: bool,
 }
@@ -157,9 +163,35 @@ impl Case {
     }
 }
 
-/// Where the corpus is in this repository.
+/// Environment variable that names another corpus.
+pub const OTHER_CORPUS: &str = "BERTH_CORPUS";
+
+/// Where the corpus is: in this repository, or where [`OTHER_CORPUS`] says.
 pub fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../berth-build/tests/corpus")
+    match std::env::var_os(OTHER_CORPUS) {
+        Some(directory) => PathBuf::from(directory),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../berth-build/tests/corpus"),
+    }
+}
+
+/// Archives of images (`docker save`) that a corpus brings for its cases to build on: `images/*.tar`.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn images(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let images = directory.join(IMAGES);
+    if !images.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut archives = Vec::new();
+    for entry in fs::read_dir(&images)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "tar") {
+            archives.push(path);
+        }
+    }
+    archives.sort();
+    Ok(archives)
 }
 
 /// All cases, in an order in which each comes after those that it needs.
@@ -170,7 +202,7 @@ pub fn corpus(directory: &Path) -> anyhow::Result<Vec<Case>> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with(IMAGES) {
             names.push(path);
         }
     }

@@ -20,7 +20,9 @@ pub const FIXED_TIME: i64 = 1_000_000_000;
 /// The file system's, and entries that contradict themselves.
 pub fn lay_out(case: &Case, target: &Path) -> anyhow::Result<()> {
     let files = case.directory.join("context");
-    if files.is_dir() {
+    if files.is_dir() && case.settings.exact_context {
+        copy_exactly(&files, target)?;
+    } else if files.is_dir() {
         copy_plain(&files, target)?;
     }
     let dockerfile = target.join(case.dockerfile_path());
@@ -32,6 +34,17 @@ pub fn lay_out(case: &Case, target: &Path) -> anyhow::Result<()> {
         add(entry, target).with_context(|| format!("`{}`: `{}`", case.name, entry.path))?;
     }
     settle(target)
+}
+
+/// Everything that is on disk.
+fn copy_exactly(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let status = std::process::Command::new("cp")
+        .args(["--archive", "--no-target-directory", "--"])
+        .args([from, to])
+        .status()
+        .context("could not start `cp`")?;
+    ensure!(status.success(), "`cp` of `{}`: {status}", from.display());
+    Ok(())
 }
 
 /// What git keeps: content and whether it is a program.

@@ -21,7 +21,7 @@ mod layer;
 mod tree;
 
 pub use archive::Compression;
-pub use case::{Case, Entry, EntryKind, corpus, directory};
+pub use case::{Case, Entry, EntryKind, OTHER_CORPUS, corpus, directory, images};
 pub use context::{FIXED_TIME, lay_out};
 pub use difference::{Difference, compare};
 pub use docker_save::read_docker_save;

@@ -55,6 +55,8 @@ pub(crate) struct CreateContainer {
     pub(crate) user: String,
     #[serde(deserialize_with = "or_default")]
     pub(crate) hostname: String,
+    #[serde(rename = "Domainname", deserialize_with = "or_default")]
+    pub(crate) domain_name: String,
     #[serde(deserialize_with = "or_default")]
     pub(crate) exposed_ports: BTreeMap<String, Value>,
     #[serde(deserialize_with = "or_default")]
@@ -83,6 +85,11 @@ pub(crate) struct HostConfig {
     pub(crate) restart_policy: Restart,
     #[serde(deserialize_with = "or_default")]
     pub(crate) ulimits: Vec<Ulimit>,
+    /// Groups besides the user's own: names in the image, or ids.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) group_add: Vec<String>,
+    #[serde(deserialize_with = "number")]
+    pub(crate) oom_score_adj: i64,
     #[serde(deserialize_with = "or_default")]
     pub(crate) pid_mode: String,
     /// `docker run --init`.

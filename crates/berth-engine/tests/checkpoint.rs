@@ -9,6 +9,10 @@
     reason = "every function here is part of a test"
 )]
 
+#[path = "support/harness.rs"]
+mod harness;
+#[path = "support/sleeper.rs"]
+mod sleeper;
 #[path = "support/world.rs"]
 mod world;
 
@@ -20,12 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_engine::{
-    ContainerInfo, EngineError, Event, ExecIo, ExecSpec, Rest, Session, SleepPolicy, Status,
-    Tunnel, sweep,
+    ContainerInfo, EngineError, Event, ExecIo, Rest, Session, SleepPolicy, Status, sweep,
 };
 use berth_jail::{CHECKPOINT_CRASH_POINTS, CRASH_VARIABLE};
 use libtest_mimic::{Arguments, Trial};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use sleeper::{ask, exec, info, rest, say, try_ask};
 use tokio::sync::broadcast::Receiver;
 use world::{World, in_world, read_all};
 
@@ -53,28 +56,17 @@ fn main() -> ExitCode {
                 _ => {}
             }
         }
-        let arguments = Arguments::from_args();
-        let temp = tempfile::tempdir().unwrap();
-        let program: Arc<Path> = temp.path().join("app").into();
-        if !arguments.list {
-            world::compile(&program);
-            world::CRIU.set(world::criu()).unwrap();
-        }
-        libtest_mimic::run(&arguments, trials(&program)).exit_code()
+        harness::run(|program| {
+            if !Arguments::from_args().list {
+                world::CRIU.set(world::criu()).unwrap();
+            }
+            trials(program)
+        })
     })
 }
 
-macro_rules! trials {
-    ($program:expr, [$($name:ident),* $(,)?]) => {
-        vec![$({
-            let program = Arc::clone($program);
-            Trial::test(stringify!($name), move || Ok(in_world(&program, $name)?))
-        }),*]
-    };
-}
-
 fn trials(program: &Arc<Path>) -> Vec<Trial> {
-    let mut trials = trials!(
+    let mut trials = harness::trials!(
         program,
         [
             a_long_sleep_is_on_disk_and_a_connection_restores_it_with_its_memory,
@@ -199,32 +191,8 @@ fn daemon(program: &Path, root: &Path) -> ExitCode {
     })
 }
 
-/// A running container that counts lines on port 8080.
 async fn counter(world: &World, arguments: &[&str]) {
-    let mut spec = world.spec("c", arguments).await;
-    spec.sleep = Some(POLICY);
-    spec.env.push(format!("SECRET={SECRET}"));
-    world.engine.create(spec).await.unwrap();
-    world.engine.start("c").await.unwrap();
-}
-
-/// One line on a connection of its own.
-async fn try_ask(world: &World) -> Result<String, EngineError> {
-    let mut tunnel = world.engine.connect("c", 8080).await?;
-    Ok(say(&mut tunnel, "hello\n").await)
-}
-
-async fn ask(world: &World) -> String {
-    try_ask(world).await.unwrap()
-}
-
-async fn say(tunnel: &mut Tunnel, line: &str) -> String {
-    tunnel.traffic.inbound();
-    tunnel.stream.write_all(line.as_bytes()).await.unwrap();
-    let mut buffer = [0; 64];
-    let got = tunnel.stream.read(&mut buffer).await.unwrap();
-    tunnel.traffic.outbound(&buffer[..got]);
-    String::from_utf8_lossy(&buffer[..got]).trim().to_owned()
+    sleeper::counter(world, arguments, &[format!("SECRET={SECRET}")], POLICY).await;
 }
 
 async fn asleep(events: &mut Receiver<Event>, wanted: Rest) -> ContainerInfo {
@@ -243,14 +211,6 @@ async fn asleep(events: &mut Receiver<Event>, wanted: Rest) -> ContainerInfo {
 
 async fn on_disk(events: &mut Receiver<Event>) -> ContainerInfo {
     asleep(events, Rest::OnDisk).await
-}
-
-fn info(world: &World) -> ContainerInfo {
-    world.engine.inspect("c").unwrap()
-}
-
-fn rest(world: &World) -> Option<Rest> {
-    info(world).rest.map(|(rest, _)| rest)
 }
 
 /// Directories with images of CRIU's.
@@ -456,17 +416,6 @@ async fn images_are_for_root_only(world: World) -> World {
     }
     assert!(found, "the program's memory is not there");
     world
-}
-
-fn exec(argv: &[&str]) -> ExecSpec {
-    ExecSpec {
-        argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
-        env: Vec::new(),
-        working_dir: None,
-        user: None,
-        terminal: None,
-        stdin: true,
-    }
 }
 
 async fn executed(world: &World, argv: &[&str]) -> i32 {

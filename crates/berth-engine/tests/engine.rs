@@ -7,6 +7,8 @@
     reason = "every function here is part of a test"
 )]
 
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "support/world.rs"]
 mod world;
 
@@ -17,33 +19,16 @@ use std::time::{Duration, Instant};
 
 use berth_engine::{EngineError, Event, ExecIo, ExecSpec, Status};
 use berth_jail::{JailError, Limits};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use tokio::io::AsyncWriteExt as _;
-use world::{IMAGE, World, in_world, read_all};
+use world::{IMAGE, World, read_all};
 
 fn main() -> ExitCode {
-    world::zygote_or_tests(|| {
-        let arguments = Arguments::from_args();
-        let temp = tempfile::tempdir().unwrap();
-        let program: Arc<Path> = temp.path().join("app").into();
-        if !arguments.list {
-            world::compile(&program);
-        }
-        libtest_mimic::run(&arguments, trials(&program)).exit_code()
-    })
-}
-
-macro_rules! trials {
-    ($program:expr, [$($name:ident),* $(,)?]) => {
-        vec![$({
-            let program = Arc::clone($program);
-            Trial::test(stringify!($name), move || Ok(in_world(&program, $name)?))
-        }),*]
-    };
+    world::zygote_or_tests(|| harness::run(trials))
 }
 
 fn trials(program: &Arc<Path>) -> Vec<Trial> {
-    trials!(
+    harness::trials!(
         program,
         [
             exit_codes_before_and_after_the_exit,

@@ -6,6 +6,8 @@
     reason = "every function here is part of a test"
 )]
 
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "support/world.rs"]
 mod world;
 
@@ -15,34 +17,17 @@ use std::sync::Arc;
 
 use berth_engine::Status;
 use berth_jail::Limits;
-use libtest_mimic::{Arguments, Trial};
-use world::{World, in_world};
+use libtest_mimic::Trial;
+use world::World;
 
 const MIB: u64 = 1 << 20;
 
 fn main() -> ExitCode {
-    world::zygote_or_tests(|| {
-        let arguments = Arguments::from_args();
-        let temp = tempfile::tempdir().unwrap();
-        let program: Arc<Path> = temp.path().join("app").into();
-        if !arguments.list {
-            world::compile(&program);
-        }
-        libtest_mimic::run(&arguments, trials(&program)).exit_code()
-    })
-}
-
-macro_rules! trials {
-    ($program:expr, [$($name:ident),* $(,)?]) => {
-        vec![$({
-            let program = Arc::clone($program);
-            Trial::test(stringify!($name), move || Ok(in_world(&program, $name)?))
-        }),*]
-    };
+    world::zygote_or_tests(|| harness::run(trials))
 }
 
 fn trials(program: &Arc<Path>) -> Vec<Trial> {
-    trials!(
+    harness::trials!(
         program,
         [
             a_full_disk_is_enospc_inside_and_nothing_outside,

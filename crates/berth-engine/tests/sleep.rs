@@ -7,6 +7,10 @@
     reason = "every function here is part of a test"
 )]
 
+#[path = "support/harness.rs"]
+mod harness;
+#[path = "support/sleeper.rs"]
+mod sleeper;
 #[path = "support/world.rs"]
 mod world;
 
@@ -15,13 +19,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_engine::{
-    ContainerInfo, EngineError, Event, ExecIo, ExecSpec, Rest, SleepPolicy, Status, Tunnel,
-};
-use libtest_mimic::{Arguments, Trial};
+use berth_engine::{ContainerInfo, EngineError, Event, ExecIo, Rest, SleepPolicy, Status};
+use libtest_mimic::Trial;
+use sleeper::{ask, exec, info, say};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::broadcast::Receiver;
-use world::{World, in_world, read_all};
+use world::{World, read_all};
 
 const POLICY: SleepPolicy = SleepPolicy {
     freeze_after: Duration::from_millis(100),
@@ -30,28 +33,11 @@ const POLICY: SleepPolicy = SleepPolicy {
 };
 
 fn main() -> ExitCode {
-    world::zygote_or_tests(|| {
-        let arguments = Arguments::from_args();
-        let temp = tempfile::tempdir().unwrap();
-        let program: Arc<Path> = temp.path().join("app").into();
-        if !arguments.list {
-            world::compile(&program);
-        }
-        libtest_mimic::run(&arguments, trials(&program)).exit_code()
-    })
-}
-
-macro_rules! trials {
-    ($program:expr, [$($name:ident),* $(,)?]) => {
-        vec![$({
-            let program = Arc::clone($program);
-            Trial::test(stringify!($name), move || Ok(in_world(&program, $name)?))
-        }),*]
-    };
+    world::zygote_or_tests(|| harness::run(trials))
 }
 
 fn trials(program: &Arc<Path>) -> Vec<Trial> {
-    trials!(
+    harness::trials!(
         program,
         [
             an_idle_container_freezes_and_a_connection_thaws_it_with_its_memory,
@@ -70,27 +56,8 @@ fn trials(program: &Arc<Path>) -> Vec<Trial> {
     )
 }
 
-/// A running container that counts lines on port 8080.
 async fn counter(world: &World, program: &str, policy: SleepPolicy) {
-    let mut spec = world.spec("c", &[program, "8080"]).await;
-    spec.sleep = Some(policy);
-    world.engine.create(spec).await.unwrap();
-    world.engine.start("c").await.unwrap();
-}
-
-/// One line on a connection of its own.
-async fn ask(world: &World) -> String {
-    let mut tunnel = world.engine.connect("c", 8080).await.unwrap();
-    say(&mut tunnel, "hello\n").await
-}
-
-async fn say(tunnel: &mut Tunnel, line: &str) -> String {
-    tunnel.traffic.inbound();
-    tunnel.stream.write_all(line.as_bytes()).await.unwrap();
-    let mut buffer = [0; 64];
-    let got = tunnel.stream.read(&mut buffer).await.unwrap();
-    tunnel.traffic.outbound(&buffer[..got]);
-    String::from_utf8_lossy(&buffer[..got]).trim().to_owned()
+    sleeper::counter(world, &[program, "8080"], &[], policy).await;
 }
 
 async fn asleep(events: &mut Receiver<Event>) -> ContainerInfo {
@@ -111,10 +78,10 @@ async fn awake(events: &mut Receiver<Event>) -> ContainerInfo {
     }
 }
 
+/// How a container that runs sleeps.
 fn rest(world: &World) -> Option<Rest> {
-    let info = world.engine.inspect("c").unwrap();
-    assert_eq!(info.status, Status::Running);
-    info.rest.map(|(rest, _)| rest)
+    assert_eq!(info(world).status, Status::Running);
+    sleeper::rest(world)
 }
 
 fn frozen(info: &ContainerInfo) -> bool {
@@ -224,17 +191,6 @@ async fn every_open_connection_keeps_awake_if_so_set(world: World) -> World {
     drop(tunnel);
     asleep(&mut events).await;
     world
-}
-
-fn exec(argv: &[&str]) -> ExecSpec {
-    ExecSpec {
-        argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
-        env: Vec::new(),
-        working_dir: None,
-        user: None,
-        terminal: None,
-        stdin: true,
-    }
 }
 
 async fn an_exec_thaws_and_keeps_awake(world: World) -> World {

@@ -242,8 +242,12 @@ impl Unpacker {
         }
     }
 
-    /// `./` or `/`: attributes of the root directory itself.
+    /// `./` or `/`: attributes of the root directory itself. Where any tar is unpacked, into a directory
+    /// that is there already, such an entry means nothing, as in Docker.
     fn root_entry(&mut self, entry: &Entry) -> io::Result<()> {
+        if self.whiteouts == Whiteouts::Ordinary {
+            return Ok(());
+        }
         if entry.kind != Kind::Directory {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

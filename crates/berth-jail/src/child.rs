@@ -14,6 +14,7 @@ mod dev;
 mod enter;
 pub(crate) mod identity;
 mod init;
+mod limits;
 pub(crate) mod mounts;
 pub(crate) mod overlay;
 mod program;
@@ -25,7 +26,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags};
 
 use crate::cgroup::SandboxGroup;
@@ -33,20 +34,12 @@ use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::{Order, Report};
 use crate::seccomp::Filter;
-use crate::spec::{Limits, ProcessSpec, RlimitKind, SandboxSpec, SpawnTimings};
+use crate::spec::{Limits, ProcessSpec, SandboxSpec, SpawnTimings};
 use crate::sys;
 use crate::sys::clock::Stopwatch;
 use enter::Entry;
 use root::Root;
 pub(crate) use stdio::Stdio;
-
-/// Descriptors a container may open, if the machine lets us.
-const OPEN_FILES: u64 = 1_048_576;
-/// Too small for a core file, and the one value with which the kernel does not start the host's crash
-/// handler either, which runs as the host's root and looks into the crashed process (CVE-2025-4598).
-const CORE_BYTES: u64 = 1;
-/// Under memory pressure a container goes before the daemon does.
-const OOM_SCORE_ADJUSTMENT: &str = "100";
 
 /// Runs a blank: joins its groups, waits for an order, becomes that sandbox.
 pub(crate) fn become_sandbox(filter: &Filter, group: &SandboxGroup, report: OwnedFd) -> ! {
@@ -87,6 +80,9 @@ pub(crate) struct Policy {
     pub(crate) capabilities: Vec<String>,
     pub(crate) no_new_privs: bool,
     pub(crate) rlimits: Vec<crate::spec::Rlimit>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) oom_score_adjustment: i32,
     /// Of memory and processes.
     pub(crate) limits: Limits,
 }
@@ -99,6 +95,9 @@ impl Policy {
             capabilities: spec.capabilities.clone(),
             no_new_privs: spec.no_new_privs,
             rlimits: spec.extras.rlimits.clone(),
+            groups: spec.extras.groups.clone(),
+            umask: spec.extras.umask,
+            oom_score_adjustment: spec.extras.oom_score_adjustment,
             limits: Limits {
                 memory_bytes: spec.limits.memory_bytes,
                 pids: spec.limits.pids,
@@ -183,7 +182,8 @@ fn start(
     group
         .apply(&limits)
         .step(|| "apply the resource limits".to_owned())?;
-    limit_process(&spec.extras.rlimits)?;
+    let policy = Policy::of(&spec);
+    limits::apply(&policy)?;
     for device in &spec.extras.devices {
         group
             .allow_device(*device)
@@ -198,6 +198,11 @@ fn start(
     .step(|| "create namespaces".to_owned())?;
     rustix::system::sethostname(spec.hostname.as_bytes())
         .step(|| format!("set the host name `{}`", spec.hostname))?;
+    let domain = &spec.extras.domain_name;
+    if !domain.is_empty() {
+        rustix::system::setdomainname(domain.as_bytes())
+            .step(|| format!("set the domain name `{domain}`"))?;
+    }
     identity::create_files_as(spec.id_base)?;
     rustix::process::umask(Mode::empty());
     timings.namespaces = watch.lap();
@@ -215,7 +220,7 @@ fn start(
         checkpointable: spec.extras.checkpointable,
         init: spec.extras.init,
         streams,
-        policy: &Policy::of(&spec),
+        policy: &policy,
     })
 }
 
@@ -225,7 +230,7 @@ fn enter_sandbox(exec: &ExecRequest<'_>, report: BorrowedFd<'_>) -> Result<(), F
     exec.group
         .join()
         .step(|| "join the control groups".to_owned())?;
-    limit_process(&exec.policy.rlimits)?;
+    limits::apply(exec.policy)?;
     let entered = rustix::thread::move_into_thread_name_spaces(
         exec.sandbox,
         ThreadNameSpaceType::MOUNT
@@ -253,51 +258,4 @@ fn enter_sandbox(exec: &ExecRequest<'_>, report: BorrowedFd<'_>) -> Result<(), F
         streams: exec.streams.try_clone()?,
         policy: exec.policy,
     })
-}
-
-/// Limits that a process carries itself, set while the host's /proc is in reach.
-fn limit_process(asked: &[crate::spec::Rlimit]) -> Result<(), Failure> {
-    // Not being allowed to (a daemon with a lower score and no CAP_SYS_RESOURCE) is harmless.
-    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT);
-    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
-    let both = |value| Rlimit {
-        current: Some(value),
-        maximum: Some(value),
-    };
-    if rustix::process::setrlimit(Resource::Nofile, both(OPEN_FILES)).is_err() {
-        let value = hard.unwrap_or(OPEN_FILES).min(OPEN_FILES);
-        rustix::process::setrlimit(Resource::Nofile, both(value))
-            .step(|| "limit open files".to_owned())?;
-    }
-    rustix::process::setrlimit(Resource::Core, both(CORE_BYTES))
-        .step(|| "forbid core dumps".to_owned())?;
-    for limit in asked {
-        let resource = match limit.kind {
-            RlimitKind::Nofile => Resource::Nofile,
-            RlimitKind::Nproc => Resource::Nproc,
-            RlimitKind::Core => Resource::Core,
-            RlimitKind::Memlock => Resource::Memlock,
-            RlimitKind::Stack => Resource::Stack,
-            RlimitKind::Fsize => Resource::Fsize,
-        };
-        // More than the daemon's own limit takes CAP_SYS_RESOURCE, which it may not have.
-        let most = rustix::process::getrlimit(resource).maximum;
-        let lowered = |value: Option<u64>| match (value, most) {
-            (Some(value), Some(most)) => Some(value.min(most)),
-            (value, most) => value.or(most),
-        };
-        let hard = lowered(limit.hard);
-        let soft = lowered(limit.soft);
-        let soft = match (soft, hard) {
-            (Some(soft), Some(hard)) => Some(soft.min(hard)),
-            (soft, hard) => soft.or(hard),
-        };
-        let limit = Rlimit {
-            current: soft,
-            maximum: hard,
-        };
-        rustix::process::setrlimit(resource, limit)
-            .step(|| format!("apply the limit {resource:?}"))?;
-    }
-    Ok(())
 }

@@ -55,6 +55,19 @@ pub struct SandboxExtras {
     /// others leave, as on a machine. Without it, signals that a program does not handle do nothing.
     #[serde(default)]
     pub init: bool,
+    /// Groups of every process besides its user's own: names in the image's /etc/group, or ids.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// What is masked of the modes of new files; `None`: 0o022.
+    #[serde(default)]
+    pub umask: Option<u32>,
+    /// How much sooner than others its processes are killed when the machine's memory runs out, up to
+    /// 1000. Never less than without it: a container goes before the daemon does.
+    #[serde(default)]
+    pub oom_score_adjustment: i32,
+    /// NIS domain name; empty: the kernel's default.
+    #[serde(default)]
+    pub domain_name: String,
 }
 
 /// A small file that exists only in the sandbox's memory.
@@ -131,6 +144,18 @@ pub enum RlimitKind {
     Stack,
     /// Bytes of a file.
     Fsize,
+    /// Bytes of address space.
+    As,
+    /// Bytes of data and heap.
+    Data,
+    /// Bytes in memory; Linux ignores it.
+    Rss,
+    /// Seconds of CPU time.
+    Cpu,
+    /// Signals that wait.
+    Sigpending,
+    /// Bytes of POSIX message queues.
+    Msgqueue,
 }
 
 /// An overlay root: read-only layers and one writable directory.

@@ -15,6 +15,7 @@ use super::{At, Builder, agent};
 use crate::Secret;
 use crate::bounds::Room;
 use crate::cache::{Attempt, Claim, Key};
+use crate::context::ignore::clean;
 use crate::copy::{CopyPlan, Writer};
 use crate::dockerfile::Run;
 use crate::dockerfile::mount::{Owner, RunMount, RunMountKind, Sharing};
@@ -113,7 +114,9 @@ impl Builder<'_> {
                 let stat = rustix::fs::fstat(&found).map_err(std::io::Error::from)?;
                 return Ok((identity.to_string(), is_directory(&stat)));
             }
-            let selection = tree.select(&opened.root, |sources| sources.exactly(&source, &[]))?;
+            let selection = tree.select(&opened.root, |sources| {
+                sources.exactly(&source, &source.to_string_lossy(), &[])
+            })?;
             let mut key = Key::new("mount", &[]);
             tree.add_content(&mut key, &opened.root, &selection)?;
             let first = selection
@@ -169,8 +172,9 @@ impl Builder<'_> {
         let writable = self
             .files(at.place, move || {
                 let opened = tree.open(&store)?;
-                let selection =
-                    tree.select(&opened.root, |sources| sources.exactly(&source, &[]))?;
+                let selection = tree.select(&opened.root, |sources| {
+                    sources.exactly(&source, &source.to_string_lossy(), &[])
+                })?;
                 let writable = Writable::new(&store)?;
                 let mut target = Root::open(&writable.upper())?;
                 let plan = CopyPlan {
@@ -183,7 +187,7 @@ impl Builder<'_> {
                 };
                 let mut writer = Writer::new(&plan, &mut target, None, room);
                 writer.groups(&opened.root, &selection.groups, false)?;
-                writer.finish()?;
+                writer.finish();
                 Ok(writable)
             })
             .await?;
@@ -417,7 +421,9 @@ impl Ready {
     }
 }
 
-/// Makes a cache's directory if it does not exist, whole or not at all.
+/// Makes a cache's directory if it does not exist, whole or not at all. As in BuildKit one that begins
+/// with a directory of a stage has that one's owner and mode, whatever the mount says; one that begins
+/// with all of a stage is empty if the mount says whose it is.
 fn make_cache(
     room: Room<'_>,
     directory: &std::path::Path,
@@ -431,9 +437,14 @@ fn make_cache(
     let store = room.store;
     let writable = Writable::new(store)?;
     let new = writable.upper();
-    if let Some(tree) = tree {
+    let (mut uid, mut gid) = (owner.uid.unwrap_or(0), owner.gid.unwrap_or(0));
+    let mut mode = owner.mode.unwrap_or(0o755);
+    let is_everything = clean(&format!("/{}", source.display())) == "/";
+    if let Some(tree) = tree.filter(|_| !is_everything || owner == Owner::default()) {
         let opened = tree.open(store)?;
-        let selection = tree.select(&opened.root, |sources| sources.exactly(source, &[]))?;
+        let selection = tree.select(&opened.root, |sources| {
+            sources.exactly(source, &source.to_string_lossy(), &[])
+        })?;
         let mut target = Root::open(&new)?;
         let plan = CopyPlan {
             destination: "/".to_owned(),
@@ -442,11 +453,18 @@ fn make_cache(
         };
         let mut writer = Writer::new(&plan, &mut target, None, room);
         writer.groups(&opened.root, &selection.groups, false)?;
-        writer.finish()?;
+        writer.finish();
+        let first = selection
+            .groups
+            .iter()
+            .find_map(|group| group.items.first());
+        if let Some(first) = first.filter(|first| is_directory(&first.stat)) {
+            (uid, gid) = (first.stat.st_uid, first.stat.st_gid);
+            mode = first.stat.st_mode & 0o7777;
+        }
     }
-    std::os::unix::fs::chown(&new, owner.uid.or(Some(0)), owner.gid.or(Some(0)))?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(owner.mode.unwrap_or(0o755));
-    fs_err::set_permissions(&new, mode)?;
+    std::os::unix::fs::chown(&new, Some(uid), Some(gid))?;
+    fs_err::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     if let Some(parent) = directory.parent() {
         fs_err::create_dir_all(parent)?;
     }

@@ -119,13 +119,14 @@ impl Builder<'_> {
             env,
             proxies,
             hosts: self.request.hosts.clone(),
-            cwd: state.working_dir().to_owned(),
+            cwd: state.clean("."),
             user: state.user().to_owned(),
             mounts: ready.mounts.clone(),
             files,
             offline: instruction.offline || self.request.offline,
             ca_bundle,
             bounds: self.request.bounds,
+            deadline: self.deadline,
         })
     }
 }
@@ -147,7 +148,7 @@ fn run_key(
     for variable in state.run_env(&BTreeMap::new()) {
         key.add(variable);
     }
-    key.add("user").add(state.user()).add(state.working_dir());
+    key.add("user").add(state.user()).add(state.clean("."));
     let offline = instruction.offline || request.offline;
     key.add(if offline { "offline" } else { "online" });
     for (name, address) in &request.hosts {

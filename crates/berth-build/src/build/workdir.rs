@@ -35,6 +35,7 @@ impl Builder<'_> {
         let user = state.user().to_owned();
         let mut key = Key::new("directory", &state.layers);
         key.add(&absolute).add(&user);
+        // As it is written: `/a/../b` makes `/a`, too, as in BuildKit.
         let (store, layers, epoch) = (self.store.clone(), state.layers.clone(), self.epoch);
         let wanted = absolute.trim_start_matches('/').as_bytes().to_vec();
         let make = async {

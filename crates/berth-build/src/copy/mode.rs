@@ -54,6 +54,15 @@ impl Chmod {
         Ok(Self::Symbolic(clauses))
     }
 
+    /// The mode of directories that are made on the way: that of an octal mode without set-id and sticky
+    /// bits, and without what the daemon's umask takes in Docker. A symbolic one says nothing of them.
+    pub(crate) fn of_parents(&self) -> Option<u32> {
+        match self {
+            Self::Octal(mode) => Some(mode & 0o755),
+            Self::Symbolic(_) => None,
+        }
+    }
+
     /// The mode (the lowest 12 bits) of something that has `mode` now.
     pub(crate) fn apply(&self, mode: u32, is_directory: bool) -> u32 {
         match self {

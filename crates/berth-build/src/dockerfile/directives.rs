@@ -84,7 +84,11 @@ fn syntax(value: &str) -> Result<()> {
         Some((name, tag)) if !tag.contains('/') => name,
         _ => name,
     };
-    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    // A mirror's copy is the same.
+    let name = match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => rest,
+        _ => name,
+    };
     if FRONTENDS.contains(&name) {
         return Ok(());
     }

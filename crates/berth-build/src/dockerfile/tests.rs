@@ -95,6 +95,7 @@ fn directives_stand_before_everything_else() {
         "docker/dockerfile:1.7-labs",
         "docker.io/docker/dockerfile@sha256:0",
         "docker/dockerfile-upstream:master",
+        "mirror.example.com:5000/docker/dockerfile:1.9-labs",
     ] {
         assert!(
             escape(&format!("# syntax={good}\nFROM a\n")).is_ok(),

@@ -53,7 +53,8 @@ pub(crate) fn settings(
     Ok(())
 }
 
-/// The working directory that a `WORKDIR` sets: absolute, without a slash at its end.
+/// The working directory that a `WORKDIR` sets, absolute. As in BuildKit one that is written as absolute
+/// stays as it is written, and a relative one is joined to the one before.
 pub(crate) fn workdir(
     scope: Scope<'_>,
     state: &mut State,
@@ -71,10 +72,12 @@ pub(crate) fn workdir(
         );
     }
     state.workdir_set = true;
-    let absolute = state.absolute(&path);
-    let absolute = match absolute.trim_end_matches('/') {
-        "" => "/".to_owned(),
-        trimmed => trimmed.to_owned(),
+    let absolute = if path.starts_with('/') {
+        path
+    } else if path.is_empty() {
+        state.working_dir().to_owned()
+    } else {
+        state.clean(&path)
     };
     let value = absolute.as_str().into();
     state.config().insert("WorkingDir".to_owned(), value);

@@ -1,5 +1,5 @@
 //! Mount targets that the image does not have: they are made before the command, and must not become
-//! part of the image.
+//! part of the image, but for `/dev`, `/proc` and `/sys`.
 //!
 //! Invariant: the layer says of a directory what the command left there, its time included, as if the
 //! targets had never been made. They are made here rather than by the jail, so that the times from
@@ -15,6 +15,9 @@ use rustix::io::Errno;
 
 use crate::error::StepError;
 use crate::view::{View, Writable};
+
+/// What an image that has no such directory gets by its first command, in Docker as well.
+const STAYING: [&str; 3] = ["dev", "proc", "sys"];
 
 /// Something that is mounted on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +140,9 @@ impl Stubs {
             }
         }
         for path in &self.missing {
+            if STAYING.contains(&path.as_str()) {
+                continue;
+            }
             let (parent, base) = split(path);
             // No link is followed: the command may have put some in the way.
             if let Some(parent) = root.open_exact(parent.as_bytes())? {

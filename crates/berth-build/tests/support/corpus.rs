@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use berth_build::{BuildHost, BuildRequest, HostFuture, Secret, build};
-use berth_conformance::{Case, Facts, Golden, base, directory, lay_out, read_layer};
-use berth_image::{Image, ImageStore};
+use berth_conformance::{Case, Facts, Golden, base, directory, images, lay_out, read_layer};
+use berth_image::{Image, ImageStore, LayerCompression};
 use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
 use tokio::runtime::Runtime;
 
@@ -60,6 +60,9 @@ impl World {
             let path = directory.path().join("base.tar");
             std::fs::write(&path, archive).unwrap();
             store.import_archive(&path, Some(name)).unwrap();
+        }
+        for archive in images(&berth_conformance::directory()).unwrap() {
+            store.import_archive(&archive, None).unwrap();
         }
         let runtime = Runtime::new().unwrap();
         let name = directory.path().file_name().unwrap().to_str().unwrap();
@@ -133,7 +136,7 @@ impl World {
     fn facts(&self, image: &Image) -> anyhow::Result<Facts> {
         let configuration = self.store.config_json(image)?;
         let mut layers = Vec::new();
-        for layer in &self.store.packed(image)?.layers {
+        for layer in &self.store.packed(image, LayerCompression::Zstd)?.layers {
             let blob = std::fs::File::open(self.store.blob_path(&layer.digest))?;
             layers.push((layer.diff_id.as_str().to_owned(), read_layer(blob)?));
         }

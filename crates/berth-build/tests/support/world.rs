@@ -147,7 +147,9 @@ impl World {
             }
             tar.append_data(&mut header, name, data).unwrap();
         };
-        for directory in ["bin/", "etc/", "usr/", "usr/lib/", "tmp/"] {
+        for directory in [
+            "bin/", "dev/", "etc/", "proc/", "sys/", "usr/", "usr/lib/", "tmp/",
+        ] {
             add(directory, 0o755, b"");
         }
         add("bin/sh", 0o755, tool());

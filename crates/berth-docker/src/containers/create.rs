@@ -58,7 +58,8 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
     }
     let applications = api.applications();
     let application = ParsedName::parse(name, &applications).application;
-    let (policy, warnings) = policy(name, &body.host_config, application);
+    let (mut policy, warnings) = policy(name, &body.host_config, application);
+    policy.extras.domain_name.clone_from(&body.domain_name);
     let joined = joined_sidecar(api, &body.host_config.network_mode)?;
     let network = match &joined {
         Some(sidecar) => sidecar.network.clone(),

@@ -37,6 +37,8 @@ pub(super) fn policy(
         extras: SandboxExtras {
             devices: devices(host, &mut warnings),
             rlimits: rlimits(&host.ulimits, &mut warnings),
+            groups: host.group_add.clone(),
+            oom_score_adjustment: i32::try_from(host.oom_score_adj).unwrap_or_default(),
             files: Vec::new(),
             init: host.init || host.pid_mode == HOST_PIDS,
             ..SandboxExtras::default()
@@ -133,6 +135,11 @@ fn rlimits(asked: &[Ulimit], warnings: &mut Vec<String>) -> Vec<Rlimit> {
             "memlock" => RlimitKind::Memlock,
             "stack" => RlimitKind::Stack,
             "fsize" => RlimitKind::Fsize,
+            "data" => RlimitKind::Data,
+            "rss" => RlimitKind::Rss,
+            "cpu" => RlimitKind::Cpu,
+            "sigpending" => RlimitKind::Sigpending,
+            "msgqueue" => RlimitKind::Msgqueue,
             other => {
                 warnings.push(format!("Ulimits {other} is not supported and was ignored"));
                 continue;
@@ -224,5 +231,13 @@ mod tests {
         };
         assert_eq!(policy.extras.rlimits, [nofile]);
         assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn more_groups_and_the_order_of_killing_are_given() {
+        let (policy, warnings) = of("c", r#"{"GroupAdd":["video","44"],"OomScoreAdj":500}"#);
+        assert_eq!(policy.extras.groups, ["video", "44"]);
+        assert_eq!(policy.extras.oom_score_adjustment, 500);
+        assert_eq!(warnings, Vec::<String>::new());
     }
 }

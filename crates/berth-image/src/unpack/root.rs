@@ -13,6 +13,8 @@ const MAX_LINKS: u32 = 40;
 /// The kernel gives up with `EAGAIN` when something is renamed meanwhile; nothing is here, but the
 /// whole system shares one counter.
 const MAX_RETRIES: u32 = 128;
+/// Of directories that are made because they are missing.
+const DEFAULT_MODE: u32 = 0o755;
 
 /// A name split into the directory it is in and its last component. Relative to the root, without
 /// empty, `.` and `..` components.
@@ -64,6 +66,8 @@ pub struct Root {
     last: Option<(Vec<u8>, OwnedFd)>,
     /// Owner of directories that are made because they are missing.
     owner: Option<(u32, u32)>,
+    /// Their mode.
+    mode: u32,
     /// Where an archive is unpacked, if not at the root: its path, and itself.
     below: Option<(Vec<u8>, OwnedFd)>,
 }
@@ -74,6 +78,7 @@ impl From<OwnedFd> for Root {
             fd,
             last: None,
             owner: None,
+            mode: DEFAULT_MODE,
             below: None,
         }
     }
@@ -94,6 +99,11 @@ impl Root {
     /// Gives the directories that [`Root::parent`] makes from now on to a user and a group.
     pub fn set_owner(&mut self, owner: Option<(u32, u32)>) {
         self.owner = owner;
+    }
+
+    /// The mode of the directories that [`Root::parent`] makes from now on; `None` is 0755.
+    pub fn set_mode(&mut self, mode: Option<u32>) {
+        self.mode = mode.unwrap_or(DEFAULT_MODE);
     }
 
     /// Unpacks below a directory of the tree from now on. It must exist.
@@ -128,7 +138,8 @@ impl Root {
         }
     }
 
-    /// The directory of this name; missing parts are made, with mode 0755 ([`Root::set_owner`]).
+    /// The directory of this name; missing parts are made ([`Root::set_owner`],
+    /// [`Root::set_mode`]).
     pub fn parent(&mut self, path: &[u8]) -> io::Result<OwnedFd> {
         if let Some((known, fd)) = &self.last
             && known == path
@@ -256,7 +267,7 @@ impl Root {
                 if let Some((uid, gid)) = self.owner {
                     fs::fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
                 }
-                Ok(fs::fchmod(&made, Mode::from_raw_mode(0o755))?)
+                Ok(fs::fchmod(&made, Mode::from_raw_mode(self.mode))?)
             }
             Err(Errno::EXIST) => {
                 let target = fs::readlinkat(&parent, part, Vec::new())?.into_bytes();

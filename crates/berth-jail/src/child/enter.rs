@@ -26,6 +26,8 @@ use crate::spec::{ProcessSpec, SpawnTimings};
 use crate::sys;
 use crate::sys::clock::Stopwatch;
 
+/// What is masked of the modes of new files, as everywhere.
+const UMASK: u32 = 0o022;
 /// Type of the terminal file system, as `fstatfs` reports it.
 const DEVPTS: i64 = 0x1cd1;
 
@@ -59,7 +61,7 @@ pub(super) fn run(mut entry: Entry<'_>) -> Result<(), Failure> {
         ..
     } = entry;
     let capabilities = identity::parse_capabilities(&policy.capabilities)?;
-    let user = identity::resolve(root, &process.user)?;
+    let user = identity::resolve(root, &process.user, &policy.groups)?;
     let (host_uid, host_gid) = (policy.id_base + user.uid, policy.id_base + user.gid);
     let owner = entry
         .create_working_directory
@@ -95,7 +97,7 @@ pub(super) fn run(mut entry: Entry<'_>) -> Result<(), Failure> {
     }
     change_directory(&directory, &process.cwd)?;
     identity::drop_capabilities(capabilities, user.uid)?;
-    rustix::process::umask(Mode::from(0o022));
+    rustix::process::umask(Mode::from(policy.umask.unwrap_or(UMASK) & 0o777));
     // The change of user cleared it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step(|| "tie the process to the zygote".to_owned())?;

@@ -20,15 +20,23 @@ const MAPPED_IDS: u32 = 65_536;
 pub(super) struct Identity {
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// The primary group among them, as in Docker: a process that changes its group id keeps what it
+    /// must not do (CVE-2022-36109).
     pub(super) groups: Vec<u32>,
     pub(super) home: String,
 }
 
-/// Resolves `user` with the container's /etc/passwd and /etc/group.
-pub(super) fn resolve(root: &Root, user: &str) -> Result<Identity, Failure> {
+/// Resolves `user` and `more` groups with the container's /etc/passwd and /etc/group.
+pub(super) fn resolve(root: &Root, user: &str, more: &[String]) -> Result<Identity, Failure> {
     let passwd = root.read("/etc/passwd").unwrap_or_default();
     let group = root.read("/etc/group").unwrap_or_default();
-    lookup(user, &passwd, &group).ok_or_else(|| Failure::UnknownUser(user.to_owned()))
+    let unknown = |name: &str| Failure::UnknownUser(name.to_owned());
+    let mut identity = lookup(user, &passwd, &group).ok_or_else(|| unknown(user))?;
+    for name in more {
+        let id = group_id(name, &group).ok_or_else(|| unknown(name))?;
+        identity.groups.push(id);
+    }
+    Ok(identity)
 }
 
 fn lookup(user: &str, passwd: &str, group: &str) -> Option<Identity> {
@@ -56,13 +64,17 @@ fn lookup(user: &str, passwd: &str, group: &str) -> Option<Identity> {
             home: "/".to_owned(),
         },
     };
-    match wanted_group {
-        None => Some(identity),
-        Some(wanted) => Some(Identity {
+    let mut identity = match wanted_group {
+        None => identity,
+        Some(wanted) => Identity {
             gid: group_id(wanted, group)?,
             ..identity
-        }),
+        },
+    };
+    if !identity.groups.contains(&identity.gid) {
+        identity.groups.insert(0, identity.gid);
     }
+    Some(identity)
 }
 
 struct PasswdLine<'a> {
@@ -212,23 +224,26 @@ mod tests {
 
     #[test]
     fn users_are_found_by_name_and_number() {
-        let root = Some((0, 0, vec![], "/root".to_owned()));
+        let root = Some((0, 0, vec![0], "/root".to_owned()));
         assert_eq!(found(""), root);
         assert_eq!(found("0"), root);
         assert_eq!(found("root"), root);
-        let node = Some((1000, 1000, vec![44, 29], "/home/node".to_owned()));
+        let node = Some((1000, 1000, vec![1000, 44, 29], "/home/node".to_owned()));
         assert_eq!(found("node"), node);
         assert_eq!(found("1000"), node);
-        assert_eq!(found("4321"), Some((4321, 0, vec![], "/".to_owned())));
-        assert_eq!(found("1234"), Some((77, 78, vec![], "/seven".to_owned())));
+        assert_eq!(found("4321"), Some((4321, 0, vec![0], "/".to_owned())));
+        assert_eq!(found("1234"), Some((77, 78, vec![78], "/seven".to_owned())));
     }
 
     #[test]
     fn a_group_replaces_the_user_s_groups() {
         let home = "/home/node".to_owned();
-        assert_eq!(found("node:video"), Some((1000, 44, vec![], home.clone())));
-        assert_eq!(found("1000:7"), Some((1000, 7, vec![], home)));
-        assert_eq!(found(":44"), Some((0, 44, vec![], "/root".to_owned())));
+        assert_eq!(
+            found("node:video"),
+            Some((1000, 44, vec![44], home.clone()))
+        );
+        assert_eq!(found("1000:7"), Some((1000, 7, vec![7], home)));
+        assert_eq!(found(":44"), Some((0, 44, vec![44], "/root".to_owned())));
     }
 
     #[test]

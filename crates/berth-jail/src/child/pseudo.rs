@@ -37,6 +37,11 @@ const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// Below /sys, hidden.
 const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+/// Below /sys, a directory for each processor.
+const PROCESSORS: &str = "devices/system/cpu";
+/// Below each of those, hidden: counters that tell what others compute (Docker's GHSA-6fw5-f8r9-fgfm,
+/// as /proc/interrupts).
+const MASKED_PROCESSOR: &str = "thermal_throttle";
 
 const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY
     | libc::MOUNT_ATTR_NOSUID
@@ -85,7 +90,31 @@ pub(super) fn mount_sys(
     for path in MASKED_SYS {
         mask(&sys, path, device)?;
     }
+    for path in thermal_counters(&sys)? {
+        mask(&sys, &path, device)?;
+    }
     mount_groups(&sys, groups)
+}
+
+/// The processors' directories of [`MASKED_PROCESSOR`]; none in most virtual machines.
+fn thermal_counters(sys: &OwnedFd) -> Result<Vec<String>, Failure> {
+    let first = format!("{PROCESSORS}/cpu0/{MASKED_PROCESSOR}");
+    if find(sys, &first)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let step = || format!("list `{PROCESSORS}`");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(sys, PROCESSORS, flags, Mode::empty()).step(step)?;
+    let mut paths = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory).step(step)? {
+        let entry = entry.step(step)?;
+        let name = entry.file_name().to_string_lossy();
+        let number = name.strip_prefix("cpu").unwrap_or_default();
+        if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
+            paths.push(format!("{PROCESSORS}/{name}/{MASKED_PROCESSOR}"));
+        }
+    }
+    Ok(paths)
 }
 
 /// Opens the sandbox's groups for [`mount_sys`], while the host's paths are in reach.
@@ -151,5 +180,37 @@ fn find(mount: &OwnedFd, path: &str) -> Result<Option<OwnedFd>, Failure> {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error).step(|| format!("look up `{path}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thermal_counters;
+
+    /// Virtual machines have none, so that the jail's own tests may find nothing to look at.
+    #[test]
+    fn every_processor_s_thermal_counters_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let cpus = directory.path().join("devices/system/cpu");
+        let found = || {
+            let sys = std::fs::File::open(directory.path()).unwrap().into();
+            let mut paths = thermal_counters(&sys).unwrap();
+            paths.sort();
+            paths
+        };
+        for name in [
+            "cpu0/topology",
+            "cpu1",
+            "cpu12",
+            "cpufreq",
+            "cpuidle",
+            "power",
+        ] {
+            std::fs::create_dir_all(cpus.join(name)).unwrap();
+        }
+        assert_eq!(found(), Vec::<String>::new());
+        std::fs::create_dir(cpus.join("cpu0/thermal_throttle")).unwrap();
+        let below = |cpu: &str| format!("devices/system/cpu/{cpu}/thermal_throttle");
+        assert_eq!(found(), [below("cpu0"), below("cpu1"), below("cpu12")]);
     }
 }

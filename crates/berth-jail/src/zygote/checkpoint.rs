@@ -39,7 +39,7 @@ pub(super) struct Resting {
     id: String,
     group: SandboxGroup,
     name: String,
-    policy: Policy,
+    policy: Box<Policy>,
     /// Pid of its first process, as long as it had one.
     pid: u32,
 }

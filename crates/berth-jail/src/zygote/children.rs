@@ -65,7 +65,7 @@ pub(super) enum Role {
         id: String,
         group: SandboxGroup,
         name: String,
-        policy: Policy,
+        policy: Box<Policy>,
         user_namespace: Rc<OwnedFd>,
         kept_output: KeptOutput,
     },

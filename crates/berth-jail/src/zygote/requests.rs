@@ -92,7 +92,7 @@ impl Server {
             .user_namespaces
             .get(spec.id_base)
             .step(|| format!("create a user namespace at id {}", spec.id_base))?;
-        let policy = Policy::of(spec);
+        let policy = Box::new(Policy::of(spec));
         let kept_output = keep_output(&order, fds)?;
         let order = packet::encode(&order).step(|| "write an order".to_owned())?;
         let mut passed: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();

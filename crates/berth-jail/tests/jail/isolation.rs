@@ -58,7 +58,14 @@ async fn kernel_interfaces_are_masked_or_read_only() {
             let absent = format!("open {path}: {}\n", libc::ENOENT);
             assert!(text.is_empty() || text == absent, "{path}: {text}");
         }
-        for path in ["/sys/firmware", "/proc/scsi", "/proc/acpi", "/proc/asound"] {
+        for path in [
+            "/sys/firmware",
+            "/sys/devices/virtual/powercap",
+            "/sys/devices/system/cpu/cpu0/thermal_throttle",
+            "/proc/scsi",
+            "/proc/acpi",
+            "/proc/asound",
+        ] {
             if std::path::Path::new(path).exists() {
                 assert_eq!(world.probe(&["list", path]).await, "", "{path}");
             }

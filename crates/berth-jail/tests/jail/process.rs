@@ -292,16 +292,16 @@ async fn cve_2016_3697_users_are_parsed_exactly() {
         [world.run(spec).await, exec(&sandbox, inside).await]
     };
     for (user, expected) in [
-        ("", "0 0 0 0"),
-        ("0", "0 0 0 0"),
-        ("root", "0 0 0 0"),
-        ("1000:1000", "1000 1000 1000 1000"),
-        ("1000", "1000 1000 1000 1000 44"),
-        ("node", "1000 1000 1000 1000 44"),
-        ("node:video", "1000 1000 44 44"),
-        ("node:0", "1000 1000 0 0"),
-        ("4000:5000", "4000 4000 5000 5000"),
-        ("65535:65535", "65535 65535 65535 65535"),
+        ("", "0 0 0 0 0"),
+        ("0", "0 0 0 0 0"),
+        ("root", "0 0 0 0 0"),
+        ("1000:1000", "1000 1000 1000 1000 1000"),
+        ("1000", "1000 1000 1000 1000 44 1000"),
+        ("node", "1000 1000 1000 1000 44 1000"),
+        ("node:video", "1000 1000 44 44 44"),
+        ("node:0", "1000 1000 0 0 0"),
+        ("4000:5000", "4000 4000 5000 5000 5000"),
+        ("65535:65535", "65535 65535 65535 65535 65535"),
     ] {
         for result in both(user).await {
             let output = result.unwrap();
@@ -366,7 +366,7 @@ async fn users_are_not_looked_up_in_procfs() {
     let mut inside = process(&["ids"]);
     inside.user = "77".to_owned();
     let output = exec(&sandbox, inside).await.unwrap();
-    assert!(output.stdout.starts_with("77 77 0 0\n"), "{output:?}");
+    assert!(output.stdout.starts_with("77 77 0 0 0\n"), "{output:?}");
     sandbox.kill_all().await.unwrap();
     world.finish().await;
 }
@@ -427,14 +427,14 @@ async fn setuid_bits_and_file_capabilities_give_nothing() {
         world.run(spec).await.unwrap().stdout
     };
     let ids = run(true, &["ids"]).await;
-    assert!(ids.starts_with("1000 1000 1000 1000 44\n"), "{ids}");
+    assert!(ids.starts_with("1000 1000 1000 1000 44 1000\n"), "{ids}");
     let status = run(true, &["cat", "/proc/self/status"]).await;
     for name in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert_eq!(status_field(&status, name), "0000000000000000", "{name}");
     }
     // Without no_new_privs they are the container's own and no more than its bounding set.
     let ids = run(false, &["ids"]).await;
-    assert!(ids.starts_with("1000 0 1000 0 44\n"), "{ids}");
+    assert!(ids.starts_with("1000 0 1000 0 44 1000\n"), "{ids}");
     let status = run(false, &["cat", "/proc/self/status"]).await;
     let effective = u64::from_str_radix(status_field(&status, "CapEff"), 16).unwrap();
     let bounding = u64::from_str_radix(status_field(&status, "CapBnd"), 16).unwrap();

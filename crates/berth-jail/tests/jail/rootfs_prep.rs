@@ -394,7 +394,7 @@ async fn an_image_s_fifos_and_loops_delay_nobody() {
     assert!(status.success());
     replace_with_link(&image, "etc/group", &PathBuf::from("group"));
     let output = world.run(world.spec(&image, &["ids"])).await.unwrap();
-    assert!(output.stdout.starts_with("0 0 0 0\n"), "{output:?}");
+    assert!(output.stdout.starts_with("0 0 0 0 0\n"), "{output:?}");
     let mut spec = world.spec(&image, &["ids"]);
     spec.files.insert("/etc/group/x".to_owned(), String::new());
     let error = world.run(spec).await.unwrap_err();

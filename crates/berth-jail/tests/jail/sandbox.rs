@@ -9,7 +9,7 @@ use berth_jail::{ExecFds, JailError, Mount, MountSource};
 async fn a_process_runs_as_the_container_s_root_and_ends_with_its_code() {
     let world = World::new().await;
     let text = world.probe(&["ids"]).await;
-    assert_eq!(text, "0 0 0 0\npid 1 sid 1 umask 22\n");
+    assert_eq!(text, "0 0 0 0 0\npid 1 sid 1 umask 22\n");
     let image = world.image();
     let output = world.run(world.spec(&image, &["exit", "7"])).await.unwrap();
     assert_eq!((output.status.code, output.status.signal), (7, None));
@@ -89,7 +89,9 @@ async fn exec_joins_the_sandbox() {
     let output = exec(&sandbox, inside).await.unwrap();
     assert_eq!(output.status.code, 0);
     assert!(
-        output.stdout.starts_with("1000 1000 1000 1000 44\npid "),
+        output
+            .stdout
+            .starts_with("1000 1000 1000 1000 44 1000\npid "),
         "{output:?}"
     );
     assert!(!output.stdout.contains("pid 1 "), "{output:?}");

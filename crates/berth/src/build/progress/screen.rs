@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use berth_build::{BuildEvent, Outcome};
 use owo_colors::OwoColorize as _;
 
-use super::{View, clean, seconds, warning};
-use crate::terminal;
+use super::{View, bare, seconds, warning};
+use crate::terminal::{self, cut, width};
 
 /// Lines of output shown below a step that works.
 const TAIL: usize = 6;
@@ -83,8 +83,8 @@ impl Screen {
             if step.ended.is_none() {
                 let shown = step.tail.len().min(tail.min(TAIL));
                 for line in step.tail.iter().skip(step.tail.len() - shown) {
-                    let line = cut(&format!(" => => # {line}"), columns);
-                    lines.push(line.dimmed().to_string());
+                    let line = format!(" => => # {line}");
+                    lines.push(cut(&line, columns).dimmed().to_string());
                 }
             }
         }
@@ -92,7 +92,7 @@ impl Screen {
             // The newest steps are the interesting ones.
             lines.drain(..lines.len() - room);
         }
-        lines.insert(0, cut(&head, columns));
+        lines.insert(0, cut(&head, columns).to_owned());
         lines
     }
 }
@@ -108,8 +108,9 @@ impl Step {
         };
         let time = seconds(end - self.began);
         let room = columns.saturating_sub(time.len() + 2);
-        let text = cut(&format!(" => {mark}{}", self.name), room);
-        let gap = room.saturating_sub(text.chars().count()) + 1;
+        let text = format!(" => {mark}{}", self.name);
+        let text = cut(&text, room);
+        let gap = room.saturating_sub(width(text)) + 1;
         let line = format!("{text}{:gap$}{time}", "");
         match &self.ended {
             None => line,
@@ -134,7 +135,7 @@ impl View for Screen {
             }
             BuildEvent::Started { step, name } => {
                 let new = Step {
-                    name: clean(name),
+                    name: bare(name),
                     began: now,
                     ended: None,
                     tail: VecDeque::new(),
@@ -143,7 +144,7 @@ impl View for Screen {
             }
             BuildEvent::Output { step, line } => {
                 if let Some(step) = self.steps.get_mut(step) {
-                    step.tail.push_back(clean(line));
+                    step.tail.push_back(bare(line));
                     if step.tail.len() > TAIL {
                         step.tail.pop_front();
                     }
@@ -168,11 +169,6 @@ impl View for Screen {
     fn end(&mut self, now: Instant) -> String {
         self.redraw(now, terminal::error_size().unwrap_or(SIZE), true)
     }
-}
-
-/// The first `columns` characters.
-fn cut(text: &str, columns: usize) -> String {
-    text.chars().take(columns).collect()
 }
 
 #[cfg(test)]
