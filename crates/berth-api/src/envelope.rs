@@ -45,3 +45,27 @@ pub(crate) async fn no_route(method: Method, uri: Uri) -> Response {
     let text = format!("No route for that URI: {method} {}", uri.path());
     Failure::new(StatusCode::NOT_FOUND, 7000, text).into_response()
 }
+
+/// Bytes that the framework says at most.
+const OWN_WORDS: usize = 64 << 10;
+
+/// What the framework itself refuses (a method, a form, a length) is text: it becomes an answer like
+/// every other.
+pub(crate) async fn wrapped(response: Response) -> Response {
+    let status = response.status();
+    let is_json = response
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/json");
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let body = axum::body::to_bytes(response.into_body(), OWN_WORDS).await;
+    let text = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+    let text = if text.is_empty() {
+        status.canonical_reason().unwrap_or("refused").to_owned()
+    } else {
+        text
+    };
+    Failure::new(status, 10001, text).into_response()
+}

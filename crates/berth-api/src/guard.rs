@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 
 use crate::Api;
+use crate::envelope;
 use crate::failure::Failure;
 
 /// Who asks; in the request's extensions.
@@ -21,7 +22,7 @@ pub(crate) async fn check(State(api): State<Api>, mut request: Request, next: Ne
     match caller(&api, shown, &method, &path).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            envelope::wrapped(next.run(request).await).await
         }
         Err(failure) => failure.into_response(),
     }

@@ -31,6 +31,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
             "address": server.address.to_string(),
             "api": server.client.api,
             "account": server.client.account,
+            "session": server.session(),
         });
         printer::line(ready.to_string());
     } else {

@@ -122,6 +122,11 @@ impl Server {
         })
     }
 
+    /// Id of its session.
+    pub(crate) fn session(&self) -> &str {
+        &self.session.id
+    }
+
     /// What follows a Worker's name in the address at which it answers.
     pub(crate) fn apps_at(&self) -> String {
         match self.apps.port {
@@ -139,6 +144,11 @@ impl Server {
         let _ = self.following.await;
         self.gateway.shutdown(DRAIN).await;
         self.apps.end().await;
+        let cgroup = self.session.cgroup.clone();
+        let swept = tokio::task::spawn_blocking(move || berth_jail::sweep_session(&cgroup)).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(%error, "the session's control group stays behind");
+        }
         self.session
             .remove()
             .context("could not remove the session's directory")
