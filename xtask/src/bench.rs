@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what Berth claims about speed, measured against the bare program.
 
+mod archive;
 mod bare;
 mod build;
 mod burst;
@@ -13,11 +14,13 @@ mod docker;
 mod egress;
 mod http;
 mod projects;
+mod pull;
 mod registry;
 mod sockets;
 mod stats;
 mod system;
 mod table;
+mod tools;
 mod tunnel;
 mod unpack;
 mod warm;
@@ -52,6 +55,9 @@ pub(crate) enum Bench {
     Build(BuildArgs),
     /// Push to and pull from `berth registry serve`, against Debian's `docker-registry`
     Registry(RegistryArgs),
+    /// An image of 1 GB from and to Debian's `docker-registry`, by Berth, Docker, podman and skopeo.
+    /// Installs their Debian packages, and runs them with data of their own
+    Pull(PullArgs),
     /// An image archive of 1 GB, taken in by Berth, `docker load` and `podman load`
     Unpack(UnpackArgs),
     /// One measurement in a process of its own
@@ -195,6 +201,19 @@ pub(crate) struct BuildArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Bytes of the image's files
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) megabytes: u64,
+    /// Layers of the image
+    #[arg(long, default_value_t = 4)]
+    pub(crate) layers: u64,
+    /// Measured rounds, in turn
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RegistryArgs {
     /// Bytes of the large blob
     #[arg(long, default_value_t = 1_000_000_000)]
@@ -222,6 +241,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Checkpoint(args) => checkpoint::run(args),
         Bench::Egress(args) => egress::run(args),
         Bench::Build(args) => build::run(args),
+        Bench::Pull(args) => pull::run(args),
         Bench::Registry(args) => registry::run(args),
         Bench::Unpack(args) => unpack::run(args),
         Bench::Client { job } => client::run(job),
