@@ -21,6 +21,7 @@ mod stats;
 mod system;
 mod table;
 mod tools;
+mod transfer;
 mod tunnel;
 mod unpack;
 mod warm;
@@ -57,6 +58,9 @@ pub(crate) enum Bench {
     Registry(RegistryArgs),
     /// An image of 1 GB from and to Debian's `docker-registry`, by Berth, Docker, podman and skopeo.
     /// Installs their Debian packages, and runs them with data of their own
+    Transfer(TransferArgs),
+    /// A large image of which a program needs little: pulled from `berth registry serve`, unpacked and
+    /// started, against an image that has nothing else, and against fetching alone
     Pull(PullArgs),
     /// An image archive of 1 GB, taken in by Berth, `docker load` and `podman load`
     Unpack(UnpackArgs),
@@ -184,6 +188,28 @@ pub(crate) struct UnpackArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Bytes of the image's files
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) megabytes: u64,
+    /// Those that the program reads
+    #[arg(long, default_value_t = 50)]
+    pub(crate) needed: u64,
+    /// Layers
+    #[arg(long, default_value_t = 4)]
+    pub(crate) layers: u64,
+    /// How layers are compressed
+    #[arg(long, value_enum, default_value = "gzip")]
+    pub(crate) packing: archive::Packing,
+    /// Measured rounds, in turn
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Where everything is kept, six times the image [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     /// Measured builds of each tool, of those that find most in the cache
     #[arg(long, default_value_t = 7)]
@@ -201,7 +227,7 @@ pub(crate) struct BuildArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct PullArgs {
+pub(crate) struct TransferArgs {
     /// Bytes of the image's files
     #[arg(long, default_value_t = 1000)]
     pub(crate) megabytes: u64,
@@ -241,8 +267,9 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Checkpoint(args) => checkpoint::run(args),
         Bench::Egress(args) => egress::run(args),
         Bench::Build(args) => build::run(args),
-        Bench::Pull(args) => pull::run(args),
+        Bench::Transfer(args) => transfer::run(args),
         Bench::Registry(args) => registry::run(args),
+        Bench::Pull(args) => pull::run(args),
         Bench::Unpack(args) => unpack::run(args),
         Bench::Client { job } => client::run(job),
         Bench::Serve => egress::serve(),

@@ -17,8 +17,11 @@ mod steps;
 mod tree;
 mod workdir;
 
+use std::time::Duration;
+
 use berth_image::{Image, ImageStore, Layer};
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::sweep::sweep_sometimes;
@@ -54,6 +57,7 @@ pub async fn build(
     let text = read_document(&request.dockerfile, &request.context)
         .map_err(io("read the Dockerfile", &request.dockerfile))?;
     let in_file = |problem: Problem| problem.in_file(&request.dockerfile);
+    let deadline = request.bounds.time.map(|time| Instant::now() + time);
     let outcome = async {
         let plan = parse(&text)
             .and_then(|parsed| Plan::new(parsed, &request.args))
@@ -77,6 +81,7 @@ pub async fn build(
             cancel: CancellationToken::new(),
             plan: &plan,
             epoch,
+            deadline,
         };
         let complete = builder.prepare(target, &text).await?;
         let builder = builder.with_plan(&complete);
@@ -84,7 +89,7 @@ pub async fn build(
         builder.stages(&needed).await?;
         builder.export(target).await
     };
-    outcome
+    within(request.bounds.time, outcome)
         .await
         .map_err(|error: BuildError| match error.location() {
             Some(location) => {
@@ -94,6 +99,24 @@ pub async fn build(
             None => error,
         })
 }
+
+/// Ends a build that takes too long. A command that runs then ends itself, and its step says where
+/// that was.
+async fn within<T>(
+    limit: Option<Duration>,
+    outcome: impl Future<Output = Result<T, BuildError>>,
+) -> Result<T, BuildError> {
+    match limit {
+        None => outcome.await,
+        Some(limit) => match tokio::time::timeout(limit + LAST_WORDS, outcome).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(BuildError::OutOfTime { limit }),
+        },
+    }
+}
+
+/// How long a build whose time is over may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The name of every build's last step, in which its layers become an image.
 pub const EXPORT_STEP: &str = "exporting to image";
@@ -114,6 +137,8 @@ struct Builder<'a> {
     cancel: CancellationToken,
     /// `SOURCE_DATE_EPOCH`.
     epoch: Option<Epoch>,
+    /// When its time is over.
+    deadline: Option<Instant>,
 }
 
 /// What fetches the remote sources of `ADD`.

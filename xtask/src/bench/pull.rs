@@ -1,342 +1,258 @@
-//! Pull and push of one image by Berth, `docker`, `podman` and `skopeo`, in turn, from and to Debian's
-//! `docker-registry`.
+//! A large image of which a program needs little, from the registry to the program's last byte read;
+//! and what a lazy start of it could save at most.
 //!
-//! What counts is the whole command. Berth, Docker and podman have the image unpacked afterwards;
-//! `skopeo copy` into a directory has its blobs only, checked against their digests. Berth has
-//! everything on disk when it ends, the others leave that to the kernel, so pulls have two figures:
-//! until the command ends, and until `sync` has ended after it.
+//! Three things are measured in turn, each with a store that has nothing:
+//! - the image as it is: pulled and unpacked, then started, and the program reads what it needs;
+//! - an image with what the program needs and nothing else: what a lazy start would be if finding out
+//!   what is needed, asking for it piece by piece and checking it cost nothing;
+//! - those bytes fetched, as they are compressed, and thrown away: less is not possible.
 //!
-//! Each push goes to a registry with nothing in it. Docker and podman keep layers unpacked and
-//! compress them at every push; Berth and skopeo keep the blobs that they pulled. An image that was
-//! taken in as plain tars, as a build leaves it, has to be compressed by all.
+//! Registry and client are on this machine, so the network costs nothing. `--megabytes` at so many
+//! bytes per second is to be added for a real one.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, ensure};
+use fs_err::File;
+use rand::SeedableRng as _;
+
 use super::PullArgs;
-use super::archive::{self, NAME, Packing};
+use super::archive::{add_files, digest, pack};
+use super::build::tools::base;
 use super::dev::executable;
-use super::registry::{Server, docker as docker_registry};
+use super::registry;
 use super::stats::{Series, ms};
 use super::table::{print, row};
-use super::tools::{Containers, Dockerd, install, output, policy, sync};
+use super::tools::output;
 
-/// One client. Its own name for the image is its business.
-trait Client {
-    fn name(&self) -> &'static str;
-    /// Whether a pulled image can be run.
-    fn unpacks(&self) -> bool {
-        true
-    }
-    fn pull(&self, image: &str) -> anyhow::Result<()>;
-    /// Pushes what [`Client::pull`] brought, or [`Client::load`], under another name.
-    fn push(&self, own: &str, image: &str) -> anyhow::Result<()>;
-    /// Takes an archive of plain tars in; `false`: it has no store.
-    fn load(&self, archive: &Path) -> anyhow::Result<bool>;
-    /// Removes everything.
-    fn forget(&self) -> anyhow::Result<()>;
+/// What the program does.
+const READ: &str = "cat $(find /needed -type f) | wc -c";
+
+/// An image in the registry.
+struct Image {
+    reference: String,
+    /// Bytes that the program reads.
+    needed: u64,
 }
 
 pub(crate) fn run(args: &PullArgs) -> anyhow::Result<()> {
-    install(&["docker.io", "docker-registry", "podman", "runc", "skopeo"])?;
-    let directory = tempfile::tempdir()?;
-    println!("making images of {} MB", args.megabytes);
-    let packings = [Packing::Gzip, Packing::Plain];
-    let archives = archive::make(directory.path(), args.megabytes, args.layers, &packings)?;
-    let (compressed, plain) = (&archives[0].1, &archives[1].1);
-    let source = registry(directory.path(), "source")?;
-    let image = format!("{}/bench:1", source.address);
-    let seed = Berth::new(&directory.path().join("seed"))?;
-    seed.load(compressed)?;
-    seed.push(NAME, &image)?;
-    drop(seed);
+    let directory = match &args.directory {
+        Some(directory) => tempfile::tempdir_in(directory)?,
+        None => tempfile::tempdir()?,
+    };
+    let directory = directory.path();
+    let server = registry::berth(&directory.join("registry"))?;
+    println!("making images of {} and {} MB", args.megabytes, args.needed);
+    let base = base(directory)?;
+    let needed = args.needed * 1_000_000;
+    let image = |name: &str, layers: u64, unused: u64| {
+        let reference = format!("{}/bench/{name}:1", server.address);
+        publish(directory, &base, &reference, args, layers, unused)?;
+        let needed = needed / layers * layers;
+        anyhow::Ok(Image { reference, needed })
+    };
+    let whole = image("whole", args.layers, args.megabytes * 1_000_000 - needed)?;
+    let part = image("part", 1, 0)?;
 
-    let clients: Vec<Box<dyn Client>> = vec![
-        Box::new(Berth::new(&directory.path().join("berth"))?),
-        Box::new(Docker(Dockerd::start(directory.path())?)),
-        Box::new(Podman(Containers::new("podman", directory.path())?)),
-        Box::new(Skopeo::new(directory.path())?),
-    ];
-    let mut figures = Figures::new(clients.len());
-    for round in 0..args.rounds {
-        for turn in 0..clients.len() {
-            let place = (round + turn) % clients.len();
-            let client = clients[place].as_ref();
-            let measured = Measured {
-                directory: directory.path(),
-                image: &image,
-                plain,
-            };
-            measured.client(client, &mut figures.of[place])?;
+    let mut figures: [Series; 5] = Default::default();
+    let [pull, start, part_pull, part_start, fetch] = &mut figures;
+    for _ in 0..args.rounds {
+        for (image, pull, start) in [
+            (&whole, &mut *pull, &mut *start),
+            (&part, &mut *part_pull, &mut *part_start),
+        ] {
+            let (pulled, started) = measure(&directory.join("data"), image)?;
+            pull.push(pulled);
+            start.push(started);
         }
+        fetch.push(fetched(server.address)?);
     }
-    figures.print(&clients, args.megabytes);
+    let [pull, start, part_pull, part_start, fetch] = &figures;
+    let all = |pull: &Series, start: &Series| pull.median() + start.median();
+    let (now, least) = (all(pull, start), all(part_pull, part_start));
+    let (whole, needed) = (args.megabytes, args.needed);
+    let packing = args.packing.name();
+    let times = |other: Duration| {
+        let ratio = now.as_secs_f64() / other.as_secs_f64().max(1e-9);
+        format!("{}: {ratio:.1} × less", ms(other))
+    };
+    print(
+        "Pulling a large image",
+        &[
+            row(
+                format!("{whole} MB ({packing}): pulled and unpacked, median"),
+                ms(pull.median()),
+                "",
+            ),
+            row(
+                format!("{whole} MB: started, and {needed} MB read"),
+                ms(start.median()),
+                "",
+            ),
+            row(format!("{whole} MB: both"), ms(now), ""),
+            row(
+                format!("the {needed} MB alone: pulled, unpacked, started, read"),
+                times(least),
+                "",
+            ),
+            row(
+                format!("the {needed} MB alone: fetched"),
+                times(fetch.median()),
+                "",
+            ),
+        ],
+    );
     Ok(())
 }
 
-/// A registry with nothing in it.
-fn registry(directory: &Path, name: &str) -> anyhow::Result<Server> {
-    docker_registry(&directory.join("registries").join(name))
-}
-
-struct Measured<'a> {
-    directory: &'a Path,
-    image: &'a str,
-    plain: &'a Path,
-}
-
-impl Measured<'_> {
-    fn client(&self, client: &dyn Client, series: &mut [Series; 4]) -> anyhow::Result<()> {
-        client.forget()?;
-        sync()?;
-        let began = Instant::now();
-        client.pull(self.image)?;
-        series[0].push(began.elapsed());
-        sync()?;
-        series[1].push(began.elapsed());
-        series[2].push(self.push(client, self.image)?);
-        client.forget()?;
-        if client.load(self.plain)? {
-            series[3].push(self.push(client, NAME)?);
-            client.forget()?;
-        }
-        Ok(())
+/// Makes an image in which what is needed is in every layer, and pushes it.
+fn publish(
+    directory: &Path,
+    base: &Path,
+    reference: &str,
+    args: &PullArgs,
+    layers: u64,
+    unused: u64,
+) -> anyhow::Result<()> {
+    let mut random = rand::rngs::StdRng::seed_from_u64(11);
+    // A name that ends differently: it becomes that of the compressed file.
+    let bottom = directory.join("bottom.tar");
+    fs_err::copy(base, &bottom)?;
+    let mut tars: Vec<(PathBuf, String)> = vec![(bottom.clone(), digest(&bottom)?)];
+    for layer in 0..layers {
+        let path = directory.join(format!("{layer}.tar"));
+        let mut tar = tar::Builder::new(std::io::BufWriter::new(File::create(&path)?));
+        let (before, after) = (unused / layers / 2, unused / layers - unused / layers / 2);
+        let needed = args.needed * 1_000_000 / layers;
+        add_files(
+            &mut tar,
+            &format!("small-{layer}"),
+            before,
+            true,
+            &mut random,
+        )?;
+        add_files(
+            &mut tar,
+            &format!("needed/{layer}"),
+            needed,
+            true,
+            &mut random,
+        )?;
+        add_files(
+            &mut tar,
+            &format!("large-{layer}"),
+            after,
+            false,
+            &mut random,
+        )?;
+        tar.into_inner()?.flush()?;
+        let diff_id = digest(&path)?;
+        tars.push((path, diff_id));
     }
-
-    fn push(&self, client: &dyn Client, own: &str) -> anyhow::Result<Duration> {
-        let target = registry(self.directory, "target")?;
-        sync()?;
-        let began = Instant::now();
-        client.push(own, &format!("{}/pushed:1", target.address))?;
-        let took = began.elapsed();
-        drop(target);
-        fs_err::remove_dir_all(self.directory.join("registries/target"))?;
-        Ok(took)
+    let archive = directory.join("archive.tar");
+    pack(&archive, &tars, args.packing, reference)?;
+    for (tar, _) in &tars {
+        fs_err::remove_file(tar)?;
     }
+    let data = directory.join("publisher");
+    let berth = |arguments: &[&str]| {
+        let mut command = berth(&data)?;
+        output(command.arg("images").args(arguments))
+    };
+    let archive_text = archive.to_str().context("a path that is no text")?;
+    berth(&["import", archive_text])?;
+    berth(&["push", "--quiet", reference])?;
+    fs_err::remove_file(&archive)?;
+    Ok(fs_err::remove_dir_all(&data)?)
 }
 
-struct Figures {
-    of: Vec<[Series; 4]>,
+fn berth(data: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(executable()?);
+    command
+        .arg("--data-dir")
+        .arg(data)
+        .env_remove("DOCKER_HOST");
+    Ok(command)
 }
 
-impl Figures {
-    fn new(clients: usize) -> Self {
-        Self {
-            of: (0..clients).map(|_| Default::default()).collect(),
-        }
-    }
+/// `berth engine`, ended when dropped.
+struct Engine(Child);
 
-    fn print(&self, clients: &[Box<dyn Client>], megabytes: u64) {
-        let what = [
-            "pull, until it ends",
-            "pull, until it is on disk",
-            "push of what was pulled",
-            "push of what was made here",
-        ];
-        let mut rows = Vec::new();
-        for (place, what) in what.into_iter().enumerate() {
-            let medians: Vec<_> = clients
-                .iter()
-                .zip(&self.of)
-                .filter(|(_, series)| !series[place].is_empty())
-                .map(|(client, series)| (client, series[place].median()))
-                .collect();
-            let shown: Vec<String> = medians
-                .iter()
-                .map(|(client, median)| format!("{} {}", client.name(), ms(*median)))
-                .collect();
-            rows.push(row(format!("{megabytes} MB, {what}"), shown.join(", "), ""));
-            let [(_, own), others @ ..] = medians.as_slice() else {
-                continue;
-            };
-            // Who does not unpack has less to do at a pull.
-            let same = others
-                .iter()
-                .filter(|(client, _)| place > 1 || client.unpacks());
-            if let Some(best) = same.map(|(_, median)| median).min() {
-                let ratio = best.as_secs_f64() / own.as_secs_f64().max(1e-9);
-                let what = format!("{what}: against the best of the others");
-                rows.push(row(what, format!("{ratio:.2} ×"), "1 ×"));
-            }
-        }
-        print("Pull and push", &rows);
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
     }
 }
 
-struct Berth {
-    executable: PathBuf,
-    data: PathBuf,
+/// Until the image is there, and until the program has ended.
+fn measure(data: &Path, image: &Image) -> anyhow::Result<(Duration, Duration)> {
+    fs_err::create_dir_all(data)?;
+    let engine = berth(data)?
+        .args(["engine", "--json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("could not start berth engine")?;
+    let engine = Engine(engine);
+    let began = Instant::now();
+    while output(berth(data)?.args(["docker", "version"])).is_err() {
+        ensure!(
+            began.elapsed() < Duration::from_secs(30),
+            "berth engine does not answer"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    output(&mut Command::new("sync"))?;
+    let began = Instant::now();
+    output(berth(data)?.args(["images", "pull", "--quiet", &image.reference]))?;
+    let pulled = began.elapsed();
+    let began = Instant::now();
+    let mut command = berth(data)?;
+    command.args(["docker", "run", "--rm", &image.reference]);
+    let read = output(command.args(["/bin/sh", "-c", READ]))?;
+    let started = began.elapsed();
+    ensure!(
+        read.trim() == image.needed.to_string(),
+        "the program read {} bytes",
+        read.trim()
+    );
+    drop(engine);
+    fs_err::remove_dir_all(data)?;
+    Ok((pulled, started))
 }
 
-impl Berth {
-    fn new(data: &Path) -> anyhow::Result<Self> {
-        Ok(Self {
-            executable: executable()?,
-            data: data.to_owned(),
-        })
-    }
-
-    fn images(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        let mut command = Command::new(&self.executable);
-        command
-            .arg("--data-dir")
-            .arg(&self.data)
-            .arg("images")
-            .env("DOCKER_CONFIG", &self.data);
-        output(command.args(arguments)).map(drop)
-    }
+/// How long the bytes of the small image's layer are on their way.
+fn fetched(address: SocketAddr) -> anyhow::Result<Duration> {
+    let manifest = get(address, "manifests/1")?;
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest)?;
+    let layers = manifest["layers"].as_array().context("no layers")?;
+    let layer = layers.last().and_then(|layer| layer["digest"].as_str());
+    let layer = layer.context("no layer")?;
+    let began = Instant::now();
+    let bytes = get(address, &format!("blobs/{layer}"))?;
+    let took = began.elapsed();
+    ensure!(!bytes.is_empty(), "an empty layer");
+    Ok(took)
 }
 
-impl Client for Berth {
-    fn name(&self) -> &'static str {
-        "Berth"
-    }
-
-    fn pull(&self, image: &str) -> anyhow::Result<()> {
-        self.images(&["pull", "--quiet", image])
-    }
-
-    fn push(&self, own: &str, image: &str) -> anyhow::Result<()> {
-        self.images(&["tag", own, image])?;
-        self.images(&["push", "--quiet", image])
-    }
-
-    fn load(&self, archive: &Path) -> anyhow::Result<bool> {
-        self.images(&["import", &archive.to_string_lossy()])?;
-        Ok(true)
-    }
-
-    fn forget(&self) -> anyhow::Result<()> {
-        self.images(&["prune", "--all"])
-    }
-}
-
-struct Docker(Dockerd);
-
-impl Client for Docker {
-    fn name(&self) -> &'static str {
-        "Docker"
-    }
-
-    fn pull(&self, image: &str) -> anyhow::Result<()> {
-        output(self.0.command().args(["pull", "--quiet", image])).map(drop)
-    }
-
-    fn push(&self, own: &str, image: &str) -> anyhow::Result<()> {
-        output(self.0.command().args(["tag", own, image]))?;
-        output(self.0.command().args(["push", "--quiet", image])).map(drop)
-    }
-
-    fn load(&self, archive: &Path) -> anyhow::Result<bool> {
-        output(self.0.command().args(["load", "--input"]).arg(archive))?;
-        Ok(true)
-    }
-
-    fn forget(&self) -> anyhow::Result<()> {
-        let mut command = self.0.command();
-        output(command.args(["image", "prune", "--all", "--force"])).map(drop)
-    }
-}
-
-struct Podman(Containers);
-
-impl Podman {
-    fn run(&self, verb: &str, arguments: &[&str]) -> anyhow::Result<()> {
-        let mut command = self.0.command();
-        command.arg(verb);
-        if matches!(verb, "pull" | "push" | "load") {
-            command.arg("--signature-policy").arg(&self.0.policy);
-        }
-        output(command.args(arguments)).map(drop)
-    }
-}
-
-impl Client for Podman {
-    fn name(&self) -> &'static str {
-        "podman"
-    }
-
-    fn pull(&self, image: &str) -> anyhow::Result<()> {
-        self.run("pull", &["--quiet", "--tls-verify=false", image])
-    }
-
-    fn push(&self, own: &str, image: &str) -> anyhow::Result<()> {
-        self.run("push", &["--quiet", "--tls-verify=false", own, image])
-    }
-
-    fn load(&self, archive: &Path) -> anyhow::Result<bool> {
-        self.run("load", &["--input", &archive.to_string_lossy()])?;
-        // It does not take short names for Docker Hub's.
-        let own = format!("localhost/{NAME}");
-        self.run("tag", &[&own, NAME]).or_else(|_| {
-            let own = format!("docker.io/{NAME}");
-            self.run("tag", &[&own, NAME])
-        })?;
-        Ok(true)
-    }
-
-    fn forget(&self) -> anyhow::Result<()> {
-        self.run("rmi", &["--force", "--all"])
-    }
-}
-
-/// `skopeo copy`, to and from a directory.
-struct Skopeo {
-    policy: PathBuf,
-    layout: PathBuf,
-}
-
-impl Skopeo {
-    fn new(directory: &Path) -> anyhow::Result<Self> {
-        let directory = directory.join("skopeo");
-        fs_err::create_dir_all(&directory)?;
-        Ok(Self {
-            policy: policy(&directory)?,
-            layout: directory.join("image"),
-        })
-    }
-
-    fn copy(&self, from: &str, to: &str) -> anyhow::Result<()> {
-        let mut command = Command::new("skopeo");
-        command
-            .arg("--policy")
-            .arg(&self.policy)
-            .args(["copy", "--quiet"])
-            .args(["--src-tls-verify=false", "--dest-tls-verify=false"]);
-        output(command.args([from, to])).map(drop)
-    }
-
-    fn own(&self) -> String {
-        format!("dir:{}", self.layout.display())
-    }
-}
-
-impl Client for Skopeo {
-    fn name(&self) -> &'static str {
-        "skopeo"
-    }
-
-    fn unpacks(&self) -> bool {
-        false
-    }
-
-    fn pull(&self, image: &str) -> anyhow::Result<()> {
-        self.copy(&format!("docker://{image}"), &self.own())
-    }
-
-    fn push(&self, _: &str, image: &str) -> anyhow::Result<()> {
-        self.copy(&self.own(), &format!("docker://{image}"))
-    }
-
-    fn load(&self, _: &Path) -> anyhow::Result<bool> {
-        Ok(false)
-    }
-
-    fn forget(&self) -> anyhow::Result<()> {
-        match fs_err::remove_dir_all(&self.layout) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
+/// The body of an answer of the registry.
+fn get(address: SocketAddr, what: &str) -> anyhow::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address)?;
+    let request = format!(
+        "GET /v2/bench/part/{what} HTTP/1.1\r\nHost: localhost\r\n\
+         Accept: application/vnd.oci.image.manifest.v1+json, \
+         application/vnd.docker.distribution.manifest.v2+json\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    let end = end.context("no answer")?;
+    ensure!(answer.starts_with(b"HTTP/1.1 200"), "{what} is not there");
+    Ok(answer.split_off(end + 4))
 }

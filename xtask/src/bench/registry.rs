@@ -89,7 +89,8 @@ pub(crate) fn run(args: &RegistryArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn berth(data: &Path) -> anyhow::Result<Server> {
+/// `berth registry serve`, open to everybody.
+pub(super) fn berth(data: &Path) -> anyhow::Result<Server> {
     let mut child = Command::new(executable()?)
         .args(["registry", "serve", "--json", "--listen", "127.0.0.1:0"])
         .args(["--anonymous", "everything", "--image-limit", "100GB"])

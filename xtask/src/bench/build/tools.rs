@@ -23,7 +23,7 @@ pub(super) trait Tool {
 }
 
 /// A root file system with a shell: Debian's static busybox. Its tar.
-pub(super) fn base(directory: &Path) -> anyhow::Result<PathBuf> {
+pub(in crate::bench) fn base(directory: &Path) -> anyhow::Result<PathBuf> {
     let busybox = Path::new("/bin/busybox");
     install(&["busybox-static"])?;
     let root = directory.join("base");
