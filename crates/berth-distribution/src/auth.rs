@@ -338,7 +338,9 @@ impl Auth {
             _ => return Err(wrong("names a token server that is not HTTP")),
         }
         let realm = url.host_str().unwrap_or_default().to_owned();
-        let own = self.host.split(':').next().unwrap_or_default();
+        // Without its port, and an IPv6 address as URLs have it.
+        let own = Url::parse(&format!("https://{}/", self.host)).ok();
+        let own = own.as_ref().and_then(Url::host_str).unwrap_or(&self.host);
         let allowed = same_site(own, &realm)
             || self
                 .realms
@@ -459,6 +461,7 @@ mod tests {
             ("registry.gitlab.com", "gitlab.com"),
             ("127.0.0.1", "127.0.0.1"),
             ("localhost", "localhost"),
+            ("[::1]", "[::1]"),
         ] {
             assert!(same_site(registry, realm), "{registry} {realm}");
         }
@@ -467,6 +470,7 @@ mod tests {
             ("r.example.com", "example.org"),
             ("10.0.0.1", "11.0.0.1"),
             ("localhost", "evil"),
+            ("[2001:db8::1]", "[2001:db8::2]"),
         ] {
             assert!(!same_site(registry, realm), "{registry} {realm}");
         }

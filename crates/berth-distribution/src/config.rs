@@ -5,6 +5,7 @@
 //!   "registries": {
 //!     "docker.io": { "mirrors": ["https://mirror.example.com/hub", "http://10.0.0.7:5000"] },
 //!     "registry.example.com": { "ca": "/etc/berth/example-ca.pem", "upload_chunk_mb": 50 },
+//!     "fast.example.com": { "compression": "zstd" },
 //!     "10.0.0.7:5000": { "plain_http": true },
 //!     "old.example.com": { "skip_verify": true, "realms": ["login.example.net"] }
 //!   },
@@ -20,8 +21,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use berth_error::Hint;
+use berth_image::LayerCompression;
 use reqwest::Url;
 use serde_json::{Map, Value};
+
+use crate::json_file::{self, FileError};
 
 /// Name of the file in the data directory.
 const FILE: &str = "registries.json";
@@ -52,39 +56,14 @@ pub struct HostConfig {
     pub realms: Vec<String>,
     /// Uploads are cut into requests of this many bytes.
     pub upload_chunk: Option<u64>,
+    /// How layers that were made on this machine are compressed for it.
+    pub compression: Option<LayerCompression>,
 }
 
 /// A mistake in the file.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("could not read `{}`", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is not JSON.
-    #[error("`{}` is not JSON", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// A field has no meaning.
-    #[error("`{}`: `{field}` {problem}", path.display())]
-    Field {
-        /// The file.
-        path: PathBuf,
-        /// The field, from the top.
-        field: String,
-        /// What is wrong with it, as the end of a sentence about it.
-        problem: String,
-    },
-}
+#[error(transparent)]
+pub struct ConfigError(#[from] FileError);
 
 impl Hint for ConfigError {
     fn hint(&self) -> Option<String> {
@@ -106,10 +85,9 @@ impl Registries {
     /// Reads the file of a data directory; without one everything is as usual.
     pub fn load(data: &Path) -> Result<Self, ConfigError> {
         let path = data.join(FILE);
-        match fs_err::read(&path) {
-            Ok(bytes) => Self::parse(&bytes, &path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ConfigError::Read { path, source }),
+        match json_file::read(&path)? {
+            Some(bytes) => Self::parse(&bytes, &path),
+            None => Ok(Self::default()),
         }
     }
 
@@ -126,10 +104,7 @@ impl Registries {
     }
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Self, ConfigError> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|source| ConfigError::Syntax {
-            path: path.to_owned(),
-            source,
-        })?;
+        let value: Value = json_file::parse(path, bytes)?;
         let reader = Reader { path };
         let mut fields = reader.object("the whole file", &value)?;
         let mut registries = Self::default();
@@ -160,11 +135,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn wrong(&self, field: &str, problem: impl Into<String>) -> ConfigError {
-        ConfigError::Field {
-            path: self.path.to_owned(),
-            field: field.to_owned(),
-            problem: problem.into(),
-        }
+        FileError::field(self.path, field, problem).into()
     }
 
     fn object(&self, field: &str, value: &Value) -> Result<Map<String, Value>, ConfigError> {
@@ -279,6 +250,12 @@ impl Reader<'_> {
         if let Some(value) = fields.remove("upload_chunk_mb") {
             let megabytes = self.number(&name("upload_chunk_mb"), &value, 1, 10_000)?;
             config.upload_chunk = Some(megabytes * 1_000_000);
+        }
+        if let Some(value) = fields.remove("compression") {
+            let field = name("compression");
+            let parsed = self.text(&field, &value)?.parse();
+            let compression = parsed.map_err(|_| self.wrong(&field, "must be `gzip` or `zstd`"))?;
+            config.compression = Some(compression);
         }
         self.nothing_left(field, &fields)?;
         if config.plain_http && (config.skip_verify || config.ca.is_some()) {

@@ -13,13 +13,14 @@ use std::time::{Duration, SystemTime};
 
 use berth_error::Hint;
 
+use crate::json_file::FileError;
 use crate::transport::Transport;
 
 mod docker_config;
+mod docker_entry;
 mod ecr;
 pub mod gar;
 mod helper;
-mod sigv4;
 mod vault;
 
 pub use docker_config::{DockerConfig, server_key};
@@ -105,34 +106,9 @@ impl fmt::Debug for Credential {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
-    /// A file could not be read or written.
-    #[error("could not {action} `{}`", path.display())]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file is not JSON.
-    #[error("`{}` is not JSON", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// A field has no meaning.
-    #[error("`{}`: `{field}` {problem}", path.display())]
-    Field {
-        /// The file.
-        path: PathBuf,
-        /// The field, from the top.
-        field: String,
-        /// What is wrong with it, as the end of a sentence about it.
-        problem: String,
-    },
+    /// A file could not be read or written, or has no meaning.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A credential helper is not there.
     #[error("the credential helper `{program}` is not installed")]
     NoHelper {
@@ -178,10 +154,12 @@ pub enum CredentialError {
 impl Hint for CredentialError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Field { path, .. } | Self::Syntax { path, .. } => Some(format!(
-                "mend `{}`, or name another directory with `DOCKER_CONFIG`",
-                path.display()
-            )),
+            Self::File(FileError::Field { path, .. } | FileError::Syntax { path, .. }) => {
+                Some(format!(
+                    "mend `{}`, or name another directory with `DOCKER_CONFIG`",
+                    path.display()
+                ))
+            }
             Self::NoHelper { named_by, .. } => Some(format!(
                 "install it, or take it out of `{}` and log in again",
                 named_by.display()
@@ -194,7 +172,7 @@ impl Hint for CredentialError {
             Self::Ecr { .. } => Some(
                 "check the access key, and that it may call ecr:GetAuthorizationToken".to_owned(),
             ),
-            Self::Io { .. } | Self::Helper { .. } => None,
+            Self::File(FileError::Io { .. }) | Self::Helper { .. } => None,
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use berth_image::{Digest, Image, ImageError, ImageStore, Reference};
+use berth_image::{Digest, Image, ImageError, ImageStore, LayerCompression, Reference};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -21,6 +21,14 @@ use crate::progress::{Counter, LayerState, Progress, ProgressSink};
 use crate::pull::blocking;
 use crate::transport::{Call, Payload};
 use crate::upload::Upload;
+
+/// How an image is pushed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PushOptions {
+    /// How layers that were made on this machine are compressed. `None`: as the configuration says of
+    /// the registry, or with gzip. Layers that came from elsewhere stay as they came.
+    pub compression: Option<LayerCompression>,
+}
 
 /// What was pushed.
 #[derive(Clone, Debug)]
@@ -43,10 +51,13 @@ impl Client {
         store: &ImageStore,
         image: &Image,
         reference: &Reference,
+        options: &PushOptions,
         sink: ProgressSink<'_>,
     ) -> Result<Pushed, DistributionError> {
         let endpoint = self.registry(reference.host()).await?;
+        let configured = endpoint.config.compression;
         let push = Push {
+            compression: options.compression.or(configured).unwrap_or_default(),
             client: self,
             store,
             endpoint: &endpoint,
@@ -64,14 +75,15 @@ struct Push<'a> {
     endpoint: &'a Endpoint,
     reference: &'a Reference,
     sink: ProgressSink<'a>,
+    compression: LayerCompression,
     action: String,
 }
 
 impl Push<'_> {
     async fn run(&self, image: &Image) -> Result<Pushed, DistributionError> {
         // Layers that were made here are not compressed until now.
-        let (store, image) = (self.store.clone(), image.clone());
-        let image = &blocking(move || store.packed(&image)).await?;
+        let (store, image, compression) = (self.store.clone(), image.clone(), self.compression);
+        let image = &blocking(move || store.packed(&image, compression)).await?;
         let (digest, bytes) = self.read_manifest(image).await?;
         let manifest = self.parse(&bytes)?;
         let mut blobs = Vec::new();

@@ -67,7 +67,8 @@ impl Filters {
     /// Whether an image of this name is wanted.
     pub(crate) fn matches_reference(&self, name: &str) -> bool {
         let repository = name
-            .rsplit_once(':')
+            .split_once('@')
+            .or_else(|| name.rsplit_once(':'))
             .map_or(name, |(repository, _)| repository);
         self.0
             .get("reference")

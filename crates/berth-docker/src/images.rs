@@ -1,4 +1,4 @@
-//! Images: listing, inspecting, naming, removing, and the answer to a pull.
+//! Images: listing, inspecting, naming, removing, pulling.
 
 use std::sync::Arc;
 
@@ -10,9 +10,13 @@ use crate::api::Api;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::query::Query;
-use crate::respond::{self, Reply, ok, typed};
+use crate::respond::{self, Reply, ok};
 use crate::sidecar::is_sidecar_image;
 use crate::{system, time};
+
+mod pull;
+
+pub(crate) use pull::{create, login};
 
 /// `GET /images/json`: one entry for each image, with all its names. Of the filters, `reference`
 /// is understood.
@@ -24,12 +28,12 @@ pub(crate) async fn list(api: &Arc<Api>, query: &Query) -> Reply {
     let list: Vec<Value> = images
         .chunk_by(|a, b| a.id == b.id)
         .map(|image| {
-            let tags: Vec<&str> = image.iter().map(|named| named.name.as_str()).collect();
+            let (digests, tags) = split(image);
             json!({
                 "Id": image[0].id.to_string(),
                 "ParentId": "",
                 "RepoTags": tags,
-                "RepoDigests": [],
+                "RepoDigests": digests,
                 "Created": image[0].created,
                 "Size": image[0].size,
                 "VirtualSize": image[0].size,
@@ -58,7 +62,7 @@ pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
     let (image, named) = find(api, name).await?;
     let of = image.clone();
     let digests = in_store(api, move |store| store.repo_digests(&of)).await?;
-    let tags: Vec<&str> = named.iter().map(|summary| summary.name.as_str()).collect();
+    let (_, tags) = split(&named);
     let size = named.first().map_or_else(
         || image.layers.iter().map(|layer| layer.size).sum(),
         |summary| summary.size,
@@ -71,6 +75,12 @@ pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
     let mut document = image_json(&image, &tags, size, created, parent);
     document["RepoDigests"] = digests.into();
     Ok(ok(&document))
+}
+
+/// Names with a digest (images that were asked for like this have them), and those with a tag.
+fn split(named: &[ImageSummary]) -> (Vec<&str>, Vec<&str>) {
+    let names = named.iter().map(|summary| summary.name.as_str());
+    names.partition(|name| name.contains('@'))
 }
 
 /// An image and its names.
@@ -152,33 +162,6 @@ fn image_json(
         "Config": config["config"],
         "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
     })
-}
-
-/// `POST /images/create`: images that are here count as pulled; nothing is fetched.
-pub(crate) async fn pull(api: &Arc<Api>, query: &Query) -> Reply {
-    let image = query
-        .get("fromImage")
-        .ok_or_else(|| ApiError::unsupported("making an image of an upload"))?;
-    let reference = match query.get("tag") {
-        Some(tag) if tag.starts_with("sha256:") => format!("{image}@{tag}"),
-        Some(tag) => format!("{image}:{tag}"),
-        None => image.to_owned(),
-    };
-    let wanted = reference.clone();
-    let here =
-        is_sidecar_image(&reference) || in_store(api, move |s| s.resolve(&wanted)).await?.is_some();
-    if !here {
-        return Err(ApiError::not_found(format!(
-            "the image {reference} is not in the local store, and this API pulls nothing: bring it \
-             in with `berth images pull {reference}`"
-        )));
-    }
-    let line = json!({"status": format!("Status: Image is up to date for {reference}")});
-    Ok(typed(
-        StatusCode::OK,
-        "application/json",
-        format!("{line}\n"),
-    ))
 }
 
 /// Runs a blocking operation of the store beside the tasks of the server.

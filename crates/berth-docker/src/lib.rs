@@ -15,7 +15,8 @@
 //! | `trace` | where the time of a cold start went |
 //! | `archive`, `volumes`, `commit` | files in and out, directory and whole-container snapshots |
 //! | `helper` | workerd's file-moving containers, which are none |
-//! | `images`, `system` | what else a Docker client asks |
+//! | `images` | listing, naming, removing, pulling |
+//! | `system` | what else a Docker client asks |
 //! | `client` | our own command line's side of the same socket |
 //!
 //! Invariants: a request that changes something runs to its end although its client hangs up; a

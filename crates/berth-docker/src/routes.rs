@@ -51,7 +51,9 @@ async fn dispatch(api: &Arc<Api>, request: Request<Incoming>) -> Reply {
         Some("volumes") => volume_routes(api, &method, &path[1..], &query, request).await,
         Some("commit") if method == Method::POST => make_image(api, &query, request).await,
         Some("images") => image_routes(api, &method, &path[1..], &query, request).await,
-        Some("auth") => Err(auth(request).await),
+        Some("auth") if method == Method::POST => {
+            images::login(api, &collect(request.into_body()).await?).await
+        }
         _ => other_routes(api, &method, &path, &query),
     }
 }
@@ -153,8 +155,9 @@ async fn image_routes(
             images::remove(api, &path.join("/")).await
         }
         ("POST", ["create"]) => {
-            collect(request.into_body()).await?;
-            images::pull(api, query).await
+            let (parts, body) = request.into_parts();
+            collect(body).await?;
+            images::create(api, query, &parts.headers).await
         }
         _ => Err(ApiError::unsupported("this operation on images")),
     }
@@ -199,14 +202,6 @@ fn other_routes(api: &Arc<Api>, method: &Method, path: &[&str], query: &Query) -
             Err(ApiError::not_found(format!("network {name} not found")))
         }
         _ => Err(page_not_found()),
-    }
-}
-
-/// `POST /auth`: there is no registry that could check a password.
-async fn auth(request: Request<Incoming>) -> ApiError {
-    match collect(request.into_body()).await {
-        Ok(_) => ApiError::unsupported("logging in to registries"),
-        Err(error) => error,
     }
 }
 

@@ -41,6 +41,6 @@ pub use image::{Image, ImageSummary, Layer};
 pub use pack::{PackOptions, pack};
 pub use reference::Reference;
 pub use store::collect::{ImageUsage, Usage};
-pub use store::{Collected, Hold, ImageStore, IncomingLayer, Pin, Policy};
+pub use store::{Collected, Hold, ImageStore, IncomingLayer, LayerCompression, Pin, Policy};
 pub use tree::LayerCopy;
 pub use unpack::{ExtractOptions, Root, UnpackError, extract, extract_into, is_tar};

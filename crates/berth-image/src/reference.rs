@@ -2,7 +2,7 @@
 //!
 //! `node:22-slim` means `docker.io/library/node:22-slim`; no tag means `latest`. The rules are those
 //! of the distribution project's reference grammar: the first component is a host if it has a `.` or
-//! a `:`, is `localhost`, or has an upper-case letter.
+//! a `:`, is `localhost`, or has an upper-case letter; IPv6 addresses are in brackets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -50,9 +50,29 @@ impl Reference {
         format!("{}/{}:{}", self.host, self.repository, self.tag)
     }
 
+    /// The key in the name index: [`canonical`](Self::canonical), or `host/repository@digest`.
+    pub(crate) fn key(&self) -> String {
+        match &self.digest {
+            Some(digest) => format!("{}/{}@{digest}", self.host, self.repository),
+            None => self.canonical(),
+        }
+    }
+
+    /// As lists of images show it: [`familiar`](Self::familiar), or by its digest without a tag.
+    pub fn listed(&self) -> String {
+        match &self.digest {
+            Some(digest) => format!("{}@{digest}", self.familiar_repository()),
+            None => self.familiar(),
+        }
+    }
+
     /// As Docker shows it: without the default host and `library/`, always with the tag.
     pub fn familiar(&self) -> String {
-        let repository = if self.host == DEFAULT_HOST {
+        format!("{}:{}", self.familiar_repository(), self.tag)
+    }
+
+    fn familiar_repository(&self) -> String {
+        if self.host == DEFAULT_HOST {
             self.repository
                 .strip_prefix("library/")
                 .filter(|name| !name.contains('/'))
@@ -60,8 +80,7 @@ impl Reference {
                 .to_owned()
         } else {
             format!("{}/{}", self.host, self.repository)
-        };
-        format!("{repository}:{}", self.tag)
+        }
     }
 }
 
@@ -145,8 +164,28 @@ fn is_host(first: &str) -> bool {
         || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
-/// Labels of letters, digits and inner dashes, joined by dots; then a port, if any.
+/// Labels of letters, digits and inner dashes, joined by dots, or an IPv6 address in brackets
+/// (without a zone); then a port, if any.
 fn check_host(host: &str) -> Result<(), &'static str> {
+    if let Some(rest) = host.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').unwrap_or((rest, "?"));
+        let port = match port.strip_prefix(':') {
+            Some(port) => port,
+            None if port.is_empty() => "0",
+            None => "?",
+        };
+        let allowed = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
+        return if address.bytes().all(allowed)
+            && address.parse::<std::net::Ipv6Addr>().is_ok()
+            && is_port(port)
+        {
+            Ok(())
+        } else {
+            Err(
+                "what is in brackets before the first `/` is not an IPv6 address and a port, such as `[::1]:5000`",
+            )
+        };
+    }
     let (name, port) = host.split_once(':').unwrap_or((host, "0"));
     let label_ok = |label: &str| {
         !label.is_empty()
@@ -156,11 +195,15 @@ fn check_host(host: &str) -> Result<(), &'static str> {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    if name.split('.').all(label_ok) && port.parse::<u16>().is_ok() {
+    if name.split('.').all(label_ok) && is_port(port) {
         Ok(())
     } else {
         Err("what is before the first `/` looks like a host, but is none")
     }
+}
+
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
 fn check_tag(tag: &str) -> Result<(), &'static str> {
@@ -238,6 +281,13 @@ mod tests {
                 "localhost:5000/app:x",
                 "localhost:5000/app:x",
             ),
+            ("[::1]:5000/x:1", "[::1]:5000/x:1", "[::1]:5000/x:1"),
+            ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
+            (
+                "[2001:db8:3:4::c0fe]/a/b",
+                "[2001:db8:3:4::c0fe]/a/b:latest",
+                "[2001:db8:3:4::c0fe]/a/b:latest",
+            ),
             (
                 "r.example.com/a/b/c:t",
                 "r.example.com/a/b/c:t",
@@ -289,6 +339,20 @@ mod tests {
             "a@",
             "a@sha256:00",
             "a:.x",
+            "[::1]",
+            "[::1]:5000",
+            "[::1/x",
+            "::1/x",
+            "[]/x",
+            "[:::]/x",
+            "[::1]5000/x",
+            "[::1]:/x",
+            "[::1]:99999/x",
+            "[fe80::1%25eth0]/x",
+            "[fe80::1%eth0]/x",
+            "[2001:db8:3:4::192.0.2.33]/x",
+            "[host]/x",
+            "host:+1/x",
             "a\n",
             "ä",
         ] {

@@ -5,7 +5,7 @@
 //!   blobs/sha256/<hex>        manifests, configurations and layers as they came in or go out
 //!   layers/<diff id hex>/fs   the unpacked tree of a layer, a `lowerdir` for overlayfs
 //!   layers/<diff id hex>/layer.json   blob digest, sizes
-//!   layers/<diff id hex>/packed.json  the same, of the blob that was made of it ([`derived`])
+//!   layers/<diff id hex>/packed-<compression>.json  the same, of a blob that was made of it ([`packed`])
 //!   layers/<diff id hex>/unflushed    it may not be on disk as a whole ([`derived`])
 //!   locks/<diff id hex>       held while that layer is put in place
 //!   images.json               names and image ids → manifests; replaced as a whole
@@ -47,6 +47,7 @@ mod ingest;
 mod layers;
 mod lease;
 mod names;
+mod packed;
 mod partial;
 mod pins;
 mod receive;
@@ -56,11 +57,12 @@ pub(crate) use blobs::MAX_DOCUMENT;
 pub use collect::{Collected, Policy};
 pub(crate) use images::{Manifest, pair_layers};
 pub use ingest::IncomingLayer;
-pub(crate) use ingest::{Ingest, Plain, ZSTD_LEVEL};
+pub(crate) use ingest::{Ingest, Plain};
 pub(crate) use layers::LayerRecord;
 pub use lease::Hold;
 pub(crate) use lease::Item;
 use lease::Lease;
+pub use packed::LayerCompression;
 pub use pins::Pin;
 
 /// The content store of one machine. Cheap to clone; safe to use from several processes at once.
@@ -149,7 +151,7 @@ impl ImageStore {
                 size => size?,
             };
             summaries.push(ImageSummary {
-                name: name.parse::<Reference>()?.familiar(),
+                name: name.parse::<Reference>()?.listed(),
                 id: id.clone(),
                 size,
                 created: record.created,
@@ -160,8 +162,23 @@ impl ImageStore {
     }
 
     /// Gives an image of this store a name, which another image loses if it had it.
+    ///
+    /// # Errors
+    /// What has a digest is no name that can be given.
     pub fn tag(&self, image: &Image, name: &str) -> Result<(), ImageError> {
-        let name = name.parse::<Reference>()?.canonical();
+        let reference: Reference = name.parse()?;
+        if reference.digest().is_some() {
+            return Err(ImageError::InvalidReference {
+                reference: name.to_owned(),
+                reason: "only a registry can give a name with a digest",
+            });
+        }
+        self.name(image, &reference)
+    }
+
+    /// Gives an image the name by which it was asked for.
+    fn name(&self, image: &Image, reference: &Reference) -> Result<(), ImageError> {
+        let name = reference.key();
         self.change_index(|index| {
             if !index.images.contains_key(&image.id) {
                 return Err(ImageError::MissingBlob {
@@ -176,7 +193,7 @@ impl ImageStore {
 
     /// Removes a name; returns whether it existed.
     pub fn untag(&self, name: &str) -> Result<bool, ImageError> {
-        let name = name.parse::<Reference>()?.canonical();
+        let name = name.parse::<Reference>()?.key();
         self.change_index(|index| Ok(index.names.remove(&name).is_some()))
     }
 

@@ -76,6 +76,64 @@ pub(crate) fn decompress<'a, R: BufRead + Send + 'a>(
     })
 }
 
+/// zstd's fastest regular level. On a 179 MB `node_modules`, zstd -1 took 0.8 s of CPU for 54 MB and
+/// gzip -1 3.1 s for 58 MB.
+const ZSTD_LEVEL: i32 = 1;
+/// Of 200 MB of shared libraries, gzip -1 makes 90 MB, -4 71 MB and -6 70 MB, in 0.4, 0.8 and 1.0 of
+/// the time of -6.
+const GZIP_LEVEL: u32 = 4;
+
+/// Compresses what is written, always to the same bytes.
+pub(crate) enum Encoder<W: Write> {
+    Plain(W),
+    Gzip(flate2::write::GzEncoder<W>),
+    Zstd(zstd::Encoder<'static, W>),
+}
+
+impl<W: Write> Encoder<W> {
+    /// # Errors
+    /// Nothing is compressed with bzip2 and xz.
+    pub(crate) fn new(compression: Compression, writer: W) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::None => Self::Plain(writer),
+            Compression::Gzip => {
+                let level = flate2::Compression::new(GZIP_LEVEL);
+                Self::Gzip(flate2::write::GzEncoder::new(writer, level))
+            }
+            Compression::Zstd => Self::Zstd(zstd::Encoder::new(writer, ZSTD_LEVEL)?),
+            Compression::Bzip2 => return Err(unsupported("bzip2")),
+            Compression::Xz => return Err(unsupported("xz")),
+        })
+    }
+
+    /// Writes the end; what it was written to.
+    pub(crate) fn finish(self) -> io::Result<W> {
+        match self {
+            Self::Plain(writer) => Ok(writer),
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(writer) => writer.write(buffer),
+            Self::Gzip(encoder) => encoder.write(buffer),
+            Self::Zstd(encoder) => encoder.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(writer) => writer.flush(),
+            Self::Gzip(encoder) => encoder.flush(),
+            Self::Zstd(encoder) => encoder.flush(),
+        }
+    }
+}
+
 /// Hashes and counts what is written.
 pub(crate) struct HashWriter<W> {
     writer: W,

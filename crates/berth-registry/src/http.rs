@@ -150,7 +150,7 @@ async fn answer(face: Face, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let access = Access::of(&face.registry, &parts.headers).await;
     let access = access.map_err(|error| asked.challenge(error, None))?;
-    allow(&face.registry, &access, &route, &parts.method)
+    allow(&face.registry, &access, &route, &parts)
         .map_err(|refused| asked.challenge(refused.error, refused.scope))?;
     let context = Context {
         registry: face.registry,
@@ -166,7 +166,7 @@ struct Refused {
     scope: Option<String>,
 }
 
-fn allow(registry: &Inner, access: &Access, route: &Route, method: &Method) -> Result<(), Refused> {
+fn allow(registry: &Inner, access: &Access, route: &Route, parts: &Parts) -> Result<(), Refused> {
     let Some(repository) = route.repository() else {
         let allowed = match route {
             Route::Catalog => access.catalog().is_some(),
@@ -182,8 +182,11 @@ fn allow(registry: &Inner, access: &Access, route: &Route, method: &Method) -> R
             }),
         };
     };
-    let needed = needed(route, method);
-    if access.actions(repository).contains(needed) {
+    let needed = needed(route, &parts.method);
+    let is_allowed = access.actions(repository).contains(needed);
+    let source = mount_source(route, parts);
+    let source = source.filter(|source| access.may_ask_to_read(source));
+    if is_allowed && source.is_none() {
         return Ok(());
     }
     // Clients that push also look what is there.
@@ -192,10 +195,28 @@ fn allow(registry: &Inner, access: &Access, route: &Route, method: &Method) -> R
     } else {
         &needed.to_string()
     };
+    let mut scope = format!("repository:{repository}:{asked}");
+    let mut what = format!("`{needed}` in `{repository}`");
+    if let Some(source) = source {
+        scope.push_str(&format!(" repository:{source}:pull"));
+        if is_allowed {
+            what = format!("`pull` in `{source}`");
+        }
+    }
     Err(Refused {
-        error: access.refusal(&format!("`{needed}` in `{repository}`")),
-        scope: Some(format!("repository:{repository}:{asked}")),
+        error: access.refusal(&what),
+        scope: Some(scope),
     })
+}
+
+/// Where a blob is to be mounted from.
+fn mount_source(route: &Route, parts: &Parts) -> Option<RepositoryName> {
+    if !matches!(route, Route::Uploads(..)) || parts.method != Method::POST {
+        return None;
+    }
+    let parameter = |name: &str| query(parts).find(|(key, _)| key == name);
+    parameter("mount")?;
+    RepositoryName::parse(&parameter("from")?.1)
 }
 
 /// What a request does in its repository.

@@ -32,6 +32,11 @@ impl Terminal {
         (terminal, slave)
     }
 
+    /// To read what the program writes, if this is also its standard output.
+    pub(crate) fn output(&self) -> File {
+        self.master.try_clone().expect("copy a descriptor")
+    }
+
     /// Types these characters.
     pub fn press(&mut self, keys: &str) {
         self.master

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use berth_distribution::{
-    Client, DistributionError, Platform, Progress, PullOptions, Pulled, Pushed,
+    Client, DistributionError, Platform, Progress, PullOptions, Pulled, PushOptions, Pushed,
 };
 use berth_error::{Report, ResultExt as _};
-use berth_image::{Image, ImageStore, Reference};
+use berth_image::{Image, ImageStore, LayerCompression, Reference};
 
 use crate::signals::Signals;
 use crate::{base, printer};
@@ -167,17 +167,24 @@ impl<'a> Transfer<'a> {
         &self,
         image: &Image,
         reference: &Reference,
+        options: &PushOptions,
     ) -> Result<Option<Pushed>, Report> {
         let view = View::new(self.mode);
         let sink = |event| view.show(&event);
-        let work = self.client.push(self.store, image, reference, &sink);
+        let work = self
+            .client
+            .push(self.store, image, reference, options, &sink);
         let outcome = until_signal(work).await;
         view.end();
         Ok(outcome?.transpose()?)
     }
 
     /// Pushes an image of the store, and says what became of it.
-    pub(crate) async fn push_named(&self, name: &str) -> Result<ExitCode, Report> {
+    pub(crate) async fn push_named(
+        &self,
+        name: &str,
+        compression: Option<LayerCompression>,
+    ) -> Result<ExitCode, Report> {
         let reference: Reference = name.parse()?;
         let image = self.store.resolve(name)?.ok_or_else(|| {
             Report::new(
@@ -185,7 +192,8 @@ impl<'a> Transfer<'a> {
                 Some("`berth images list` shows what there is".to_owned()),
             )
         })?;
-        let Some(pushed) = self.push(&image, &reference).await? else {
+        let options = PushOptions { compression };
+        let Some(pushed) = self.push(&image, &reference, &options).await? else {
             return Ok(ExitCode::from(130));
         };
         match self.mode {

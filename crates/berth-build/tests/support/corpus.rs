@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use berth_build::{BuildHost, BuildRequest, HostFuture, Secret, build};
 use berth_conformance::{Case, Facts, Golden, base, directory, images, lay_out, read_layer};
-use berth_image::{Image, ImageStore};
+use berth_image::{Image, ImageStore, LayerCompression};
 use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
 use tokio::runtime::Runtime;
 
@@ -136,7 +136,7 @@ impl World {
     fn facts(&self, image: &Image) -> anyhow::Result<Facts> {
         let configuration = self.store.config_json(image)?;
         let mut layers = Vec::new();
-        for layer in &self.store.packed(image)?.layers {
+        for layer in &self.store.packed(image, LayerCompression::Zstd)?.layers {
             let blob = std::fs::File::open(self.store.blob_path(&layer.digest))?;
             layers.push((layer.diff_id.as_str().to_owned(), read_layer(blob)?));
         }

@@ -12,7 +12,8 @@ fn what_the_documentation_shows_is_understood() {
           "registries": {
             "docker.io": { "mirrors": ["https://mirror.example.com/hub", "http://10.0.0.7:5000"] },
             "10.0.0.7:5000": { "plain_http": true },
-            "old.example.com": { "skip_verify": true, "realms": ["login.example.net"], "upload_chunk_mb": 50 }
+            "old.example.com": { "skip_verify": true, "realms": ["login.example.net"], "upload_chunk_mb": 50 },
+            "[::1]:5000": { "compression": "zstd" }
           },
           "default": "registry.example.com/team",
           "parallel": 2
@@ -28,6 +29,8 @@ fn what_the_documentation_shows_is_understood() {
     assert!(registries.host("10.0.0.7:5000").plain_http);
     let old = registries.host("old.example.com");
     assert_eq!(old.upload_chunk, Some(50_000_000));
+    let compression = registries.host("[::1]:5000").compression;
+    assert_eq!(compression, Some(LayerCompression::Zstd));
     assert_eq!(registries.host("other"), HostConfig::default());
 }
 
@@ -55,6 +58,10 @@ fn every_mistake_names_the_file_and_the_field() {
         (
             r#"{"registries": {"index.docker.io": {}}}"#,
             "`registries.index.docker.io` is written `docker.io`",
+        ),
+        (
+            r#"{"registries": {"x.io": {"compression": "lz4"}}}"#,
+            "`registries.x.io.compression` must be `gzip` or `zstd`",
         ),
         (
             r#"{"registries": {"x.io": {"mirror": []}}}"#,

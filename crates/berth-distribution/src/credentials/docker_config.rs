@@ -3,8 +3,6 @@
 //! Sources: docker/cli, `cli/config/configfile` (file and keys), docker-credential-helpers (protocol).
 //! The file belongs to the user and to Docker: what we do not know in it stays as it is.
 
-use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::helper::Helper;
-use super::{Credential, CredentialError, Secret};
+use super::{Credential, CredentialError, Secret, docker_entry};
 use crate::endpoint::HUB;
+use crate::json_file::{self, FileError};
 
 /// What Docker calls Docker Hub in this file.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -92,7 +91,7 @@ impl DockerConfig {
         let Some(auths) = auths.as_object_mut() else {
             return Err(self.wrong("auths", "must be an object"));
         };
-        auths.retain(|key, _| normal(key) != host);
+        auths.retain(|key, _| host_of(key) != host);
         auths.insert(server_key(host).to_owned(), entry);
         self.write(&fields)
     }
@@ -110,7 +109,7 @@ impl DockerConfig {
         }
         if let Some(auths) = fields.get_mut("auths").and_then(Value::as_object_mut) {
             let before = auths.len();
-            auths.retain(|key, _| normal(key) != host);
+            auths.retain(|key, _| host_of(key) != host);
             if auths.len() != before {
                 known = true;
                 self.write(&fields)?;
@@ -141,7 +140,7 @@ impl DockerConfig {
             let helpers = helpers
                 .as_object()
                 .ok_or_else(|| self.wrong("credHelpers", "must be an object"))?;
-            if let Some((key, value)) = helpers.iter().find(|(key, _)| normal(key) == host) {
+            if let Some((key, value)) = helpers.iter().find(|(key, _)| host_of(key) == host) {
                 found = Some((format!("credHelpers.{key}"), value));
             }
         }
@@ -173,7 +172,7 @@ impl DockerConfig {
             .ok_or_else(|| self.wrong("auths", "must be an object"))?;
         let exact = auths.get_key_value(server_key(host));
         let Some((key, entry)) =
-            exact.or_else(|| auths.iter().find(|(key, _)| normal(key) == host))
+            exact.or_else(|| auths.iter().find(|(key, _)| host_of(key) == host))
         else {
             return Ok(None);
         };
@@ -181,24 +180,9 @@ impl DockerConfig {
         let entry = entry
             .as_object()
             .ok_or_else(|| self.wrong(&field, "must be an object"))?;
-        let text = |name: &str| match entry.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
-            Some(_) => Err(self.wrong(&format!("{field}.{name}"), "must be a text")),
-        };
-        let secret = if let Some(token) = text("identitytoken")? {
-            Secret::Identity(token)
-        } else if let Some(token) = text("registrytoken")? {
-            Secret::Token(token)
-        } else if let Some(auth) = text("auth")? {
-            let (username, password) = decode(&auth).ok_or_else(|| {
-                let field = format!("{field}.auth");
-                self.wrong(&field, "is not base64 of `<user>:<password>`")
-            })?;
-            Secret::Password { username, password }
-        } else if let (Some(username), Some(password)) = (text("username")?, text("password")?) {
-            Secret::Password { username, password }
-        } else {
+        let secret = docker_entry::secret(entry)
+            .map_err(|(name, problem)| self.wrong(&format!("{field}.{name}"), problem))?;
+        let Some(secret) = secret else {
             return Ok(None);
         };
         Ok(Some(Credential {
@@ -209,62 +193,25 @@ impl DockerConfig {
     }
 
     fn read(&self) -> Result<Map<String, Value>, CredentialError> {
-        let bytes = match fs_err::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
-            Err(source) => return Err(self.io("read", source)),
-        };
+        let bytes = json_file::read(&self.path)?.unwrap_or_default();
         if bytes.trim_ascii().is_empty() {
             return Ok(Map::new());
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(fields)) => Ok(fields),
-            Ok(_) => Err(self.wrong("the whole file", "must be an object")),
-            Err(source) => Err(CredentialError::Syntax {
-                path: self.path.clone(),
-                source,
-            }),
+        match json_file::parse(&self.path, &bytes)? {
+            Value::Object(fields) => Ok(fields),
+            _ => Err(self.wrong("the whole file", "must be an object")),
         }
     }
 
     /// Replaces the file as a whole; only its owner may read it. A link is followed, not replaced.
     fn write(&self, fields: &Map<String, Value>) -> Result<(), CredentialError> {
         let path = fs_err::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory);
-        made.map_err(|source| self.io("make the directory of", source))?;
-        let write = || -> std::io::Result<()> {
-            // Temporary files are their owner's only.
-            let temporary = tempfile::Builder::new()
-                .prefix(".config-")
-                .tempfile_in(directory)?;
-            let mut file = temporary.as_file();
-            serde_json::to_writer_pretty(file, fields)?;
-            file.write_all(b"\n")?;
-            file.sync_data()?;
-            temporary.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(|source| self.io("write", source))
-    }
-
-    fn io(&self, action: &'static str, source: std::io::Error) -> CredentialError {
-        CredentialError::Io {
-            action,
-            path: self.path.clone(),
-            source,
-        }
+        let text = format!("{:#}\n", Value::Object(fields.clone()));
+        Ok(json_file::replace(&path, text.as_bytes())?)
     }
 
     fn wrong(&self, field: &str, problem: &str) -> CredentialError {
-        CredentialError::Field {
-            path: self.path.clone(),
-            field: field.to_owned(),
-            problem: problem.to_owned(),
-        }
+        FileError::field(&self.path, field, problem).into()
     }
 }
 
@@ -282,7 +229,7 @@ pub(super) fn from_helper(username: String, secret: String, program: &str) -> Cr
 }
 
 /// The host that a key means: old keys are URLs.
-fn normal(key: &str) -> &str {
+pub(super) fn host_of(key: &str) -> &str {
     if key == HUB_KEY || key == "index.docker.io" {
         return HUB;
     }
@@ -292,17 +239,6 @@ fn normal(key: &str) -> &str {
         .unwrap_or(key);
     let host = rest.split('/').next().unwrap_or(rest);
     if host == "index.docker.io" { HUB } else { host }
-}
-
-fn decode(auth: &str) -> Option<(String, String)> {
-    let bytes = STANDARD.decode(auth.trim()).ok()?;
-    let text = String::from_utf8(bytes).ok()?;
-    let (username, password) = text.split_once(':')?;
-    // Docker writes a trailing NUL in some versions.
-    Some((
-        username.to_owned(),
-        password.trim_end_matches('\0').to_owned(),
-    ))
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
 //! Amazon ECR: an access key becomes a password for twelve hours (`GetAuthorizationToken` of the ECR
-//! API, signed with Signature Version 4).
+//! API, signed with Signature Version 4 by `object_store`, which the registry's buckets need anyway).
 
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::HttpRequestBody;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use super::sigv4::{Request, Signer};
 use super::{Configured, Credential, CredentialError};
 use crate::errors_of_registry;
-use crate::transport::{Call, Payload, SendError, Transport, authority};
+use crate::transport::{Call, Payload, SendError, Transport};
 
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
 const JSON: &str = "application/x-amz-json-1.1";
@@ -106,39 +107,32 @@ fn endpoint(region: &str, domain: &str) -> Result<Url, String> {
 }
 
 fn signed_call(configured: &Configured, region: &str, url: Url) -> Result<Call, String> {
-    const BODY: &[u8] = b"{}";
-    let host = authority(&url);
-    let signer = Signer {
-        access_key_id: &configured.public_credential,
-        secret_access_key: configured.reveal(),
-        region,
-        service: "ecr",
+    const BODY: Bytes = Bytes::from_static(b"{}");
+    let key_id = &configured.public_credential;
+    // It becomes a part of a header.
+    if !key_id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("the access key id has odd characters".to_owned());
+    }
+    let credential = AwsCredential {
+        key_id: key_id.clone(),
+        secret_key: configured.reveal().to_owned(),
+        token: None,
     };
-    let request = Request {
-        method: "POST",
-        path: url.path(),
-        headers: &[
-            ("content-type", JSON),
-            ("host", &host),
-            ("x-amz-target", TARGET),
-        ],
-        body: BODY,
-    };
-    let signed = signer.sign(&request, SystemTime::now());
-    let value = |text: &str| {
-        HeaderValue::from_str(text).map_err(|_| "the access key id has odd characters".to_owned())
-    };
-    let mut authorization = value(&signed.authorization)?;
-    authorization.set_sensitive(true);
-    Ok(Call::new(Method::POST, url)
-        .header(CONTENT_TYPE, HeaderValue::from_static(JSON))
-        .header(
-            HeaderName::from_static("x-amz-target"),
-            HeaderValue::from_static(TARGET),
-        )
-        .header(HeaderName::from_static("x-amz-date"), value(&signed.date)?)
-        .header(reqwest::header::AUTHORIZATION, authorization)
-        .payload(Payload::Bytes(Bytes::from_static(BODY))))
+    let mut request = http::Request::post(url.as_str())
+        .header(CONTENT_TYPE, JSON)
+        .header("x-amz-target", TARGET)
+        .body(HttpRequestBody::from(BODY))
+        .map_err(|error| error.to_string())?;
+    AwsAuthorizer::new(&credential, "ecr", region)
+        .try_authorize(&mut request, None)
+        .map_err(|error| error.to_string())?;
+    let mut call = Call::new(Method::POST, url).payload(Payload::Bytes(BODY));
+    for (name, value) in request.headers() {
+        let mut value = value.clone();
+        value.set_sensitive(name == AUTHORIZATION);
+        call = call.header(name.clone(), value);
+    }
+    Ok(call)
 }
 
 #[cfg(test)]

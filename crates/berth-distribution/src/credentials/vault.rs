@@ -11,8 +11,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io::Read as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use super::CredentialError;
+use crate::json_file::{self, FileError};
 
 const VERSION: u32 = 1;
 const KEY_LEN: usize = 32;
@@ -228,7 +229,7 @@ impl Vault {
         if make && !self.key_path.exists() {
             let mut key = [0; KEY_LEN];
             random(&mut key)?;
-            self.replace(&self.key_path, &key)?;
+            json_file::replace(&self.key_path, &key)?;
         }
         let read = || -> std::io::Result<Vec<u8>> {
             let mut file = std::fs::File::open(&self.key_path)?;
@@ -246,62 +247,36 @@ impl Vault {
             }
             Ok(key)
         };
-        let key = read().map_err(io("use", &self.key_path))?;
+        let key = read().map_err(FileError::io("use", &self.key_path))?;
         Ok(XChaCha20Poly1305::new(Key::from_slice(&key)))
     }
 
     fn read(&self) -> Result<File, CredentialError> {
-        let bytes = match fs_err::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(File {
-                    version: VERSION,
-                    registries: BTreeMap::new(),
-                });
-            }
-            Err(source) => return Err(io("read", &self.path)(source)),
-        };
-        let file: File =
-            serde_json::from_slice(&bytes).map_err(|source| CredentialError::Syntax {
-                path: self.path.clone(),
-                source,
-            })?;
-        if file.version != VERSION {
-            return Err(CredentialError::Field {
-                path: self.path.clone(),
-                field: "version".to_owned(),
-                problem: format!("is {}, this program knows {VERSION}", file.version),
+        let Some(bytes) = json_file::read(&self.path)? else {
+            return Ok(File {
+                version: VERSION,
+                registries: BTreeMap::new(),
             });
+        };
+        let file: File = json_file::parse(&self.path, &bytes)?;
+        if file.version != VERSION {
+            let problem = format!("is {}, this program knows {VERSION}", file.version);
+            return Err(FileError::field(&self.path, "version", problem).into());
         }
         Ok(file)
     }
 
     fn write(&self, file: &File) -> Result<(), CredentialError> {
-        let text = serde_json::to_vec_pretty(file).map_err(|source| CredentialError::Syntax {
+        let text = serde_json::to_vec_pretty(file).map_err(|source| FileError::Syntax {
             path: self.path.clone(),
             source,
         })?;
-        self.replace(&self.path, &text)
-    }
-
-    /// Replaces a file as a whole; only its owner may read it.
-    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), CredentialError> {
-        let directory = private_directory_of(path)?;
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".new-")
-                .tempfile_in(directory)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_data()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(io("write", path))
+        Ok(json_file::replace(&self.path, &text)?)
     }
 
     /// Held while something is changed.
     fn lock(&self) -> Result<std::fs::File, CredentialError> {
-        let path = private_directory_of(&self.path)?.join("lock");
+        let path = json_file::private_directory_of(&self.path)?.join("lock");
         let open = || -> std::io::Result<std::fs::File> {
             let file = std::fs::OpenOptions::new()
                 .write(true)
@@ -312,18 +287,8 @@ impl Vault {
             rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
             Ok(file)
         };
-        open().map_err(io("lock", &path))
+        Ok(open().map_err(FileError::io("lock", &path))?)
     }
-}
-
-fn private_directory_of(path: &Path) -> Result<&Path, CredentialError> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory);
-    made.map_err(io("make", directory))?;
-    Ok(directory)
 }
 
 /// What a sealed secret belongs to.
@@ -338,15 +303,6 @@ fn random(bytes: &mut [u8]) -> Result<(), CredentialError> {
             problem: format!("this machine gives no random numbers: {error}"),
             hint: None,
         })
-}
-
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CredentialError {
-    let path = path.to_owned();
-    move |source| CredentialError::Io {
-        action,
-        path,
-        source,
-    }
 }
 
 #[cfg(test)]
@@ -399,7 +355,10 @@ mod tests {
         assert!(vault.get("a.io").unwrap().is_some());
         let mode = std::fs::Permissions::from_mode(0o644);
         fs_err::set_permissions(&vault.key_path, mode).unwrap();
-        assert!(matches!(vault.get("a.io"), Err(CredentialError::Io { .. })));
+        assert!(matches!(
+            vault.get("a.io"),
+            Err(CredentialError::File(FileError::Io { .. }))
+        ));
         fs_err::remove_file(&vault.key_path).unwrap();
         assert!(matches!(
             vault.get("a.io"),

@@ -11,6 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use super::SendError;
 use crate::config::ConfigError;
+use crate::json_file::FileError;
 use crate::transport::TransportError;
 
 pub(super) fn config(ca: Option<&Path>, skip_verify: bool) -> Result<ClientConfig, SendError> {
@@ -43,10 +44,7 @@ pub(super) fn config(ca: Option<&Path>, skip_verify: bool) -> Result<ClientConfi
 }
 
 fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let bytes = fs_err::read(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = fs_err::read(path).map_err(FileError::io("read", path))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
@@ -56,11 +54,8 @@ fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
 }
 
 fn unusable(path: &Path, problem: &str) -> ConfigError {
-    ConfigError::Field {
-        path: path.to_owned(),
-        field: "ca".to_owned(),
-        problem: format!("needs certificates in PEM form: {problem}"),
-    }
+    let problem = format!("needs certificates in PEM form: {problem}");
+    FileError::field(path, "ca", problem).into()
 }
 
 /// Takes any certificate, because the user said so for this host.

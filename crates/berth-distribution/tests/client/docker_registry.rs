@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use berth_distribution::{
-    Client, Credential, DistributionError, HostConfig, Keyring, PullOptions, Registries,
+    Client, Credential, DistributionError, HostConfig, Keyring, PullOptions, PushOptions,
+    Registries,
 };
 use berth_image::{Image, Reference};
 use berth_test::DockerRegistry;
@@ -47,7 +48,13 @@ async fn images_go_there_and_come_back() {
     let name = reference(&format!("{}/team/app:1.0", registry.host()));
     let client = client();
     let pushed = client
-        .push(&store.store, &stored, &name, &|_| {})
+        .push(
+            &store.store,
+            &stored,
+            &name,
+            &PushOptions::default(),
+            &|_| {},
+        )
         .await
         .unwrap();
     assert_eq!((pushed.sent, pushed.digest.clone()), (4, image.digest()));
@@ -67,7 +74,13 @@ async fn images_go_there_and_come_back() {
     // The layers are mounted from the repository that has them.
     let other = reference(&format!("{}/team/other:1.0", registry.host()));
     let pushed = client
-        .push(&store.store, &stored, &other, &|_| {})
+        .push(
+            &store.store,
+            &stored,
+            &other,
+            &PushOptions::default(),
+            &|_| {},
+        )
         .await
         .unwrap();
     assert_eq!(pushed.sent, 1, "only the configuration");
@@ -115,7 +128,13 @@ async fn images_in_dockers_own_format_stay_in_it() {
     let registry = DockerRegistry::start();
     let name = reference(&format!("{}/app", registry.host()));
     client()
-        .push(&store.store, &pulled.image, &name, &|_| {})
+        .push(
+            &store.store,
+            &pulled.image,
+            &name,
+            &PushOptions::default(),
+            &|_| {},
+        )
         .await
         .unwrap();
     let found = client().manifest(&name).await.unwrap();
@@ -139,7 +158,13 @@ async fn uploads_in_parts_are_taken() {
     let client = Client::new(registries, Keyring::default(), options());
     let name = reference(&format!("{}/app", registry.host()));
     client
-        .push(&store.store, &stored, &name, &|_| {})
+        .push(
+            &store.store,
+            &stored,
+            &name,
+            &PushOptions::default(),
+            &|_| {},
+        )
         .await
         .unwrap();
     assert_eq!(pull(&client, &name).await.unwrap().id, stored.id);
@@ -199,7 +224,13 @@ async fn a_push_goes_on_over_connections_that_are_cut() {
     let client = Client::new(registries, Keyring::default(), options());
     let name = reference(&format!("{address}/app"));
     client
-        .push(&store.store, &stored, &name, &|_| {})
+        .push(
+            &store.store,
+            &stored,
+            &name,
+            &PushOptions::default(),
+            &|_| {},
+        )
         .await
         .unwrap();
     let direct = reference(&format!("{}/app", registry.host()));
@@ -229,9 +260,15 @@ async fn passwords_are_checked() {
     );
     let (store, stored) = stored(&TestImage::new(14, &[Pack::Gzip], 1000)).await;
     let name = reference(&format!("{host}/app"));
-    good.push(&store.store, &stored, &name, &|_| {})
-        .await
-        .unwrap();
+    good.push(
+        &store.store,
+        &stored,
+        &name,
+        &PushOptions::default(),
+        &|_| {},
+    )
+    .await
+    .unwrap();
     assert_eq!(pull(&good, &name).await.unwrap().id, stored.id);
 }
 
@@ -314,7 +351,13 @@ async fn tokens_of_a_token_server_are_fetched_again_when_they_have_ended() {
     for repository in ["team/one", "team/two"] {
         let name = reference(&format!("{host}/{repository}:1"));
         client
-            .push(&store.store, &stored, &name, &|_| {})
+            .push(
+                &store.store,
+                &stored,
+                &name,
+                &PushOptions::default(),
+                &|_| {},
+            )
             .await
             .unwrap();
         assert_eq!(pull(&client, &name).await.unwrap().id, stored.id);

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use berth_distribution::credentials::{DockerConfig, Kind, Vault};
 use berth_distribution::{
-    Client, Credential, DistributionError, HostConfig, Keyring, PullOptions, Registries,
+    Client, Credential, DistributionError, HostConfig, Keyring, PullOptions, PushOptions,
+    Registries,
 };
 use serde_json::json;
 
@@ -184,7 +185,13 @@ async fn a_token_that_ends_in_the_middle_is_fetched_again() {
     let name = reference(&format!("{host}/team/app"));
     let client = with(me(&host));
     client
-        .push(&store.store, &stored, &name, &|_| {})
+        .push(
+            &store.store,
+            &stored,
+            &name,
+            &PushOptions::default(),
+            &|_| {},
+        )
         .await
         .unwrap();
     assert_eq!(fake.manifest("latest").unwrap(), image.manifest);
@@ -368,7 +375,13 @@ async fn what_may_be_read_may_still_not_be_written() {
     let stored = store.store.resolve(&name.canonical()).unwrap().unwrap();
     let client = with(Keyring::default());
     let error = client
-        .push(&store.store, &stored, &name, &|_| {})
+        .push(
+            &store.store,
+            &stored,
+            &name,
+            &PushOptions::default(),
+            &|_| {},
+        )
         .await
         .unwrap_err();
     assert_eq!(

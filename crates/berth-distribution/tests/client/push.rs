@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use berth_distribution::{
-    Client, DistributionError, HostConfig, Keyring, LayerState, Progress, PullOptions, Pushed,
-    Registries,
+    Client, DistributionError, HostConfig, Keyring, LayerState, Progress, PullOptions, PushOptions,
+    Pushed, Registries,
 };
 use berth_image::{Digest, Image};
 
@@ -34,7 +34,13 @@ async fn push(
     name: &str,
 ) -> Result<Pushed, DistributionError> {
     client
-        .push(&store.store, image, &reference(name), &|_| {})
+        .push(
+            &store.store,
+            image,
+            &reference(name),
+            &PushOptions::default(),
+            &|_| {},
+        )
         .await
 }
 
@@ -49,7 +55,13 @@ async fn an_image_is_pushed_as_it_is_and_only_what_is_missing() {
     let events = Mutex::new(Vec::new());
     let sink = |event| events.lock().unwrap().push(event);
     let pushed = client()
-        .push(&store.store, &stored, &reference(&name), &sink)
+        .push(
+            &store.store,
+            &stored,
+            &reference(&name),
+            &PushOptions::default(),
+            &sink,
+        )
         .await
         .unwrap();
     assert_eq!((pushed.digest.clone(), pushed.sent), (image.digest(), 4));
@@ -84,6 +96,100 @@ async fn an_image_is_pushed_as_it_is_and_only_what_is_missing() {
     let again = push(&client(), &store, &stored, &name).await.unwrap();
     assert_eq!(again.sent, 0);
     assert_eq!(server.count("POST", "/blobs/uploads/"), 4);
+}
+
+/// What was made here is gzip, which every client reads, unless the caller or the configuration says
+/// zstd. Each blob is made once, and what the registry has is not sent again.
+#[tokio::test]
+async fn layers_that_were_made_here_are_compressed_as_asked() {
+    let store = Store::new();
+    let tree = tempfile::tempdir_in(store.store.scratch_dir()).unwrap();
+    std::fs::write(tree.path().join("built"), "x".repeat(10_000)).unwrap();
+    let built = store.store.add_layer(tree.path()).unwrap().unwrap();
+    let tar = crate::image::tar("imported", b"y");
+    let base = store.store.import_rootfs(tar.as_slice(), "base").unwrap();
+    let foreign = TestImage::new(9, &[Pack::Zstd], 1000);
+    let fake = Fake::with(&foreign, "latest");
+    let registry = fake.clone();
+    let server = Server::start(move |request| registry.reply(request)).await;
+    let name = reference(&format!("{}/foreign", server.host()));
+    let pulled = client()
+        .pull(&store.store, &name, &PullOptions::default(), &|_| {})
+        .await
+        .unwrap();
+    let layers = [&base.layers[0], &built, &pulled.image.layers[0]];
+    let layers = layers.into_iter().cloned().collect();
+    let image = store
+        .store
+        .put_image_json(serde_json::json!({}), layers)
+        .unwrap();
+    store.store.tag(&image, "made").unwrap();
+
+    let kinds = |tag: &str| -> Vec<String> {
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&fake.manifest(tag).unwrap()).unwrap();
+        let layers = manifest["layers"].as_array().unwrap().iter();
+        layers
+            .map(|layer| {
+                let digest = layer["digest"].as_str().unwrap().parse().unwrap();
+                let kind = match fake.blob(&digest).unwrap()[..4] {
+                    [0x1f, 0x8b, ..] => "gzip",
+                    [0x28, 0xb5, 0x2f, 0xfd] => "zstd",
+                    _ => "other",
+                };
+                assert!(
+                    layer["mediaType"]
+                        .as_str()
+                        .unwrap()
+                        .ends_with(&format!("tar+{kind}"))
+                );
+                kind.to_owned()
+            })
+            .collect()
+    };
+    let to = |tag: &str| format!("{}/made:{tag}", server.host());
+    let first = push(&client(), &store, &image, &to("gzip")).await.unwrap();
+    // The foreign layer is there, the configuration is not.
+    assert_eq!(first.sent, 3);
+    assert_eq!(kinds("gzip"), ["gzip", "gzip", "zstd"]);
+    let found = store.store.resolve("made").unwrap().unwrap();
+    assert_eq!(found.manifest, first.digest);
+    let again = push(&client(), &store, &found, &to("gzip")).await.unwrap();
+    assert_eq!((again.sent, &again.digest), (0, &first.digest));
+
+    let zstd = PushOptions {
+        compression: Some("zstd".parse().unwrap()),
+    };
+    let second = client()
+        .push(
+            &store.store,
+            &found,
+            &reference(&to("zstd")),
+            &zstd,
+            &|_| {},
+        )
+        .await
+        .unwrap();
+    assert_eq!(second.sent, 2);
+    assert_eq!(kinds("zstd"), ["zstd", "zstd", "zstd"]);
+    // Back again, and by configuration: everything is there.
+    let again = push(&client(), &store, &found, &to("gzip")).await.unwrap();
+    assert_eq!((again.sent, &again.digest), (0, &first.digest));
+    let host = HostConfig {
+        compression: Some("zstd".parse().unwrap()),
+        ..HostConfig::default()
+    };
+    let registries = Registries::default().with_host(&server.host(), host);
+    let configured = Client::new(registries, Keyring::default(), options());
+    let again = push(&configured, &store, &found, &to("zstd"))
+        .await
+        .unwrap();
+    assert_eq!((again.sent, &again.digest), (0, &second.digest));
+    // Every digest that it ever had leads to it.
+    for digest in [&first.digest, &second.digest, &image.manifest] {
+        let name = format!("{}@{digest}", server.host().to_owned() + "/made");
+        assert_eq!(store.store.resolve(&name).unwrap().unwrap().id, image.id);
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 mod exec;
 mod lifecycle;
 mod look;
+mod pull;
 mod sleep;
 mod snapshots;
 mod transport;

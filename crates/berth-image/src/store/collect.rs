@@ -106,9 +106,10 @@ impl ImageStore {
     pub fn users(&self, image: &crate::Image) -> Result<Vec<String>, ImageError> {
         let mut users = BTreeSet::new();
         for item in Leases::read(&self.inner.root)?.held {
+            // Whoever holds it by a former manifest holds the same image.
             if let super::Item::Manifest(manifest, purpose) = item
-                && manifest == image.manifest
                 && !purpose.is_empty()
+                && (manifest == image.manifest || self.names_image(&manifest, &image.id))
             {
                 users.insert(purpose);
             }
@@ -119,6 +120,14 @@ impl ImageStore {
             }
         }
         Ok(users.into_iter().collect())
+    }
+
+    /// Whether a manifest is one of this image.
+    fn names_image(&self, manifest: &Digest, id: &Digest) -> bool {
+        // One that cannot be read has been let go meanwhile.
+        self.read_blob("image manifest", manifest)
+            .and_then(|bytes| super::Manifest::parse(&bytes))
+            .is_ok_and(|manifest| manifest.config.digest == *id)
     }
 
     /// With the gate held alone.

@@ -51,7 +51,13 @@ impl ImageStore {
         let Some(record) = self.layer_record(diff_id)? else {
             return Ok(None);
         };
-        let layer = self.hold_layer(record.layer)?;
+        let mut layer = self.hold_layer(record.layer)?;
+        // The blob that it came with may have been replaced by one for others, and collected.
+        if !self.has_content(&layer)
+            && let Some(packed) = self.any_packed_form(diff_id)?
+        {
+            layer = packed;
+        }
         Ok(self.has_tree(diff_id).then_some(layer))
     }
 

@@ -23,7 +23,7 @@ const MIN_PREFIX: usize = 12;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Index {
     version: u32,
-    /// Canonical name → image id.
+    /// Canonical name, or `<repository>@<digest>` of one that was asked for like this, → image id.
     pub(super) names: BTreeMap<String, Digest>,
     /// Image id → what belongs to it. Images without a name stay until they are collected.
     pub(super) images: BTreeMap<Digest, Record>,
@@ -36,7 +36,8 @@ pub(super) struct Record {
     pub(super) manifest: Digest,
     /// Unix seconds, from the configuration.
     pub(super) created: u64,
-    /// Digests of the indexes it came from, by which `name@sha256:…` may ask for it.
+    /// Digests of the indexes it came from and of its other manifests, by which `name@sha256:…` may ask
+    /// for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) aliases: Vec<Digest>,
     /// `host/repository` → the digest under which that repository has it.
@@ -45,6 +46,15 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Another manifest from now on; the former one still leads here.
+    pub(super) fn change_manifest(&mut self, manifest: &Digest) {
+        let former = std::mem::replace(&mut self.manifest, manifest.clone());
+        if !self.aliases.contains(&former) {
+            self.aliases.push(former);
+        }
+        self.aliases.retain(|alias| alias != manifest);
+    }
+
     fn is_called(&self, digest: &Digest) -> bool {
         self.manifest == *digest
             || self.aliases.contains(digest)
@@ -82,8 +92,8 @@ impl Index {
     fn forget_repository(&mut self, id: &Digest, removed: &Reference) {
         let repository = format!("{}/{}", removed.host(), removed.repository());
         let of_it = |name: &str| {
-            name.rsplit_once(':')
-                .is_some_and(|(name, _)| name == repository)
+            name.strip_prefix(&repository)
+                .is_some_and(|rest| rest.starts_with([':', '@']))
         };
         let others = self
             .names

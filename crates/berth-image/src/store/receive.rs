@@ -6,8 +6,8 @@ use crate::{Digest, Image, ImageError, Reference};
 
 impl ImageStore {
     /// Enters an image whose layers were received: its manifest and configuration exactly as they
-    /// are, the digests of the indexes that led to them, and its name. A reference with a digest
-    /// gives no name; the image is found by that digest.
+    /// are, the digests of the indexes that led to them, and its name. Asked for by a digest, that is
+    /// `<repository>@<digest>`, with and without a tag.
     pub fn receive_image(
         &self,
         manifest: &[u8],
@@ -21,9 +21,7 @@ impl ImageStore {
         let image = self.register(&digest, indexes)?;
         let top = indexes.first().unwrap_or(&digest);
         self.note_digest(&image, reference, top)?;
-        if reference.digest().is_none() {
-            self.tag(&image, &reference.canonical())?;
-        }
+        self.name(&image, reference)?;
         Ok(image)
     }
 
@@ -60,16 +58,9 @@ impl ImageStore {
             .collect()
     }
 
-    /// The manifest of an image as it is stored.
+    /// The manifest of an image as it is stored, with its digest.
     pub fn manifest(&self, image: &Image) -> Result<(Digest, Vec<u8>), ImageError> {
-        let index = self.index()?;
-        let Some(record) = index.images.get(&image.id) else {
-            return Err(ImageError::MissingBlob {
-                what: "image",
-                digest: image.id.clone(),
-            });
-        };
-        let bytes = self.read_blob("image manifest", &record.manifest)?;
-        Ok((record.manifest.clone(), bytes))
+        let bytes = self.read_blob("image manifest", &image.manifest)?;
+        Ok((image.manifest.clone(), bytes))
     }
 }

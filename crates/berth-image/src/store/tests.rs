@@ -168,7 +168,7 @@ fn a_writable_directory_becomes_a_layer_without_a_copy() {
     let image = store
         .put_image_json(serde_json::json!({}), vec![layer.clone()])
         .unwrap();
-    let packed = store.packed(&image).unwrap();
+    let packed = store.packed(&image, LayerCompression::Zstd).unwrap();
     let other = ImageStore::open(&directory.path().join("other")).unwrap();
     let blob = fs::read(store.blob_path(&packed.layers[0].digest)).unwrap();
     let image = other.import_rootfs(blob.as_slice(), "copy").unwrap();
@@ -218,7 +218,7 @@ fn a_layer_that_was_made_here_is_compressed_when_it_is_wanted() {
         .put_image_json(serde_json::json!({}), vec![layer.clone()])
         .unwrap();
     store.tag(&image, "made").unwrap();
-    let packed = store.packed(&image).unwrap();
+    let packed = store.packed(&image, LayerCompression::Zstd).unwrap();
     assert_eq!(packed.id, image.id);
     assert_ne!(packed.manifest, image.manifest);
     let digest = &packed.layers[0].digest;
@@ -226,13 +226,31 @@ fn a_layer_that_was_made_here_is_compressed_when_it_is_wanted() {
     let tar = zstd::decode_all(blob.as_slice()).unwrap();
     assert_eq!(Digest::of(&tar), layer.diff_id);
     // The name leads to what can be sent, and the second time it is there.
-    assert_eq!(store.manifest(&image).unwrap().0, packed.manifest);
     let found = store.resolve("made").unwrap().unwrap();
     assert_eq!(found.layers[0].digest, *digest);
     let before = fs::metadata(store.blob_path(digest)).unwrap().ino();
-    let again = store.packed(&image).unwrap();
+    let again = store.packed(&image, LayerCompression::Zstd).unwrap();
     assert_eq!(again.manifest, packed.manifest);
     assert_eq!(fs::metadata(store.blob_path(digest)).unwrap().ino(), before);
+
+    // Another way of compressing gives another blob of the same layer, and the first one stays good.
+    let gzip = store.packed(&found, LayerCompression::Gzip).unwrap();
+    assert_eq!(
+        (&gzip.id, &gzip.layers[0].diff_id),
+        (&image.id, &layer.diff_id)
+    );
+    let blob = fs::read(store.blob_path(&gzip.layers[0].digest)).unwrap();
+    assert_eq!(blob[..2], [0x1f, 0x8b]);
+    let back = store.packed(&gzip, LayerCompression::Zstd).unwrap();
+    assert_eq!(back.manifest, packed.manifest);
+    for known in [&image, &packed, &gzip] {
+        let name = format!("made@{}", known.manifest);
+        assert_eq!(
+            store.resolve(&name).unwrap().unwrap().id,
+            image.id,
+            "{name}"
+        );
+    }
 
     // A tree that somebody changed is not sent as what it was.
     let other = made_here(&store, "y");
@@ -241,9 +259,96 @@ fn a_layer_that_was_made_here_is_compressed_when_it_is_wanted() {
         .put_image_json(serde_json::json!({}), vec![other])
         .unwrap();
     assert!(matches!(
-        store.packed(&image),
+        store.packed(&image, LayerCompression::Zstd),
         Err(ImageError::DigestMismatch { .. })
     ));
+}
+
+/// What was imported as a plain tar may give another tar when it is made of its tree: it is compressed
+/// anew from its blob, also when the blob that it was stored with has been collected.
+#[test]
+fn an_imported_layer_is_recompressed_from_its_blob() {
+    let (_directory, store) = store();
+    let tar = Archive::new().file("file", "content").finish();
+    let image = store.import_rootfs(tar.as_slice(), "imported").unwrap();
+    let gzip = store.packed(&image, LayerCompression::Gzip).unwrap();
+    let (first, second) = (&image.layers[0], &gzip.layers[0]);
+    assert_eq!(second.diff_id, Digest::of(&tar));
+    assert_ne!(first.digest, second.digest);
+    let (first, second) = (first.clone().digest, second.clone().digest);
+    drop((image, gzip));
+    store.collect(&crate::Policy::default()).unwrap();
+    assert!(!store.blob_path(&first).exists() && store.blob_path(&second).exists());
+    // The layer is still known by what it is, and can be had in the first form again.
+    let image = store.resolve("imported").unwrap().unwrap();
+    let layer = store.layer(&Digest::of(&tar)).unwrap().unwrap();
+    assert_eq!(layer.digest, second);
+    let zstd = store.packed(&image, LayerCompression::Zstd).unwrap();
+    assert_eq!(zstd.layers[0].digest, first);
+    // One that came compressed stays as it came.
+    let blob =
+        zstd::encode_all(Archive::new().file("file", "other").finish().as_slice(), 3).unwrap();
+    let image = store.import_rootfs(blob.as_slice(), "compressed").unwrap();
+    let packed = store.packed(&image, LayerCompression::Gzip).unwrap();
+    assert_eq!(packed.manifest, image.manifest);
+    assert_eq!(packed.layers[0].digest, Digest::of(&blob));
+}
+
+/// An image that was asked for by its digest has that for its name: it stays as long as one with a tag.
+#[test]
+fn an_image_that_was_asked_for_by_digest_has_a_name() {
+    let (_directory, store) = store();
+    let layer = made_here(&store, "x");
+    let made = store
+        .put_image_json(serde_json::json!({}), vec![layer])
+        .unwrap();
+    let packed = store.packed(&made, LayerCompression::Gzip).unwrap();
+    let (digest, manifest) = store.manifest(&packed).unwrap();
+    let config = store.read_blob("config", &made.id).unwrap();
+    let name = format!("[::1]:5000/app:ignored@{digest}").parse().unwrap();
+    let image = store.receive_image(&manifest, &config, &[], &name).unwrap();
+    let id = image.id.clone();
+    drop((made, packed, image));
+    let listed = format!("[::1]:5000/app@{digest}");
+    for policy in [
+        crate::Policy::default(),
+        crate::Policy {
+            garbage_only: true,
+            ..crate::Policy::default()
+        },
+        crate::Policy {
+            max_bytes: Some(1 << 30),
+            ..crate::Policy::default()
+        },
+    ] {
+        assert!(
+            store.collect(&policy).unwrap().images.is_empty(),
+            "{policy:?}"
+        );
+    }
+    let image = store.resolve(&listed).unwrap().unwrap();
+    assert_eq!(image.id, id);
+    assert_eq!(store.list().unwrap()[0].name, listed);
+    assert_eq!(store.repo_digests(&image).unwrap(), [listed.as_str()]);
+    assert_eq!(store.usage().unwrap().images[0].names, [listed.as_str()]);
+    // Names of both kinds stand for themselves.
+    store.tag(&image, "app:1").unwrap();
+    assert!(store.untag(&listed).unwrap());
+    assert_eq!(store.list().unwrap()[0].name, "app:1");
+    assert!(
+        store.tag(&image, &listed).is_err(),
+        "only a registry gives such a name"
+    );
+    assert!(store.untag("app:1").unwrap());
+    drop(image);
+    assert_eq!(
+        store
+            .collect(&crate::Policy::default())
+            .unwrap()
+            .images
+            .len(),
+        1
+    );
 }
 
 #[test]

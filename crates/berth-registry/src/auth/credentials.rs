@@ -143,6 +143,7 @@ mod tests {
             aud: "a".into(),
             grants: Vec::new(),
             catalog: None,
+            denied: Vec::new(),
         };
         let token = tokens.issue(&claims);
         assert_eq!(tokens.check(&token), Some(claims.clone()));

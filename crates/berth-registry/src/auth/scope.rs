@@ -44,12 +44,16 @@ impl Scope {
             aud: service.to_owned(),
             grants: Vec::new(),
             catalog: None,
+            denied: Vec::new(),
         };
         for scope in scopes {
             match scope {
                 Self::Catalog => claims.catalog = Some(identity.grants.clone()),
                 Self::Repository(name, wanted) => {
                     let actions = identity.actions(name).and(*wanted);
+                    if wanted.pull && !actions.pull {
+                        claims.denied.push(Pattern::one(name));
+                    }
                     if !actions.is_empty() {
                         claims.grants.push(Grant {
                             repositories: Pattern::one(name),
@@ -120,6 +124,10 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, ["team/app:pull,push", "team/lib:pull,push"]);
+        assert_eq!(
+            claims.denied,
+            [Pattern::try_from("other/app".to_owned()).unwrap()]
+        );
         assert_eq!(claims.catalog, Some(identity.grants));
     }
 }

@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, now};
+use super::{Grant, Pattern, now};
 
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
@@ -154,6 +154,9 @@ pub(crate) struct Claims {
     /// What the list of repositories may show, if it may be asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) catalog: Option<Vec<Grant>>,
+    /// Repositories that were asked for and may not be read, so that they are not asked for again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) denied: Vec<Pattern>,
 }
 
 /// Makes and checks bearer tokens of one service.

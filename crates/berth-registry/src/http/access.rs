@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode, header};
 
 use super::Face;
-use crate::auth::{self, Actions, Grant};
+use crate::auth::{self, Actions, Grant, Pattern};
 use crate::error::{ApiError, Code};
 use crate::names::RepositoryName;
 use crate::registry::Inner;
@@ -25,6 +25,8 @@ pub(super) struct Access {
     proof: Proof,
     grants: Vec<Grant>,
     catalog: Option<Vec<Grant>>,
+    /// Repositories that were asked for and may not be read.
+    denied: Vec<Pattern>,
 }
 
 /// User and password of a `Basic` header.
@@ -80,6 +82,7 @@ impl Access {
                 proof: Proof::Token,
                 grants: claims.grants,
                 catalog: claims.catalog,
+                denied: claims.denied,
             });
         }
         if scheme.eq_ignore_ascii_case("basic") {
@@ -89,6 +92,7 @@ impl Access {
                 proof: Proof::Password,
                 catalog: Some(identity.grants.clone()),
                 grants: identity.grants,
+                denied: Vec::new(),
             });
         }
         Err(malformed())
@@ -101,7 +105,16 @@ impl Access {
             proof: Proof::Nothing,
             grants: grants.clone().unwrap_or_default(),
             catalog: grants,
+            denied: Vec::new(),
         }
+    }
+
+    /// Whether a token does not say that a repository may be read, but another one might: nobody has
+    /// asked for it yet.
+    pub(super) fn may_ask_to_read(&self, repository: &RepositoryName) -> bool {
+        self.proof == Proof::Token
+            && !self.actions(repository).pull
+            && !self.denied.iter().any(|denied| denied.matches(repository))
     }
 
     pub(super) fn actions(&self, repository: &RepositoryName) -> Actions {

@@ -286,13 +286,31 @@ async fn a_blob_is_mounted_only_with_read_access_to_its_source() {
     with_password(&server, "HEAD", &blob, &other)
         .await
         .expect(404);
-    // A token for one repository is none for the other, whoever asked for it.
+    // A token for one repository is none for the other, whoever asked for it: it may be asked for
+    // (by clients that do not think of it themselves), and whoever does not get it uploads.
     let push = "repository:other/app:pull,push";
     let narrow = token(&server, &[push], Some(&all)).await.expect(200).json();
-    with_token(&server, "POST", &from, narrow["token"].as_str().unwrap())
+    let narrow = narrow["token"].as_str().unwrap();
+    let refused = with_token(&server, "POST", &from, narrow).await;
+    let challenge = refused
+        .error(401, "UNAUTHORIZED")
+        .header("www-authenticate");
+    let scope = format!("{push} repository:secret/app:pull");
+    assert!(
+        challenge.ends_with(&format!("scope=\"{scope}\"")),
+        "{challenge}"
+    );
+    with_token(&server, "POST", &anywhere, narrow)
         .await
         .expect(202);
-    let wide = token(&server, &[push, "repository:secret/app:pull"], Some(&all)).await;
+    let denied = token(&server, &[&scope], Some(&other))
+        .await
+        .expect(200)
+        .json();
+    with_token(&server, "POST", &from, denied["token"].as_str().unwrap())
+        .await
+        .expect(202);
+    let wide = token(&server, &[&scope], Some(&all)).await;
     let wide = wide.expect(200).json();
     with_token(&server, "POST", &from, wide["token"].as_str().unwrap())
         .await

@@ -17,23 +17,36 @@ fn install() {
         if here("skopeo") && here("podman") {
             return;
         }
-        let apt = |arguments: &[&str]| {
-            let mut command = Command::new("apt-get");
-            command
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .arg("-qq")
-                .args(arguments);
-            assert!(command.status().unwrap().success(), "apt-get {arguments:?}");
-        };
-        apt(&["update"]);
-        apt(&[
-            "install",
-            "-y",
-            "--no-install-recommends",
-            "skopeo",
-            "podman",
-        ]);
+        apt_install(&["skopeo", "podman"]);
     });
+}
+
+/// Installs Debian packages.
+pub(crate) fn apt_install(packages: &[&str]) {
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .arg("-qq")
+            .args(arguments);
+        assert!(command.status().unwrap().success(), "apt-get {arguments:?}");
+    };
+    apt(&["update"]);
+    let install = ["install", "-y", "--no-install-recommends"];
+    apt(&[&install[..], packages].concat());
+}
+
+/// A password of the tests' server for everything.
+pub(crate) fn password() -> String {
+    let key = SigningKey::new(&[7; 32]).unwrap();
+    let identity = Identity {
+        name: "test".into(),
+        grants: vec![Grant {
+            repositories: Pattern::all(),
+            actions: Actions::ALL,
+        }],
+    };
+    SignedCredentials::new(key, Anonymous::Nothing).issue(&identity, Some(600))
 }
 
 #[track_caller]
@@ -45,7 +58,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// A layer with one file.
-fn layer() -> Vec<u8> {
+pub(crate) fn layer() -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("hello"), "hello\n").unwrap();
     let path = directory.path().to_str().unwrap();
@@ -64,16 +77,7 @@ async fn skopeo_copies_lists_and_deletes() {
     let server = Server::start(json!({"anonymous": "nothing"}));
     let open = Server::start(json!({}));
     open.push_image("from/app", "1", &layer()).await;
-    let key = SigningKey::new(&[7; 32]).unwrap();
-    let identity = Identity {
-        name: "test".into(),
-        grants: vec![Grant {
-            repositories: Pattern::all(),
-            actions: Actions::ALL,
-        }],
-    };
-    let password = SignedCredentials::new(key, Anonymous::Nothing).issue(&identity, Some(600));
-    let credentials = format!("v1:{password}");
+    let credentials = format!("v1:{}", password());
     let (at, other) = (
         format!("docker://{}", server.address),
         format!("docker://{}", open.address),

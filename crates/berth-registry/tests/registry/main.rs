@@ -10,6 +10,7 @@ mod auth;
 mod bucket;
 mod clients;
 mod collect;
+mod docker;
 mod full;
 mod hostile;
 mod kill;

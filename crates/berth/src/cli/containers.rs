@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use berth_image::LayerCompression;
 use clap::{Args, Subcommand};
 
 use crate::build::flags::BuildFlags;
@@ -29,6 +30,10 @@ pub(crate) struct ContainersBuildArgs {
     /// Push the image when it is built
     #[arg(short, long)]
     pub(crate) push: bool,
+    /// How layers that were made on this machine are compressed, `gzip` or `zstd` (Docker reads zstd
+    /// since version 23) [default: gzip, or as `registries.json` says of the registry]
+    #[arg(long, value_name = "KIND", requires = "push")]
+    pub(crate) compression: Option<LayerCompression>,
     /// Print one JSON object per line
     #[arg(long, conflicts_with = "quiet")]
     pub(crate) json: bool,
@@ -43,6 +48,10 @@ pub(crate) struct ContainersPushArgs {
     /// The image; a name without a registry goes to the default one
     #[arg(value_name = "TAG")]
     pub(crate) tag: String,
+    /// How layers that were made on this machine are compressed, `gzip` or `zstd` (Docker reads zstd
+    /// since version 23) [default: gzip, or as `registries.json` says of the registry]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) compression: Option<LayerCompression>,
     /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,

@@ -19,6 +19,9 @@ pub(crate) enum ImagesCommand {
         path: PathBuf,
         /// Name for the image; required for a root file system tar
         name: Option<String>,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
     },
     /// Bring in an image from a registry
     Pull(PullArgs),
@@ -37,6 +40,9 @@ pub(crate) enum ImagesCommand {
         source: String,
         /// The new name, which another image loses if it had it
         target: String,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Remove names, or by their ids images with all their names
     #[command(visible_aliases = ["remove", "rm"])]

@@ -1,5 +1,6 @@
 //! `berth images pull` and `push`.
 
+use berth_image::LayerCompression;
 use clap::Args;
 
 /// `berth images pull`.
@@ -25,6 +26,10 @@ pub(crate) struct PushArgs {
     /// The image: its name says which registry it goes to
     #[arg(value_name = "REF")]
     pub(crate) reference: String,
+    /// How layers that were made on this machine are compressed, `gzip` or `zstd` (Docker reads zstd
+    /// since version 23) [default: gzip, or as `registries.json` says of the registry]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) compression: Option<LayerCompression>,
     /// Print nothing but the name
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) quiet: bool,

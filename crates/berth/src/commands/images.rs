@@ -10,6 +10,7 @@ mod prune;
 mod pull;
 mod push;
 mod size;
+mod tag;
 
 use std::process::ExitCode;
 
@@ -25,17 +26,18 @@ pub(crate) async fn run(command: ImagesCommand, paths: &Paths) -> Result<ExitCod
     let store = open_store(&paths.data)?;
     match command {
         ImagesCommand::List(args) => list::run(&store, &args),
-        ImagesCommand::Import { path, name } => import::run(&store, &path, name.as_deref()),
+        ImagesCommand::Import { path, name, json } => {
+            import::run(&store, &path, name.as_deref(), json)
+        }
         ImagesCommand::Pull(args) => Box::pin(pull::run(&paths.data, &store, &args)).await,
         ImagesCommand::Push(args) => Box::pin(push::run(&paths.data, &store, &args)).await,
         ImagesCommand::Make { name } => make::run(&store, &name).await,
         ImagesCommand::Inspect(args) => inspect::run(&store, &args),
-        ImagesCommand::Tag { source, target } => {
-            let image = find(&store, &source)?;
-            store.tag(&image, &target)?;
-            printer::line(format!("{target} ({})", image.id));
-            Ok(ExitCode::SUCCESS)
-        }
+        ImagesCommand::Tag {
+            source,
+            target,
+            json,
+        } => tag::run(&store, &source, &target, json),
         ImagesCommand::Delete(args) => delete::run(&store, &args),
         ImagesCommand::Prune(args) => prune::run(&store, &args),
         ImagesCommand::Df { json } => df::run(&store, json),

@@ -106,11 +106,8 @@ impl Screen {
             if shown == room {
                 break;
             }
-            let line: String = blob
-                .line()
-                .chars()
-                .take(columns.saturating_sub(1))
-                .collect();
+            let line = blob.line();
+            let line = terminal::cut(&line, columns.saturating_sub(1));
             let _ = writeln!(out, "{line}");
             shown += 1;
         }

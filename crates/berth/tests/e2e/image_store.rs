@@ -4,25 +4,31 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use berth_test::{PATIENCE, Project, compile_static};
+use berth_test::{DockerRegistry, EngineSession, PATIENCE, Program, Project, compile_static};
 use serde_json::Value;
 
 use crate::images::SERVER;
 use crate::world;
 
+/// A program that checks the image it is in.
+const WHOLE: Program = Program {
+    name: "whole",
+    source: include_str!("../fixtures/whole.c"),
+};
+
 /// A data directory of its own, and root file systems to import.
-struct Store {
-    directory: tempfile::TempDir,
+pub(crate) struct Store {
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Store {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
@@ -34,21 +40,21 @@ impl Store {
     }
 
     /// Standard output of a command that succeeds.
-    async fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments).await;
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {error}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    async fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
         let mut all = arguments.to_vec();
         all.push("--json");
         serde_json::from_str(&self.ok(&all).await).unwrap()
     }
 
     /// Standard error of a command that fails.
-    async fn refused(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn refused(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments).await;
         assert!(!output.status.success(), "{arguments:?}");
         String::from_utf8(output.stderr).unwrap()
@@ -62,7 +68,7 @@ impl Store {
         self.import_tree(&tree, name).await;
     }
 
-    async fn import_tree(&self, tree: &Path, name: &str) {
+    pub(crate) async fn import_tree(&self, tree: &Path, name: &str) {
         let tar = self.directory.path().join("tree.tar");
         let status = std::process::Command::new("tar")
             .arg("--create")
@@ -77,7 +83,7 @@ impl Store {
         self.ok(&["import", tar.to_str().unwrap(), name]).await;
     }
 
-    async fn names(&self) -> Vec<String> {
+    pub(crate) async fn names(&self) -> Vec<String> {
         let list = self.json(&["list"]).await;
         let rows = list.as_array().unwrap().iter();
         rows.map(|row| row["name"].as_str().unwrap().to_owned())
@@ -90,7 +96,17 @@ async fn images_are_named_found_and_deleted() {
     let store = Store::new();
     store.import("one:1", 1000).await;
     store.import("two:1", 1000).await;
-    store.ok(&["tag", "one:1", "team/one:latest"]).await;
+    let tagged = store.json(&["tag", "one:1", "team/one"]).await;
+    assert_eq!(tagged["name"], "team/one:latest");
+    let message = store
+        .refused(&["tag", "one:1", &format!("x@sha256:{}", "0".repeat(64))])
+        .await;
+    assert!(message.contains("digest"), "{message}");
+    let tar = store.directory.path().join("tree.tar");
+    let imported = store
+        .json(&["import", tar.to_str().unwrap(), "two:1"])
+        .await;
+    assert_eq!(imported[0]["names"], serde_json::json!(["two:1"]));
 
     let list = store.json(&["list", "--filter", "^team/"]).await;
     assert_eq!(list.as_array().unwrap().len(), 1);
@@ -103,6 +119,7 @@ async fn images_are_named_found_and_deleted() {
 
     let inspected = store.json(&["inspect", "one:1"]).await;
     let id = inspected[0]["id"].as_str().unwrap();
+    assert_eq!(tagged["id"], id);
     assert_eq!(inspected[0]["names"].as_array().unwrap().len(), 2);
     assert_eq!(inspected[0]["layers"].as_array().unwrap().len(), 1);
     assert_eq!(inspected[0]["os"], "linux");
@@ -243,6 +260,155 @@ async fn an_image_in_use_stays() {
         assert!(std::time::Instant::now() < deadline, "{usage}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    engine.stop().await;
+}
+
+/// Container starts that went as they should, and those whose image was gone before.
+#[derive(Debug, Default)]
+struct Starts {
+    whole: usize,
+    refused: usize,
+}
+
+/// Creates a container that reads all of its image, and waits for its end.
+async fn start_one(engine: &EngineSession, image: &str, variant: &str, starts: &mut Starts) {
+    let body = serde_json::json!({ "Image": image, "Cmd": ["/bin/whole", variant] });
+    let body = body.to_string();
+    let create = engine.request("POST", "/containers/create", body.as_bytes());
+    let (status, answer) = create.await.unwrap();
+    if status == 404 {
+        assert!(answer.contains("no such image"), "{answer}");
+        starts.refused += 1;
+        return;
+    }
+    assert_eq!(status, 201, "{answer}");
+    let created = &answer[answer.find('{').unwrap()..=answer.rfind('}').unwrap()];
+    let created: Value = serde_json::from_str(created).unwrap();
+    let id = created["Id"].as_str().unwrap();
+    // Whoever has its container has its image, whatever happens to the names meanwhile.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let path = format!("/containers/{id}/start");
+    let (status, answer) = engine.request("POST", &path, b"").await.unwrap();
+    assert_eq!(status, 204, "{image}: {answer}");
+    let path = format!("/containers/{id}/wait");
+    let (_, answer) = engine.request("POST", &path, b"").await.unwrap();
+    assert!(answer.contains("\"StatusCode\":0"), "{image}: {answer}");
+    let path = format!("/containers/{id}?force=true");
+    let (status, answer) = engine.request("DELETE", &path, b"").await.unwrap();
+    assert_eq!(status, 204, "{answer}");
+    starts.whole += 1;
+}
+
+/// Containers start by name and by digest while the images are imported, pushed (which gives them
+/// another manifest), pulled and deleted, and collectors work and are killed: a container that could
+/// be created has all of its image.
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_start_while_others_collect() {
+    const VARIANTS: [&str; 2] = ["red", "blue"];
+    const ENOUGH: usize = 15;
+    let world = world();
+    let store = Store::new();
+    let registry = DockerRegistry::start();
+    let points = store.directory.path().join("points");
+    std::fs::create_dir(&points).unwrap();
+    let engine = world.engine_in(&store.data(), &points).await;
+    let program = compile_static(&world, WHOLE);
+    let name = |variant: &str| format!("{}/{variant}:1", registry.host());
+    let archive = |variant: &str| store.directory.path().join(format!("{variant}.tar"));
+    let mut digests = Vec::new();
+    for variant in VARIANTS {
+        let tree = store.directory.path().join(variant);
+        std::fs::create_dir_all(tree.join("d")).unwrap();
+        std::fs::create_dir_all(tree.join("bin")).unwrap();
+        std::fs::copy(&program, tree.join("bin/whole")).unwrap();
+        for file in 0..200 {
+            std::fs::write(
+                tree.join(format!("d/{file}")),
+                format!("{variant} {file}\n"),
+            )
+            .unwrap();
+        }
+        store.import_tree(&tree, &name(variant)).await;
+        std::fs::rename(store.directory.path().join("tree.tar"), archive(variant)).unwrap();
+        store.ok(&["push", &name(variant)]).await;
+        let digest = store.json(&["inspect", &name(variant)]).await[0]["digest"].clone();
+        digests.push(format!(
+            "{}/{variant}@{}",
+            registry.host(),
+            digest.as_str().unwrap()
+        ));
+    }
+    let enough = std::sync::atomic::AtomicUsize::new(0);
+    let is_over = || enough.load(std::sync::atomic::Ordering::Relaxed) == VARIANTS.len();
+    let starters = VARIANTS.iter().zip(&digests).map(|(variant, digest)| {
+        let (engine, enough, named) = (&engine, &enough, name(variant));
+        async move {
+            let (mut tagged, mut by_digest) = (Starts::default(), Starts::default());
+            let deadline = std::time::Instant::now() + PATIENCE;
+            while tagged.whole < ENOUGH || by_digest.whole < ENOUGH {
+                assert!(
+                    std::time::Instant::now() < deadline,
+                    "{tagged:?} {by_digest:?}"
+                );
+                start_one(engine, &named, variant, &mut tagged).await;
+                start_one(engine, digest, variant, &mut by_digest).await;
+            }
+            enough.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            (tagged, by_digest)
+        }
+    });
+    // One way or another the images come back, under both names.
+    let importer = async {
+        let mut turn = 0_usize;
+        while !is_over() {
+            let variant = VARIANTS[turn % 2];
+            let digest = &digests[turn % 2];
+            let tar = archive(variant);
+            match turn % 6 {
+                0 | 1 => drop(store.run(&["pull", digest]).await),
+                2 | 3 => {
+                    let tar = tar.to_str().unwrap();
+                    store.ok(&["import", tar, &name(variant)]).await;
+                    // It may have been pruned since.
+                    drop(
+                        store
+                            .run(&["push", "--compression", "zstd", &name(variant)])
+                            .await,
+                    );
+                    drop(store.run(&["push", &name(variant)]).await);
+                }
+                _ => drop(store.run(&["delete", "--force", &name(variant)]).await),
+            }
+            turn += 1;
+        }
+    };
+    let collector = async {
+        let mut turn = 0_u64;
+        while !is_over() {
+            let prune = store.run(&["prune", "--all"]);
+            // Every other one is killed at some moment.
+            let limit = Duration::from_millis(if turn.is_multiple_of(2) {
+                20 + turn * 7 % 90
+            } else {
+                20_000
+            });
+            if let Ok(output) = tokio::time::timeout(limit, prune).await {
+                let error = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{error}");
+            }
+            turn += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        turn
+    };
+    let starters = futures_util::future::join_all(starters);
+    let (starts, (), collections) = tokio::join!(starters, importer, collector);
+    assert!(collections > 10, "{collections}");
+    let refused: usize = starts.iter().map(|(a, b)| a.refused + b.refused).sum();
+    assert!(refused > 0, "nothing was ever collected: {starts:?}");
+    store.ok(&["prune", "--all"]).await;
+    let usage = store.json(&["df"]).await;
+    assert_eq!(usage["bytes"], 0, "{usage}");
     engine.stop().await;
 }
 

@@ -32,6 +32,7 @@ mod sleep;
 mod snapshots;
 mod status_hooks;
 mod storage;
+mod terminal;
 mod websocket_chat;
 
 use berth_test::World;

@@ -628,7 +628,7 @@ async fn an_access_key_of_aws_is_exchanged_for_a_token() {
         "post / http/1.1",
         "x-amz-target: amazonec2containerregistry_v20150921.getauthorizationtoken",
         "authorization: aws4-hmac-sha256 credential=akidexample/",
-        "/eu-west-1/ecr/aws4_request, signedheaders=content-type;host;x-amz-date;x-amz-target, signature=",
+        "/eu-west-1/ecr/aws4_request, signedheaders=content-type;host;x-amz-content-sha256;x-amz-date;x-amz-target, signature=",
     ] {
         assert!(head.contains(expected), "{head}");
     }

@@ -112,7 +112,7 @@ impl Survey {
                 names: names
                     .map(|(name, _)| {
                         let parsed = name.parse::<Reference>();
-                        parsed.map_or_else(|_| name.clone(), |name| name.familiar())
+                        parsed.map_or_else(|_| name.clone(), |name| name.listed())
                     })
                     .collect(),
                 created: record.created,

@@ -157,11 +157,17 @@ fn a_held_or_pinned_image_stays_when_it_is_packed() {
     let config = serde_json::json!({ "config": { "Cmd": ["x"] } });
     let image = store.put_image_json(config, vec![layer]).unwrap();
     let before = image.manifest.clone();
-    drop(other.packed(&image).unwrap());
+    let running = store.hold_for(&image, "container `x`").unwrap();
+    drop(other.packed(&image, crate::LayerCompression::Gzip).unwrap());
     assert!(other.collect(&all()).unwrap().images.is_empty());
     store.tag(&image, "app:1").unwrap();
     let packed = store.resolve("app:1").unwrap().unwrap();
     assert_ne!(packed.manifest, before);
+    // Who holds it by its former manifest is known by either.
+    assert_eq!(other.users(&packed).unwrap(), ["container `x`"]);
+    assert_eq!(other.users(&image).unwrap(), ["container `x`"]);
+    drop(running);
+    assert!(other.users(&packed).unwrap().is_empty());
 
     store.pin("kept", &image).unwrap();
     store.untag("app:1").unwrap();

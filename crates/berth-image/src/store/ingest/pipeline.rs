@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Plain, ZSTD_LEVEL};
-use crate::stream::{Compression, compression_of, decompress};
+use super::Plain;
+use crate::stream::{Compression, Encoder, compression_of, decompress};
 use crate::{Digest, UnpackError};
 
 /// Bytes of a chunk.
@@ -36,6 +36,8 @@ pub(super) struct Stored {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) compression: Compression,
+    /// It came as a plain tar.
+    pub(super) compressed_here: bool,
 }
 
 /// Reads a blob to its end; `unpack` gets the plain tar and must read all of it.
@@ -101,18 +103,21 @@ fn stored(
             digest,
             size,
             compression,
+            compressed_here: false,
         },
         Some((packed, packed_size)) if compress => Stored {
             diff_id: digest,
             digest: packed,
             size: packed_size,
             compression: Compression::Zstd,
+            compressed_here: true,
         },
         Some((diff_id, _)) => Stored {
             diff_id,
             digest,
             size,
             compression,
+            compressed_here: false,
         },
     })
 }
@@ -218,7 +223,7 @@ fn decode(
 
 /// The second thread for tars that the store compresses.
 fn encode(mut tar: Chunks, sink: Sink<'_>) -> io::Result<(Digest, u64)> {
-    let mut encoder = zstd::Encoder::new(Blob::new(sink), ZSTD_LEVEL)?;
+    let mut encoder = Encoder::new(Compression::Zstd, Blob::new(sink))?;
     io::copy(&mut tar, &mut encoder)?;
     let blob = encoder.finish()?;
     Ok((Digest::from_hasher(blob.hasher), blob.size))

@@ -1,7 +1,8 @@
 //! Mounting: a blob of one repository becomes one of another without its bytes being sent.
 //!
 //! Only with read access to the source; otherwise, and when there is no such blob, an upload begins,
-//! as if nothing had been asked: nothing is told of repositories that may not be read.
+//! as if nothing had been asked: nothing is told of repositories that may not be read. A token that
+//! nobody asked for that access is refused once, with the scope to ask for, before it comes here.
 
 use super::super::Context;
 use super::super::route;

@@ -8,7 +8,7 @@ use berth_build::{BuildEvent, Outcome};
 use owo_colors::OwoColorize as _;
 
 use super::{View, clean, seconds, warning};
-use crate::terminal;
+use crate::terminal::{self, cut, width};
 
 /// Lines of output shown below a step that works.
 const TAIL: usize = 6;
@@ -83,8 +83,8 @@ impl Screen {
             if step.ended.is_none() {
                 let shown = step.tail.len().min(tail.min(TAIL));
                 for line in step.tail.iter().skip(step.tail.len() - shown) {
-                    let line = cut(&format!(" => => # {line}"), columns);
-                    lines.push(line.dimmed().to_string());
+                    let line = format!(" => => # {line}");
+                    lines.push(cut(&line, columns).dimmed().to_string());
                 }
             }
         }
@@ -92,7 +92,7 @@ impl Screen {
             // The newest steps are the interesting ones.
             lines.drain(..lines.len() - room);
         }
-        lines.insert(0, cut(&head, columns));
+        lines.insert(0, cut(&head, columns).to_owned());
         lines
     }
 }
@@ -108,8 +108,9 @@ impl Step {
         };
         let time = seconds(end - self.began);
         let room = columns.saturating_sub(time.len() + 2);
-        let text = cut(&format!(" => {mark}{}", self.name), room);
-        let gap = room.saturating_sub(text.chars().count()) + 1;
+        let text = format!(" => {mark}{}", self.name);
+        let text = cut(&text, room);
+        let gap = room.saturating_sub(width(text)) + 1;
         let line = format!("{text}{:gap$}{time}", "");
         match &self.ended {
             None => line,
@@ -168,11 +169,6 @@ impl View for Screen {
     fn end(&mut self, now: Instant) -> String {
         self.redraw(now, terminal::error_size().unwrap_or(SIZE), true)
     }
-}
-
-/// The first `columns` characters.
-fn cut(text: &str, columns: usize) -> String {
-    text.chars().take(columns).collect()
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(super) async fn run(mut args: ContainersBuildArgs, paths: &Paths) -> Result<
     }
     if args.push {
         for tag in &args.flags.tags {
-            let code = push::push(&transfer, tag).await?;
+            let code = push::push(&transfer, tag, args.compression).await?;
             if code != ExitCode::SUCCESS {
                 return Ok(code);
             }

@@ -57,21 +57,34 @@ fn rows(image: &Value, whole_ids: bool) -> Vec<Value> {
         let hex = id.strip_prefix("sha256:").unwrap_or(id);
         hex.chars().take(SHORT_ID).collect()
     };
-    let names = image["RepoTags"].as_array().cloned().unwrap_or_default();
-    names
+    let names = |key: &str| image[key].as_array().cloned().unwrap_or_default();
+    let row = |repository: &str, tag: &str, digest: &str| {
+        json!({
+            "ID": shown,
+            "Repository": repository,
+            "Tag": tag,
+            "Digest": digest,
+            "Size": megabytes(image["Size"].as_u64().unwrap_or_default()),
+        })
+    };
+    let tags = names("RepoTags");
+    let mut rows: Vec<Value> = tags
         .iter()
         .filter_map(Value::as_str)
         .map(|name| {
             let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
-            json!({
-                "ID": shown,
-                "Repository": repository,
-                "Tag": tag,
-                "Digest": "<none>",
-                "Size": megabytes(image["Size"].as_u64().unwrap_or_default()),
-            })
+            row(repository, tag, "<none>")
         })
-        .collect()
+        .collect();
+    if rows.is_empty() {
+        // It was asked for by its digest.
+        let digests = names("RepoDigests");
+        let named = digests
+            .iter()
+            .filter_map(|name| name.as_str()?.split_once('@'));
+        rows.extend(named.map(|(repository, digest)| row(repository, "<none>", digest)));
+    }
+    rows
 }
 
 #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]

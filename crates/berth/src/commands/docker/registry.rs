@@ -72,7 +72,7 @@ pub(super) async fn push(target: &Target, args: &PushArgs) -> Result<ExitCode, R
     let store = open_store(&data)?;
     let transfer = Transfer::new(&data, &store, Mode::of(false, args.quiet))?
         .with_docker_config(target.config.as_deref())?;
-    transfer.push_named(&args.reference).await
+    transfer.push_named(&args.reference, None).await
 }
 
 /// As `docker manifest inspect`: the document, or with `--verbose` where it is and what it says.

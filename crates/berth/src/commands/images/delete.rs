@@ -62,10 +62,10 @@ fn lost_names(store: &ImageStore, image: &Image, reference: &str) -> Result<Vec<
         .map(|named| named.name)
         .collect();
     let asked = reference.parse::<Reference>().ok();
-    if let Some(asked) = asked.filter(|asked| asked.digest().is_none())
-        && names.contains(&asked.familiar())
+    if let Some(asked) = asked
+        && names.contains(&asked.listed())
     {
-        names.retain(|name| *name == asked.familiar());
+        names.retain(|name| *name == asked.listed());
     }
     Ok(names)
 }

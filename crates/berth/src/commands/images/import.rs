@@ -5,10 +5,17 @@ use std::process::ExitCode;
 
 use berth_error::Report;
 use berth_image::{ImageStore, is_archive};
+use serde_json::{Value, json};
 
+use super::print_json;
 use crate::printer;
 
-pub(super) fn run(store: &ImageStore, path: &Path, name: Option<&str>) -> Result<ExitCode, Report> {
+pub(super) fn run(
+    store: &ImageStore,
+    path: &Path,
+    name: Option<&str>,
+    json: bool,
+) -> Result<ExitCode, Report> {
     let needs_name = || {
         Report::new(
             format!(
@@ -30,13 +37,21 @@ pub(super) fn run(store: &ImageStore, path: &Path, name: Option<&str>) -> Result
         store.import(path, name)?
     };
     let named = store.list()?;
+    let mut imported: Vec<Value> = Vec::new();
     for image in images {
         let names: Vec<_> = named
             .iter()
             .filter(|known| known.id == image.id)
             .map(|known| known.name.as_str())
             .collect();
-        printer::line(format!("imported {} ({})", names.join(", "), image.id));
+        if json {
+            imported.push(json!({ "id": image.id.to_string(), "names": names }));
+        } else {
+            printer::line(format!("imported {} ({})", names.join(", "), image.id));
+        }
+    }
+    if json {
+        return print_json(&imported.into());
     }
     Ok(ExitCode::SUCCESS)
 }

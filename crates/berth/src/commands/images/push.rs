@@ -15,5 +15,5 @@ pub(super) async fn run(
     args: &PushArgs,
 ) -> Result<ExitCode, Report> {
     let transfer = Transfer::new(data, store, Mode::of(args.json, args.quiet))?;
-    transfer.push_named(&args.reference).await
+    transfer.push_named(&args.reference, args.compression).await
 }
