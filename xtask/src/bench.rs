@@ -13,6 +13,7 @@ mod docker;
 mod egress;
 mod http;
 mod projects;
+mod pull;
 mod registry;
 mod sockets;
 mod stats;
@@ -52,6 +53,9 @@ pub(crate) enum Bench {
     Build(BuildArgs),
     /// Push to and pull from `berth registry serve`, against Debian's `docker-registry`
     Registry(RegistryArgs),
+    /// A large image of which a program needs little: pulled from `berth registry serve`, unpacked and
+    /// started, against an image that has nothing else, and against fetching alone
+    Pull(PullArgs),
     /// An image archive of 1 GB, taken in by Berth, `docker load` and `podman load`
     Unpack(UnpackArgs),
     /// One measurement in a process of its own
@@ -178,6 +182,28 @@ pub(crate) struct UnpackArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Bytes of the image's files
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) megabytes: u64,
+    /// Those that the program reads
+    #[arg(long, default_value_t = 50)]
+    pub(crate) needed: u64,
+    /// Layers
+    #[arg(long, default_value_t = 4)]
+    pub(crate) layers: u64,
+    /// How layers are compressed
+    #[arg(long, value_enum, default_value = "gzip")]
+    pub(crate) packing: unpack::image::Packing,
+    /// Measured rounds, in turn
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Where everything is kept, six times the image [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     /// Measured builds of each tool, of those that find most in the cache
     #[arg(long, default_value_t = 7)]
@@ -223,6 +249,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Egress(args) => egress::run(args),
         Bench::Build(args) => build::run(args),
         Bench::Registry(args) => registry::run(args),
+        Bench::Pull(args) => pull::run(args),
         Bench::Unpack(args) => unpack::run(args),
         Bench::Client { job } => client::run(job),
         Bench::Serve => egress::serve(),

@@ -16,6 +16,8 @@ const DISK_PERIOD: Duration = Duration::from_millis(200);
 const LEAST_MEMORY: u64 = 256 << 20;
 const PIDS: u32 = 16_384;
 const DISK_RESERVE: u64 = 512 << 20;
+/// Eight times what BuildKit shows.
+const OUTPUT: u64 = 16 << 20;
 /// Of a small disk the reserve is this part instead.
 const SMALL_PART: u64 = 20;
 /// Smaller files are copied without a look at the disk.
@@ -33,6 +35,11 @@ pub struct Bounds {
     /// Bytes that stay free on the image store's file system: a step that would use them ends. By
     /// default 512 MiB, or a twentieth of a smaller disk.
     pub disk_reserve: u64,
+    /// How long the whole build may take. By default as long as it likes.
+    pub time: Option<Duration>,
+    /// Bytes of output of each `RUN` that are passed on. The command goes on; of what it writes then
+    /// only the end is kept, for its error. By default 16 MiB.
+    pub output: u64,
 }
 
 impl Default for Bounds {
@@ -43,6 +50,8 @@ impl Default for Bounds {
             memory: (memory / 4 * 3).max(LEAST_MEMORY),
             pids: PIDS,
             disk_reserve: DISK_RESERVE,
+            time: None,
+            output: OUTPUT,
         }
     }
 }

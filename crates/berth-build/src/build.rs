@@ -19,8 +19,11 @@ mod steps;
 mod tree;
 mod workdir;
 
+use std::time::Duration;
+
 use berth_image::{Image, ImageStore, Layer};
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::sweep::sweep_sometimes;
@@ -57,6 +60,8 @@ pub async fn build(
         .map_err(io("read the Dockerfile", &request.dockerfile))?;
     let dockerfile = request.dockerfile.clone();
     let in_file = |problem: Problem| problem.in_file(&dockerfile);
+    let limit = request.bounds.time;
+    let deadline = limit.map(|time| Instant::now() + time);
     let mut request = request.clone();
     let outcome = async {
         let mut plan = parse(&text)
@@ -83,6 +88,7 @@ pub async fn build(
             cancel: CancellationToken::new(),
             plan: &plan,
             epoch,
+            deadline,
         };
         let complete = builder.prepare(target, &text).await?;
         let builder = builder.with_plan(&complete);
@@ -90,7 +96,7 @@ pub async fn build(
         builder.stages(&needed).await?;
         builder.export(target).await
     };
-    outcome
+    within(limit, outcome)
         .await
         .map_err(|error: BuildError| match error.location() {
             Some(location) => {
@@ -100,6 +106,24 @@ pub async fn build(
             None => error,
         })
 }
+
+/// Ends a build that takes too long. A command that runs then ends itself, and its step says where
+/// that was.
+async fn within<T>(
+    limit: Option<Duration>,
+    outcome: impl Future<Output = Result<T, BuildError>>,
+) -> Result<T, BuildError> {
+    match limit {
+        None => outcome.await,
+        Some(limit) => match tokio::time::timeout(limit + LAST_WORDS, outcome).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(BuildError::OutOfTime { limit }),
+        },
+    }
+}
+
+/// How long a build whose time is over may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The name of every build's last step, in which its layers become an image.
 pub const EXPORT_STEP: &str = "exporting to image";
@@ -120,6 +144,8 @@ struct Builder<'a> {
     cancel: CancellationToken,
     /// `SOURCE_DATE_EPOCH`.
     epoch: Option<Epoch>,
+    /// When its time is over.
+    deadline: Option<Instant>,
 }
 
 /// What fetches the remote sources of `ADD`.

@@ -9,6 +9,7 @@
 //!   steps/<hex>       Record of the step with that key
 //!   claims/<hex>      there while somebody makes that step
 //!   contexts/<hex>    digests of a context's files
+//!   copies/<hex>      which files of which layer a `COPY` of the context made last
 //!   mounts/<hex>      directories of `RUN --mount=type=cache`
 //!   swept             when useless records were removed last: the file's time
 //!   downloads/<hex>   what servers said of the URLs of `ADD`
@@ -26,11 +27,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 mod claim;
+mod former;
 pub(crate) mod stat;
 pub(crate) mod sweep;
 
 use crate::epoch::Epoch;
 pub(crate) use claim::{Attempt, Claim};
+pub(crate) use former::Former;
 
 /// Part of every key: raise it when steps come to mean something else.
 const VERSION: &str = "berth-build 1";
@@ -176,6 +179,17 @@ impl Cache {
     pub(crate) fn stat_path(&self, context: &std::path::Path) -> PathBuf {
         let name = Digest::of(context.as_os_str().as_encoded_bytes());
         self.directory.join("contexts").join(name.hex())
+    }
+
+    /// Where is kept what a `COPY` of the context made last, by a key that says which `COPY`.
+    pub(crate) fn copy_path(&self, copy: &Digest) -> PathBuf {
+        self.path("copies", copy)
+    }
+
+    /// What that was. With `--no-cache` nothing was.
+    pub(crate) fn former(&self, path: &std::path::Path) -> Option<Former> {
+        let known = (!self.only_own).then(|| Former::load(&self.store, path));
+        known.flatten()
     }
 
     fn path(&self, kind: &str, key: &Digest) -> PathBuf {

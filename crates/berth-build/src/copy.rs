@@ -5,6 +5,7 @@
 
 mod mode;
 mod owner;
+mod reuse;
 mod select;
 mod walk;
 mod write;
@@ -13,6 +14,7 @@ use berth_image::{Digest, Layer, Root};
 
 pub(crate) use mode::Chmod;
 pub(crate) use owner::resolve as resolve_owner;
+pub(crate) use reuse::Reuse;
 pub(crate) use select::{Item, ItemKind, SelectError, Selection, Sources};
 pub(crate) use write::Writer;
 
@@ -60,6 +62,16 @@ impl CopyPlan {
     /// Whether a local archive is unpacked.
     pub(crate) fn unpacks(&self) -> bool {
         self.unpack.unwrap_or(self.is_add)
+    }
+
+    /// Which step of which context this is, whatever is in the files and below it.
+    pub(crate) fn place(&self, context: &std::path::Path) -> Digest {
+        let mut key = self.key(&[]);
+        key.add("place").add(context.as_os_str().as_encoded_bytes());
+        for text in self.sources.iter().chain(&self.exclude) {
+            key.add(text);
+        }
+        key.finish()
     }
 
     /// Everything about the step but the files.

@@ -17,7 +17,12 @@ pub(crate) const NAME: &str = "SOURCE_DATE_EPOCH";
 pub(crate) struct Epoch(pub(crate) u64);
 
 impl Epoch {
-    /// Sets back everything in a tree that is newer.
+    /// A file's time (seconds, nanoseconds) as it will be.
+    pub(crate) fn clamp(self, time: (i64, i64)) -> (i64, i64) {
+        time.min((i64::try_from(self.0).unwrap_or(i64::MAX), 0))
+    }
+
+    /// Sets back everything in a tree that is newer, and touches nothing else.
     pub(crate) fn clamp_times(self, tree: &Path) -> io::Result<()> {
         for entry in fs_err::read_dir(tree)? {
             let path = entry?.path();
@@ -25,9 +30,9 @@ impl Epoch {
             if metadata.is_dir() {
                 self.clamp_times(&path)?;
             }
-            let seconds = i64::try_from(self.0).unwrap_or(i64::MAX);
             let time = (metadata.mtime(), metadata.mtime_nsec());
-            if time > (seconds, 0) {
+            let (seconds, nanos) = self.clamp(time);
+            if time > (seconds, nanos) {
                 let times = Timestamps {
                     last_access: Timespec {
                         tv_sec: 0,
@@ -35,7 +40,7 @@ impl Epoch {
                     },
                     last_modification: Timespec {
                         tv_sec: seconds,
-                        tv_nsec: 0,
+                        tv_nsec: nanos,
                     },
                 };
                 rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW)?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use berth_error::Hint;
 use berth_image::ImageError;
@@ -115,6 +116,12 @@ pub enum BuildError {
     /// Another step failed, or nobody wants the build any more.
     #[error("the build was cancelled")]
     Canceled,
+    /// The time that it may take is over.
+    #[error("the build took longer than {limit:?}")]
+    OutOfTime {
+        /// What it may take.
+        limit: Duration,
+    },
 }
 
 impl BuildError {
@@ -131,7 +138,8 @@ impl BuildError {
             | Self::Ssh { .. }
             | Self::Store(_)
             | Self::Export(_)
-            | Self::Canceled => None,
+            | Self::Canceled
+            | Self::OutOfTime { .. } => None,
         }
     }
 
@@ -232,6 +240,12 @@ pub enum StepError {
         /// Bytes that stay free.
         reserve: u64,
     },
+    /// The time that the build may take is over.
+    #[error("the build took longer than {limit:?}")]
+    OutOfTime {
+        /// What it may take.
+        limit: Duration,
+    },
     /// Every user id that builds may use is in use.
     #[error("all user ids that steps of builds may have are in use")]
     NoIdRange,
@@ -239,6 +253,9 @@ pub enum StepError {
     #[error(transparent)]
     Unpack(#[from] berth_image::UnpackError),
 }
+
+/// Hint of a build that took too long.
+const MORE_TIME: &str = "give it more with `--timeout`; what is finished is in the cache";
 
 fn tail(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  | {line}")).collect()
@@ -254,6 +271,7 @@ impl Hint for BuildError {
             Self::Base { source, .. } => source.hint.clone(),
             Self::Store(source) => source.hint(),
             Self::Ssh { source, .. } => source.hint(),
+            Self::OutOfTime { .. } => Some(MORE_TIME.to_owned()),
             Self::Step { source, .. } => match source.as_ref() {
                 StepError::Image(source) => source.hint(),
                 StepError::Unpack(source) => source.hint(),
@@ -264,6 +282,7 @@ impl Hint for BuildError {
                 StepError::DiskReserve { .. } => Some(
                     "free some space, or let other images go with `berth images remove`".to_owned(),
                 ),
+                StepError::OutOfTime { .. } => Some(MORE_TIME.to_owned()),
                 StepError::NoIdRange => Some("wait for other builds to end".to_owned()),
                 StepError::Io(_) => None,
             },

@@ -20,6 +20,7 @@ use berth_jail::{
 };
 use berth_net::{DnsPolicy, Egress, Network, NetworkOptions, RESOLVER_ADDRESS, Upstream};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Bounds;
@@ -69,6 +70,27 @@ pub(crate) struct RunPlan {
     /// PEM text.
     pub(crate) ca_bundle: Option<String>,
     pub(crate) bounds: Bounds,
+    /// When the build's time is over.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl RunPlan {
+    /// Ends with the error when there is no time or disk left.
+    async fn used_up(&self, store: &ImageStore) -> StepError {
+        let time = async {
+            match (self.deadline, self.bounds.time) {
+                (Some(deadline), Some(limit)) => {
+                    tokio::time::sleep_until(deadline).await;
+                    StepError::OutOfTime { limit }
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = time => error,
+            error = self.bounds.disk_is_used_up(store) => error,
+        }
+    }
 }
 
 /// A `RUN --mount` whose host side is there.
@@ -121,8 +143,8 @@ pub(crate) async fn run(
     };
     let sandbox = KillOnDrop(zygote.spawn(spec, fds).await?);
     let (status, last_lines) = tokio::join!(
-        ended(&sandbox.0, plan.bounds.disk_is_used_up(store), cancel),
-        output::read(output, line),
+        ended(&sandbox.0, plan.used_up(store), cancel),
+        output::read(output, plan.bounds.output, line),
     );
     network.close();
     stubs.remove(&writable.upper())?;
@@ -132,16 +154,16 @@ pub(crate) async fn run(
     })
 }
 
-/// Waits for the command's end, or ends it when the disk is used up or the build cancelled.
+/// Waits for the command's end, or ends it when time or disk is used up or the build cancelled.
 async fn ended(
     sandbox: &Sandbox,
-    disk_is_used_up: impl Future<Output = StepError>,
+    used_up: impl Future<Output = StepError>,
     cancel: &CancellationToken,
 ) -> Result<ExitStatus, StepError> {
     let mut short = None;
     let status = tokio::select! {
         status = sandbox.wait() => Some(status),
-        error = disk_is_used_up => {
+        error = used_up => {
             short = Some(error);
             None
         }

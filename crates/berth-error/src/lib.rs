@@ -5,9 +5,11 @@
 //! which keeps the chain and collects the hints, and is printed by [`Report::render`].
 #![forbid(unsafe_code)]
 
+mod harmless;
 mod render;
 mod report;
 
+pub use harmless::harmless;
 pub use report::{Report, ResultExt, chain};
 
 /// Advice that belongs to an error but not to its message.

@@ -4,16 +4,17 @@ use std::fmt::Write as _;
 
 use owo_colors::OwoColorize as _;
 
-use crate::Report;
+use crate::{Report, harmless};
 
 impl Report {
-    /// The report as it is shown on a terminal, coloured; strip the escapes for other outputs.
+    /// The report as it is shown on a terminal, coloured; strip the escapes for other outputs. Of what
+    /// messages hold from elsewhere nothing is obeyed by a terminal but colours.
     pub fn render(&self) -> String {
         if self.verbatim {
-            return self.chain.concat();
+            return harmless(&self.chain.concat());
         }
         let mut text = String::new();
-        let mut messages = self.chain.iter();
+        let mut messages = self.chain.iter().map(|message| harmless(message));
         if let Some(first) = messages.next() {
             let _ = writeln!(text, "{}{} {first}", "error".red().bold(), ":".bold());
         }
@@ -26,7 +27,7 @@ impl Report {
                 cause.replace('\n', "\n    ")
             );
         }
-        for hint in &self.hints {
+        for hint in self.hints.iter().map(|hint| harmless(hint)) {
             let _ = writeln!(text, "{}{} {hint}", "hint".cyan().bold(), ":".bold());
         }
         text
@@ -53,6 +54,19 @@ mod tests {
         fn hint(&self) -> Option<String> {
             Some("check the path".to_owned())
         }
+    }
+
+    #[test]
+    fn messages_from_elsewhere_command_no_terminal() {
+        let report = Report::new("a\x1b[2Jb", Some("c\x1b]0;title\x07d".to_owned()));
+        let report = report.because("e\x1b[31mf\x1b[9Ag");
+        let text = report.render();
+        for sequence in ["\x1b[2J", "\x1b]", "\x1b[9A"] {
+            assert!(!text.contains(sequence), "{text:?}");
+        }
+        assert!(text.contains("e\x1b[31mfg\x1b[0m"), "{text:?}");
+        let text = Report::verbatim("x\x1b[1mbold\x1b[0m\x1b[H").render();
+        assert_eq!(text, "x\x1b[1mbold\x1b[0m");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use tar::{EntryType, Header};
 use crate::tar_read::Kind;
 
 const BLOCK: usize = 512;
+/// Files are read in pieces of so many bytes.
+const PIECE: usize = 256 << 10;
 /// Largest number in a ustar octal field of 8 bytes (ids, devices).
 const MAX_OCTAL_8: u64 = 0o7_777_777;
 /// Largest number in a ustar octal field of 12 bytes (size, time).
@@ -33,11 +35,15 @@ pub(crate) struct NewEntry<'a> {
 /// Writes entries one after the other.
 pub(crate) struct TarWriter<W: Write> {
     inner: W,
+    buffer: Vec<u8>,
 }
 
 impl<W: Write> TarWriter<W> {
     pub(crate) fn new(inner: W) -> Self {
-        Self { inner }
+        Self {
+            inner,
+            buffer: vec![0; PIECE],
+        }
     }
 
     /// Writes a header and exactly `entry.size` bytes of `data`.
@@ -59,14 +65,31 @@ impl<W: Write> TarWriter<W> {
         self.write_records(&records)?;
         header.set_cksum();
         self.inner.write_all(header.as_bytes())?;
-        let copied = io::copy(&mut data.take(entry.size), &mut self.inner)?;
-        if copied < entry.size {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file became shorter while it was read",
-            ));
-        }
+        self.copy(entry.size, data)?;
         self.pad(entry.size)
+    }
+
+    /// Writes exactly so many bytes.
+    fn copy(&mut self, size: u64, mut data: impl Read) -> io::Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            match data.read(&mut self.buffer[..most]) {
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the file became shorter while it was read",
+                    ));
+                }
+                Ok(read) => {
+                    self.inner.write_all(&self.buffer[..read])?;
+                    left -= read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Writes the end of the archive.

@@ -1,6 +1,7 @@
 //! Building images from the command line and in a dev session: the flags, what a build asks of its
 //! host, and how its progress is shown. [`berth_build`] does the work.
 
+pub(crate) mod bounds;
 pub(crate) mod flags;
 pub(crate) mod host;
 pub(crate) mod progress;

@@ -4,7 +4,7 @@
 //! measurements, outside of them, so that nobody pays for what another one wrote.
 
 mod context;
-mod tools;
+pub(super) mod tools;
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -25,10 +25,10 @@ const SMALL: u64 = 4096;
 const CONNECTIONS: usize = 4;
 
 /// A server, ended when dropped.
-struct Server {
+pub(super) struct Server {
     name: &'static str,
     child: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Drop for Server {
@@ -111,7 +111,8 @@ fn install() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn berth(data: &Path) -> anyhow::Result<Server> {
+/// `berth registry serve`, open to everybody.
+pub(super) fn berth(data: &Path) -> anyhow::Result<Server> {
     let mut child = Command::new(executable()?)
         .args(["registry", "serve", "--json", "--listen", "127.0.0.1:0"])
         .args(["--anonymous", "everything", "--image-limit", "100GB"])

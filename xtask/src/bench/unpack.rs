@@ -4,7 +4,7 @@
 //! that to the kernel. So there are two figures: until the command ends, and until `sync` has ended
 //! after it.
 
-mod image;
+pub(super) mod image;
 mod loaders;
 
 use std::path::Path;

@@ -4,7 +4,10 @@
 //! or image are known by that tree as a whole first, which costs nothing, and by their content if that
 //! misses, so that a rebuilt stage with the same result invalidates nothing. Downloads are known by
 //! what the server says of them.
+//!
+//! A directory of the context that was copied before is not copied as a whole again: see [`Reuse`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use berth_image::{Digest, Layer};
@@ -12,7 +15,8 @@ use berth_image::{Digest, Layer};
 use super::tree::{Failed, Opened, Tree};
 use super::{At, Builder, commit};
 use crate::bounds::Room;
-use crate::copy::{CopyPlan, Selection, Writer, resolve_owner};
+use crate::cache::{Cache, Former};
+use crate::copy::{CopyPlan, ItemKind, Reuse, Selection, Writer, resolve_owner};
 use crate::dockerfile::{Copy, Kind};
 use crate::error::BuildError;
 use crate::evaluate::{copy_history, copy_plan};
@@ -26,6 +30,21 @@ struct Found {
     opened: Opened,
     selection: Selection,
     key: Digest,
+    /// The context, if the files come from it.
+    context: Option<PathBuf>,
+}
+
+impl Found {
+    /// Where to note what a step makes that copies nothing but one directory of the context.
+    fn notes(&self, plan: &CopyPlan, cache: &Cache) -> Option<PathBuf> {
+        let context = self.context.as_ref()?;
+        let [group] = self.selection.groups.as_slice() else {
+            return None;
+        };
+        let is_directory = group.items.first()?.kind == ItemKind::Directory;
+        let is_all = plan.remote.is_empty() && plan.heredocs.is_empty();
+        (is_directory && is_all).then(|| cache.copy_path(&plan.place(context)))
+    }
 }
 
 impl Builder<'_> {
@@ -62,6 +81,8 @@ impl Builder<'_> {
             step.line(format!("`{source}` matches nothing"));
         }
         let key = found.key.clone();
+        let notes = found.notes(&plan, &self.cache);
+        let cache = self.cache.clone();
         let layers = state.layers.clone();
         let make = async {
             let remotes = Box::pin(self.download(remotes, at)).await?;
@@ -77,6 +98,10 @@ impl Builder<'_> {
                     store: &store,
                 };
                 let mut writer = Writer::new(&plan, &mut target, owner, room);
+                if let Some(path) = &notes {
+                    let former = cache.former(path);
+                    writer.reuse(Reuse::new(&store, former, epoch)?);
+                }
                 for (index, _) in plan.sources.iter().enumerate() {
                     match remotes.iter().find(|(remote, _)| *remote == index) {
                         Some((_, files)) => files.write(&plan, &mut writer)?,
@@ -87,9 +112,15 @@ impl Builder<'_> {
                     }
                 }
                 writer.heredocs()?;
-                writer.finish()?;
+                let links = writer.finish();
                 drop(target);
-                Ok(commit(&store, &writable, epoch)?)
+                let files = links.map(|links| links.place(&writable.upper()));
+                let files = files.transpose()?;
+                let record = commit(&store, &writable, epoch)?;
+                if let (Some(path), Some(files), Some(layer)) = (notes, files, &record.layer) {
+                    Former::save(&path, layer, &files);
+                }
+                Ok(record)
             });
             write.await
         };
@@ -123,7 +154,12 @@ impl Builder<'_> {
             for (index, identity) in identities {
                 key.add("remote").add(index.to_le_bytes()).add(identity);
             }
+            let context = match tree {
+                Tree::Context { path, .. } => Some(path),
+                Tree::Layers { .. } => None,
+            };
             Ok(Found {
+                context,
                 opened,
                 selection,
                 key: key.finish(),

@@ -114,7 +114,9 @@ impl Builder<'_> {
                 let stat = rustix::fs::fstat(&found).map_err(std::io::Error::from)?;
                 return Ok((identity.to_string(), is_directory(&stat)));
             }
-            let selection = tree.select(&opened.root, |sources| sources.exactly(&source, &[]))?;
+            let selection = tree.select(&opened.root, |sources| {
+                sources.exactly(&source, &source.to_string_lossy(), &[])
+            })?;
             let mut key = Key::new("mount", &[]);
             tree.add_content(&mut key, &opened.root, &selection)?;
             let first = selection
@@ -170,8 +172,9 @@ impl Builder<'_> {
         let writable = self
             .files(at.place, move || {
                 let opened = tree.open(&store)?;
-                let selection =
-                    tree.select(&opened.root, |sources| sources.exactly(&source, &[]))?;
+                let selection = tree.select(&opened.root, |sources| {
+                    sources.exactly(&source, &source.to_string_lossy(), &[])
+                })?;
                 let writable = Writable::new(&store)?;
                 let mut target = Root::open(&writable.upper())?;
                 let plan = CopyPlan {
@@ -184,7 +187,7 @@ impl Builder<'_> {
                 };
                 let mut writer = Writer::new(&plan, &mut target, None, room);
                 writer.groups(&opened.root, &selection.groups, false)?;
-                writer.finish()?;
+                writer.finish();
                 Ok(writable)
             })
             .await?;
@@ -439,7 +442,9 @@ fn make_cache(
     let is_everything = clean(&format!("/{}", source.display())) == "/";
     if let Some(tree) = tree.filter(|_| !is_everything || owner == Owner::default()) {
         let opened = tree.open(store)?;
-        let selection = tree.select(&opened.root, |sources| sources.exactly(source, &[]))?;
+        let selection = tree.select(&opened.root, |sources| {
+            sources.exactly(source, &source.to_string_lossy(), &[])
+        })?;
         let mut target = Root::open(&new)?;
         let plan = CopyPlan {
             destination: "/".to_owned(),
@@ -448,7 +453,7 @@ fn make_cache(
         };
         let mut writer = Writer::new(&plan, &mut target, None, room);
         writer.groups(&opened.root, &selection.groups, false)?;
-        writer.finish()?;
+        writer.finish();
         let first = selection
             .groups
             .iter()

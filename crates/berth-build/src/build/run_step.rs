@@ -126,6 +126,7 @@ impl Builder<'_> {
             offline: instruction.offline || self.request.offline,
             ca_bundle,
             bounds: self.request.bounds,
+            deadline: self.deadline,
         })
     }
 }

@@ -27,7 +27,7 @@ const PARALLEL: usize = 16;
 
 /// What must not have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+pub(crate) struct Identity {
     device: u64,
     inode: u64,
     size: i64,
@@ -37,7 +37,7 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(stat: &Stat) -> Self {
+    pub(crate) fn of(stat: &Stat) -> Self {
         let time =
             |seconds: i64, nanos: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self {
@@ -49,9 +49,38 @@ impl Identity {
         }
     }
 
-    fn has_settled(&self, now: i128) -> bool {
+    /// Whether the file had not been changed for a while then.
+    pub(crate) fn has_settled(&self, now: i128) -> bool {
         now - self.changed.max(self.modified) > SETTLED_NS
     }
+
+    /// Five numbers, each with a space behind it.
+    pub(crate) fn spell(&self, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+        write!(
+            bytes,
+            "{} {} {} {} {} ",
+            self.device, self.inode, self.size, self.modified, self.changed
+        )
+    }
+
+    /// What [`Identity::spell`] wrote, from its fields.
+    pub(crate) fn parse<'a>(fields: &mut impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        let mut text = || std::str::from_utf8(fields.next()?).ok();
+        Some(Self {
+            device: text()?.parse().ok()?,
+            inode: text()?.parse().ok()?,
+            size: text()?.parse().ok()?,
+            modified: text()?.parse().ok()?,
+            changed: text()?.parse().ok()?,
+        })
+    }
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn now() -> i128 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0))
 }
 
 /// The remembered digests of one context.
@@ -124,10 +153,7 @@ impl StatCache {
         stat: &Stat,
         read: impl FnOnce() -> Result<Digest, E>,
     ) -> Result<Digest, E> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(0));
-        self.digest_at(now, name, stat, read)
+        self.digest_at(now(), name, stat, read)
     }
 
     fn digest_at<E>(
@@ -179,16 +205,8 @@ impl StatCache {
     fn spell(&self) -> std::io::Result<Vec<u8>> {
         let mut bytes = MAGIC.as_bytes().to_vec();
         for (name, (identity, digest)) in &self.known {
-            write!(
-                bytes,
-                "{} {} {} {} {} {} ",
-                digest.hex(),
-                identity.device,
-                identity.inode,
-                identity.size,
-                identity.modified,
-                identity.changed
-            )?;
+            write!(bytes, "{} ", digest.hex())?;
+            identity.spell(&mut bytes)?;
             bytes.extend_from_slice(name);
             bytes.push(0);
         }
@@ -203,15 +221,9 @@ fn parse(bytes: &[u8]) -> Option<HashMap<Vec<u8>, (Identity, Digest)>> {
     while !rest.is_empty() {
         let end = rest.iter().position(|byte| *byte == 0)?;
         let mut fields = rest[..end].splitn(7, |byte| *byte == b' ');
-        let mut text = || std::str::from_utf8(fields.next()?).ok();
-        let digest = format!("sha256:{}", text()?).parse().ok()?;
-        let identity = Identity {
-            device: text()?.parse().ok()?,
-            inode: text()?.parse().ok()?,
-            size: text()?.parse().ok()?,
-            modified: text()?.parse().ok()?,
-            changed: text()?.parse().ok()?,
-        };
+        let digest = std::str::from_utf8(fields.next()?).ok()?;
+        let digest = format!("sha256:{digest}").parse().ok()?;
+        let identity = Identity::parse(&mut fields)?;
         known.insert(fields.next()?.to_vec(), (identity, digest));
         rest = &rest[end + 1..];
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use berth_image::ImageStore;
 use fs_err as fs;
 
-use super::Record;
+use super::{Former, Record};
 
 /// How often a build looks.
 const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,6 +37,12 @@ pub fn sweep_records(store: &ImageStore) -> usize {
     for entry in entries(&directory.join("contexts")) {
         let path = entry.path();
         removed += usize::from(is_older(&path, OLD) && fs::remove_file(&path).is_ok());
+    }
+    for entry in entries(&directory.join("copies")) {
+        let path = entry.path();
+        let layer = Former::layer_of(&path);
+        let useless = layer.is_none_or(|diff_id| !matches!(store.layer(&diff_id), Ok(Some(_))));
+        removed += usize::from(useless && fs::remove_file(&path).is_ok());
     }
     if let Err(error) = fs::write(directory.join(NOTE), b"") {
         tracing::debug!(%error, "the sweep of the build cache is not noted");

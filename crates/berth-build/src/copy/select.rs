@@ -4,7 +4,7 @@
 //! match without following links; a directory means what is in it.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use berth_image::Root;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -132,8 +132,13 @@ impl Sources<'_> {
         Ok(selection)
     }
 
-    /// A path that is taken as it is, without wildcards.
-    pub(crate) fn exactly(&self, path: &std::path::Path, exclude: &[String]) -> Result<Selection> {
+    /// A path that is taken as it is, without wildcards; messages show it as `shown`.
+    pub(crate) fn exactly(
+        &self,
+        path: &std::path::Path,
+        shown: &str,
+        exclude: &[String],
+    ) -> Result<Selection> {
         let text = path.to_string_lossy();
         let exclude = Ignore::from_patterns(exclude)?;
         let path = relative(&text);
@@ -142,10 +147,7 @@ impl Sources<'_> {
                 groups: vec![group],
                 unmatched: Vec::new(),
             }),
-            None => {
-                let inside = path.split_once('/').map_or("", |(_, inside)| inside);
-                Err(Problem::new(format!("`{inside}` is not in {}", self.name)).into())
-            }
+            None => Err(Problem::new(format!("`{shown}` is not in {}", self.name)).into()),
         }
     }
 
@@ -200,7 +202,7 @@ impl Sources<'_> {
             return Ok(None);
         };
         let stat = rustix::fs::fstat(&fd).map_err(io::Error::from)?;
-        let real = resolved(self.root, &fd)?.unwrap_or_else(|| path.to_vec());
+        let real = resolved(self.root.as_fd(), fd.as_fd())?.unwrap_or_else(|| path.to_vec());
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let mut walk = Walk::new(self.root, self.ignore, include, exclude);
         walk.named(&real, stat)?;
@@ -292,13 +294,13 @@ fn relative(source: &str) -> String {
 
 /// The path of something that is open, below the root, without links. `None` if the kernel does not
 /// say.
-fn resolved(root: &Root, fd: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn resolved(root: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
     use std::os::fd::AsRawFd as _;
     let path_of = |fd: i32| -> io::Result<Vec<u8>> {
         let link = rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new())?;
         Ok(link.into_bytes())
     };
-    let above = path_of(root.as_fd().as_raw_fd())?;
+    let above = path_of(root.as_raw_fd())?;
     let path = path_of(fd.as_raw_fd())?;
     let below = if above == b"/" {
         path.strip_prefix(b"/")

@@ -16,6 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::reuse::{Attributes, Links, Reuse};
 use super::select::{Group, join, open_file, split};
 use super::{Chmod, CopyPlan, Item, ItemKind};
 use crate::bounds::Room;
@@ -37,6 +38,8 @@ pub(crate) struct Writer<'a> {
     occupied: bool,
     /// Directories of the source that is being copied, whose times are set at its end.
     times: Vec<(OwnedFd, Timestamps)>,
+    /// What the step made last time, and what it makes now.
+    reuse: Option<Reuse>,
 }
 
 impl<'a> Writer<'a> {
@@ -57,7 +60,14 @@ impl<'a> Writer<'a> {
             room,
             occupied: false,
             times: Vec::new(),
+            reuse: None,
         }
+    }
+
+    /// Takes files of a former layer where they are the same. Only for one directory of the context,
+    /// of which no two files come to the same place.
+    pub(crate) fn reuse(&mut self, reuse: Reuse) {
+        self.reuse = Some(reuse);
     }
 
     /// Copies what was selected in `source`; archives are unpacked if that is wanted.
@@ -92,11 +102,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// To be called at the end.
-    pub(crate) fn finish(self) -> Result<(), StepError> {
+    /// To be called at the end. What was taken of a former layer is placed by what is returned.
+    pub(crate) fn finish(self) -> Option<Links> {
         self.target.set_owner(None);
         self.target.set_mode(None);
-        Ok(())
+        self.reuse.map(Reuse::finish)
     }
 
     /// When all of a source has been copied: what the next one puts into the same directories changes
@@ -104,6 +114,9 @@ impl<'a> Writer<'a> {
     fn set_times(&mut self) -> Result<(), StepError> {
         for (directory, times) in self.times.drain(..).rev() {
             rustix::fs::futimens(&directory, &times).map_err(io::Error::from)?;
+            if let Some(reuse) = &mut self.reuse {
+                reuse.timed(self.target, directory.as_fd(), times)?;
+            }
         }
         Ok(())
     }
@@ -218,9 +231,15 @@ impl<'a> Writer<'a> {
         path: &[u8],
         copied: &mut HashMap<(u64, u64), Vec<u8>>,
     ) -> io::Result<()> {
-        let (parent, base) = split(path);
-        let parent = self.target.parent(parent)?;
+        let (directory, base) = split(path);
+        let parent = self.target.parent(directory)?;
+        if self.taken(item, (directory, parent.as_fd()), base)? {
+            return Ok(());
+        }
         clear(parent.as_fd(), base)?;
+        if let Some(reuse) = &mut self.reuse {
+            reuse.written(self.target, (directory, parent.as_fd()), base)?;
+        }
         match &item.kind {
             ItemKind::File => {
                 let identity = (item.stat.st_dev, item.stat.st_ino);
@@ -238,6 +257,9 @@ impl<'a> Writer<'a> {
                 copy_xattrs(source, item, file.as_fd())?;
                 rustix::fs::fchmod(&file, self.mode(item.stat.st_mode, false))?;
                 rustix::fs::futimens(&file, &times(&item.stat))?;
+                if let Some(reuse) = &mut self.reuse {
+                    reuse.copied(base, &item.stat, &from)?;
+                }
             }
             ItemKind::Symlink(link) => {
                 rustix::fs::symlinkat(link.as_slice(), &parent, base)?;
@@ -253,6 +275,25 @@ impl<'a> Writer<'a> {
             ItemKind::Directory => {}
         }
         Ok(())
+    }
+
+    /// Whether a former layer's file takes the place of a copy.
+    fn taken(
+        &mut self,
+        item: &Item,
+        directory: (&[u8], BorrowedFd<'_>),
+        base: &[u8],
+    ) -> io::Result<bool> {
+        if item.kind != ItemKind::File || item.stat.st_nlink > 1 {
+            return Ok(false);
+        }
+        let (uid, gid) = self.ids(&item.stat);
+        let mode = self.mode(item.stat.st_mode, false);
+        let attributes = Attributes { uid, gid, mode };
+        match &mut self.reuse {
+            Some(reuse) => reuse.take(self.target, directory, base, &item.stat, attributes),
+            None => Ok(false),
+        }
     }
 
     fn hard_link(&mut self, first: &[u8], parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<()> {
@@ -350,7 +391,7 @@ pub(super) fn xattrs(file: &OwnedFd) -> io::Result<Vec<(std::ffi::OsString, Vec<
     Ok(found)
 }
 
-fn times(stat: &Stat) -> Timestamps {
+pub(super) fn times(stat: &Stat) -> Timestamps {
     let time = Timespec {
         tv_sec: stat.st_mtime,
         tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
@@ -361,7 +402,7 @@ fn times(stat: &Stat) -> Timestamps {
     }
 }
 
-fn create(parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<File> {
+pub(super) fn create(parent: BorrowedFd<'_>, base: &[u8]) -> io::Result<File> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, base, flags, Mode::RUSR | Mode::WUSR)?.into())
 }

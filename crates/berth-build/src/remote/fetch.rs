@@ -209,8 +209,10 @@ impl Files {
                 StepError::Io(std::io::Error::new(std::io::ErrorKind::NotFound, problem))
             }
         };
+        // Below the directory of the checkout.
+        let shown = self.path.split_once('/').map_or("", |(_, inside)| inside);
         let selection = sources
-            .exactly(Path::new(&self.path), exclude)
+            .exactly(Path::new(&self.path), shown, exclude)
             .map_err(failed)?;
         let unpack = self.is_file && plan.unpack == Some(true);
         writer.groups(&root, &selection.groups, unpack)

@@ -19,14 +19,17 @@ pub(super) fn pipe() -> io::Result<(Receiver, OwnedFd)> {
     Ok((Receiver::from_owned_fd(read)?, write))
 }
 
-/// Passes lines on until nobody can write any more; returns the last ones.
+/// Passes lines on until nobody can write any more, or until there were `most` bytes of them; returns
+/// the last ones.
 pub(super) async fn read(
     receiver: Receiver,
+    most: u64,
     line: &(dyn Fn(String) + Send + Sync),
 ) -> io::Result<Vec<String>> {
     let mut reader = BufReader::new(receiver);
     let mut last = VecDeque::new();
     let mut bytes = Vec::new();
+    let (mut passed, mut is_cut) = (0_u64, false);
     loop {
         bytes.clear();
         let read = (&mut reader)
@@ -41,7 +44,13 @@ pub(super) async fn read(
             last.pop_front();
         }
         last.push_back(text.clone());
-        line(text);
+        if passed < most {
+            line(text);
+        } else if !is_cut {
+            is_cut = true;
+            line(format!("[more than {most} bytes: the rest is not shown]"));
+        }
+        passed = passed.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
     }
 }
 

@@ -3,7 +3,8 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use berth_build::BuildRequest;
+use berth_build::{BuildError, BuildRequest};
+use berth_error::Report;
 use berth_image::Image;
 
 use crate::World;
@@ -73,6 +74,32 @@ impl Canary {
         }
         let config = world.store.config_json(image).unwrap().to_string();
         assert!(!config.contains(&self.secret), "{config}");
+    }
+
+    /// A build that must succeed, because what it tried meant something harmless inside.
+    #[track_caller]
+    pub(crate) fn assert_built(&self, world: &World, built: Result<Image, BuildError>) -> Image {
+        match built {
+            Ok(image) => {
+                self.assert_unseen(world, &image);
+                image
+            }
+            Err(error) => panic!("{}", Report::from(error).render_plain()),
+        }
+    }
+
+    /// A build that must be refused, and for this reason.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, built: Result<Image, BuildError>, why: &str) {
+        match built {
+            Ok(image) => panic!("built as {}", image.id),
+            Err(error) => {
+                let report = Report::from(error).render_plain();
+                self.assert_not_in(&report);
+                assert!(report.contains("Dockerfile:"), "{report}");
+                assert!(report.contains(why), "expected `{why}` in: {report}");
+            }
+        }
     }
 
     /// Nor told.

@@ -34,9 +34,8 @@ async fn links_in_a_context_do_not_lead_out() {
     ] {
         for instruction in ["COPY", "ADD"] {
             let dockerfile = format!("FROM corpus/base\n{instruction} {source} /out/\n");
-            canary
-                .assert_kept(&world, &world.request(&dockerfile))
-                .await;
+            let (built, _) = world.attempt(&world.request(&dockerfile)).await;
+            canary.assert_refused(built, "is not in the build context");
         }
     }
     // Links that are found stay links.
@@ -56,10 +55,8 @@ async fn dockerignore_and_dockerfile_as_links_read_nothing_outside() {
     let (built, _) = world
         .attempt(&world.request("FROM corpus/base\nCOPY . /all/\n"))
         .await;
-    if let Err(error) = built {
-        let report = berth_error::Report::from(error).render_plain();
-        assert!(!report.contains("malformed"), "{report}");
-    }
+    // As if there were none.
+    built.unwrap();
     std::fs::remove_file(world.context().join(".dockerignore")).unwrap();
 
     let link = world.context().join("Dockerfile");
@@ -98,9 +95,12 @@ async fn special_files_in_a_context_delay_nobody() {
     for source in [".", "fifo", "zero", "disk", "socket", "*"] {
         for instruction in ["COPY", "ADD"] {
             let dockerfile = format!("FROM corpus/base\n{instruction} {source} /out/\n");
-            canary
-                .assert_kept(&world, &world.request(&dockerfile))
-                .await;
+            let (built, _) = world.attempt(&world.request(&dockerfile)).await;
+            if source == "socket" {
+                canary.assert_refused(built, "`socket` is excluded from the build context");
+            } else {
+                canary.assert_built(&world, built);
+            }
         }
     }
     // And they are no Dockerfile and no .dockerignore.
@@ -199,7 +199,7 @@ async fn a_file_that_changes_its_size_breaks_nothing() {
 /// Deep trees and patterns that match in many ways cost neither the stack nor for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn deep_trees_and_greedy_patterns_are_survived() {
-    let (world, _canary) = world();
+    let (world, canary) = world();
     let mut directory = rustix::fs::open(
         world.context(),
         rustix::fs::OFlags::DIRECTORY,
@@ -217,15 +217,9 @@ async fn deep_trees_and_greedy_patterns_are_survived() {
         .unwrap();
     }
     drop(directory);
-    // It is copied, or refused with the reason.
-    if let Err(error) = world
-        .attempt(&world.request("FROM scratch\nCOPY . /all/\n"))
-        .await
-        .0
-    {
-        let report = berth_error::Report::from(error).render_plain();
-        assert!(report.contains("Dockerfile:2"), "{report}");
-    }
+    let copy = world.request("FROM scratch\nCOPY . /all/\n");
+    let (built, _) = world.attempt(&copy).await;
+    canary.assert_refused(built, "directories are nested more than 512 levels deep");
     let deep = world.context().join("d");
     let removed = std::process::Command::new("rm")
         .arg("-rf")

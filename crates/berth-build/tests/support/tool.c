@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -142,6 +143,8 @@ static int one(int argc, char **argv) {
   if (!strcmp(verb, "rm")) return unlink(a) && rmdir(a) ? fail("rm", a) : 0;
   if (!strcmp(verb, "mkdir")) return mkdir(a, 0755) ? fail("mkdir", a) : 0;
   if (!strcmp(verb, "ln")) return symlink(a, b) ? fail("ln", b) : 0;
+  if (!strcmp(verb, "chmod")) return chmod(b, strtol(a, NULL, 8)) ? fail("chmod", b) : 0;
+  if (!strcmp(verb, "touch")) return utimes(a, NULL) ? fail("touch", a) : 0;
   if (!strcmp(verb, "chown")) return chown(b, atoi(a), atoi(a)) ? fail("chown", b) : 0;
   if (!strcmp(verb, "exists")) return access(a, F_OK) ? fail("exists", a) : 0;
   if (!strcmp(verb, "missing")) return access(a, F_OK) ? 0 : 1;

@@ -8,6 +8,7 @@ use berth_build::{BuildRequest, Secret};
 use berth_error::Report;
 use clap::{Args, ValueEnum};
 
+use super::bounds::BoundsFlags;
 use super::progress::Mode;
 use crate::paths::absolute;
 
@@ -65,6 +66,8 @@ pub(crate) struct BuildFlags {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) bounds: BoundsFlags,
 }
 
 /// `--progress`.
@@ -140,7 +143,7 @@ impl BuildFlags {
             hosts: hosts.collect::<Result<_, _>>()?,
             proxies: BTreeMap::new(),
             ca_bundle: None,
-            bounds: berth_build::Bounds::default(),
+            bounds: self.bounds.bounds(),
         })
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use berth_build::{BuildError, BuildEvent};
+use berth_error::harmless;
 use berth_image::Image;
 
 use crate::printer;
@@ -98,7 +99,7 @@ impl Progress {
         let excerpt = error.location().map_or("", |location| &location.excerpt);
         match self.mode {
             Mode::Json => printer::line(json::failed(error)),
-            Mode::Screen | Mode::Plain if !excerpt.is_empty() => printer::note(excerpt),
+            Mode::Screen | Mode::Plain if !excerpt.is_empty() => printer::note(harmless(excerpt)),
             _ => {}
         }
     }
@@ -177,11 +178,24 @@ pub(crate) fn warning(rule: Option<&str>, message: &str, line: Option<usize>) ->
     format!("warning: {line}{}{rule}", clean(message))
 }
 
-/// A line of a program's output as it may be shown: without what moves the cursor.
+/// A line of a program's output as it may be shown: of what terminals obey only colours stay.
 fn clean(line: &str) -> String {
-    let text = anstream::adapter::strip_str(line).to_string();
-    text.chars()
-        .map(|c| if c == '\t' { ' ' } else { c })
-        .filter(|c| !c.is_control())
-        .collect()
+    harmless(line).replace('\t', " ").replace('\n', "")
+}
+
+/// The same without colours, for a line that is coloured and cut to fit.
+fn bare(line: &str) -> String {
+    anstream::adapter::strip_str(&clean(line)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bare, clean};
+
+    #[test]
+    fn lines_command_no_terminal() {
+        let line = "\x1b[32m5\ttests\x1b[0m pass\x1b[1A\x1b[2K\x1b]0;title\x07ed\n\u{9b}2J";
+        assert_eq!(clean(line), "\x1b[32m5 tests\x1b[0m passed2J");
+        assert_eq!(bare(line), "5 tests passed2J");
+    }
 }

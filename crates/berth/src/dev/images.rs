@@ -17,6 +17,7 @@ use indexmap::IndexMap;
 use super::event::DevEvent;
 use super::screen::Screen;
 use crate::base;
+use crate::build::bounds::BoundsFlags;
 use crate::build::{host, surroundings};
 
 /// Builds the images of one project. A later build takes what has not changed from the cache.
@@ -113,6 +114,7 @@ impl Images {
                     args: args.clone(),
                     tags: vec![name.clone()],
                     no_cache: self.no_cache,
+                    bounds: BoundsFlags::from_environment()?,
                     ..BuildRequest::default()
                 };
                 surroundings::apply(&mut request);

@@ -1,5 +1,6 @@
 //! How a dev session's events look: text with colours for a person, JSON lines for a tool.
 
+use berth_error::harmless;
 use owo_colors::{OwoColorize as _, Style};
 
 use super::event::{Binding, DevEvent};
@@ -60,14 +61,14 @@ fn text(event: &DevEvent) -> Option<String> {
             message,
             output: false,
         } => {
-            format!("{} {message}", prefix(container))
+            format!("{} {}", prefix(container), harmless(message))
         }
         DevEvent::Build {
             container,
             message,
             output: true,
         } => {
-            format!("{} {}", prefix(container), message.dimmed())
+            format!("{} {}", prefix(container), harmless(message).dimmed())
         }
         DevEvent::Ready {
             url,

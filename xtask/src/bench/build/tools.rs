@@ -47,7 +47,7 @@ pub(super) fn install() -> anyhow::Result<()> {
 }
 
 /// A root file system with a shell: Debian's static busybox. Its tar.
-pub(super) fn base(directory: &Path) -> anyhow::Result<PathBuf> {
+pub(in crate::bench) fn base(directory: &Path) -> anyhow::Result<PathBuf> {
     let busybox = Path::new("/bin/busybox");
     let is_static = Command::new("dpkg-query")
         .args([
@@ -98,7 +98,7 @@ pub(super) fn base(directory: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Standard output of a command that must succeed.
-pub(super) fn output(command: &mut Command) -> anyhow::Result<String> {
+pub(in crate::bench) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()

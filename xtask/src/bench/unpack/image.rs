@@ -11,14 +11,14 @@ use rand::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
 /// How layers are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packing {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Packing {
     Gzip,
     Zstd,
 }
 
 impl Packing {
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::bench) fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
@@ -47,7 +47,7 @@ pub(super) fn make(
     let mut archives = Vec::new();
     for packing in [Packing::Gzip, Packing::Zstd] {
         let archive = directory.join(format!("{}.tar", packing.name()));
-        pack(&archive, &tars, packing)?;
+        pack(&archive, &tars, packing, NAME)?;
         archives.push((packing, archive));
     }
     for (tar, _) in tars {
@@ -64,6 +64,20 @@ fn write_layer(
     random: &mut rand::rngs::StdRng,
 ) -> anyhow::Result<String> {
     let mut tar = tar::Builder::new(std::io::BufWriter::new(File::create(path)?));
+    let below = format!("layer-{layer}");
+    add_files(&mut tar, &below, bytes, small, random)?;
+    tar.into_inner()?.flush()?;
+    digest(path)
+}
+
+/// Adds files to a directory, small ones or large ones: so many bytes in all.
+pub(in crate::bench) fn add_files(
+    tar: &mut tar::Builder<impl Write>,
+    below: &str,
+    bytes: u64,
+    small: bool,
+    random: &mut rand::rngs::StdRng,
+) -> anyhow::Result<()> {
     let (mut written, mut number) = (0, 0);
     while written < bytes {
         let size: u64 = if small {
@@ -76,14 +90,13 @@ fn write_layer(
         header.set_size(size);
         header.set_mode(0o644);
         header.set_mtime(1_700_000_000);
-        let name = format!("layer-{layer}/{}/{number}", number / 200);
+        let name = format!("{below}/{}/{number}", number / 200);
         let content = Content(random.random()).take(size);
         tar.append_data(&mut header, name, content)?;
         written += size;
         number += 1;
     }
-    tar.into_inner()?.flush()?;
-    digest(path)
+    Ok(())
 }
 
 /// Bytes of which every other 64 are the same.
@@ -103,13 +116,19 @@ impl Read for Content {
     }
 }
 
-fn digest(path: &Path) -> anyhow::Result<String> {
+pub(in crate::bench) fn digest(path: &Path) -> anyhow::Result<String> {
     let mut hasher = Sha256::new();
     std::io::copy(&mut File::open(path)?, &mut hasher)?;
     Ok(format!("sha256:{:x}", hasher.finalize()))
 }
 
-fn pack(archive: &Path, tars: &[(PathBuf, String)], packing: Packing) -> anyhow::Result<()> {
+/// An archive of layers, given as tars and their digests.
+pub(in crate::bench) fn pack(
+    archive: &Path,
+    tars: &[(PathBuf, String)],
+    packing: Packing,
+    image: &str,
+) -> anyhow::Result<()> {
     let mut tar = tar::Builder::new(File::create(archive)?);
     let diff_ids: Vec<&String> = tars.iter().map(|(_, diff_id)| diff_id).collect();
     let config = serde_json::json!({
@@ -132,7 +151,7 @@ fn pack(archive: &Path, tars: &[(PathBuf, String)], packing: Packing) -> anyhow:
         names.push(name);
     }
     let manifest = serde_json::json!([{
-        "Config": config_name, "RepoTags": [NAME], "Layers": names,
+        "Config": config_name, "RepoTags": [image], "Layers": names,
     }])
     .to_string();
     for (name, text) in [

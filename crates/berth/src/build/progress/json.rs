@@ -12,6 +12,7 @@
 //! `outcome` is `done`, `cached`, `failed` (with `error`) or `canceled`; `time_ms` counts from the
 //! build's beginning. The last line is `built` or `failed`, unless the build was given up.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use berth_build::{BuildError, BuildEvent, Outcome};
@@ -67,7 +68,7 @@ impl View for Json {
                 value
             }
         };
-        value.to_string()
+        exact(&value)
     }
 
     fn tick(&mut self, _: Instant) -> String {
@@ -80,7 +81,7 @@ impl View for Json {
 }
 
 pub(super) fn built(image: &Image, names: &[String]) -> String {
-    json!({ "event": "built", "id": image.id.to_string(), "names": names }).to_string()
+    exact(&json!({ "event": "built", "id": image.id.to_string(), "names": names }))
 }
 
 pub(super) fn failed(error: &BuildError) -> String {
@@ -92,5 +93,40 @@ pub(super) fn failed(error: &BuildError) -> String {
         value["file"] = location.path.display().to_string().into();
         value["line"] = location.line.into();
     }
-    value.to_string()
+    exact(&value)
+}
+
+/// One line in which every control character is escaped: those above U+007E, too, which JSON would
+/// allow and some terminals obey.
+fn exact(value: &serde_json::Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => {
+                // Writing to a string does not fail.
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_exact_and_command_no_terminal() {
+        let now = Instant::now();
+        let line = "a\x1b[2Jb\u{9b}2J\x7f\x1b]0;title\x07 \u{e9}\\".to_owned();
+        let event = BuildEvent::Output {
+            step: 1,
+            line: line.clone(),
+        };
+        let text = Json::new(now).event(&event, now);
+        assert!(!text.contains(char::is_control), "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["line"], line);
+    }
 }

@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(
             text,
             "#1 [a 1/2] FROM x\n#1 CACHED\n\n\
-             #2 [a 2/2] RUN one\n#2 0.100 ared\n#2 ...\n\n\
+             #2 [a 2/2] RUN one\n#2 0.100 a\u{1b}[31mred\u{1b}[0m\n#2 ...\n\n\
              #3 [b 2/2] RUN two\n#3 0.200 first\n#3 1.300 second\n#3 DONE 1.4s\n\n\
              #2 [a 2/2] RUN one\n#2 ERROR: exit code 1\n\n"
         );

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use berth_build::{BuildEvent, Outcome};
 use owo_colors::OwoColorize as _;
 
-use super::{View, clean, seconds, warning};
+use super::{View, bare, seconds, warning};
 use crate::terminal::{self, cut, width};
 
 /// Lines of output shown below a step that works.
@@ -135,7 +135,7 @@ impl View for Screen {
             }
             BuildEvent::Started { step, name } => {
                 let new = Step {
-                    name: clean(name),
+                    name: bare(name),
                     began: now,
                     ended: None,
                     tail: VecDeque::new(),
@@ -144,7 +144,7 @@ impl View for Screen {
             }
             BuildEvent::Output { step, line } => {
                 if let Some(step) = self.steps.get_mut(step) {
-                    step.tail.push_back(clean(line));
+                    step.tail.push_back(bare(line));
                     if step.tail.len() > TAIL {
                         step.tail.pop_front();
                     }
