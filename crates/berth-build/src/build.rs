@@ -7,6 +7,8 @@
 mod agent;
 mod bases;
 mod copy_step;
+mod epoch;
+mod keys;
 mod mounts;
 mod once;
 mod prepare;
@@ -56,10 +58,13 @@ pub async fn build(
 ) -> Result<Image, BuildError> {
     let text = read_document(&request.dockerfile, &request.context)
         .map_err(io("read the Dockerfile", &request.dockerfile))?;
-    let in_file = |problem: Problem| problem.in_file(&request.dockerfile);
-    let deadline = request.bounds.time.map(|time| Instant::now() + time);
+    let dockerfile = request.dockerfile.clone();
+    let in_file = |problem: Problem| problem.in_file(&dockerfile);
+    let limit = request.bounds.time;
+    let deadline = limit.map(|time| Instant::now() + time);
+    let mut request = request.clone();
     let outcome = async {
-        let plan = parse(&text)
+        let mut plan = parse(&text)
             .and_then(|parsed| Plan::new(parsed, &request.args))
             .map_err(in_file)?;
         if let Some(platform) = &request.platform {
@@ -67,16 +72,18 @@ pub async fn build(
         }
         let target = plan.target(request.target.as_deref()).map_err(in_file)?;
         plan.needed(target).map_err(in_file)?;
-        let epoch = Epoch::of(&request.args).map_err(in_file)?;
+        let _agents = keys::serve(&mut request).await?;
+        let fetcher = fetcher(store, &request);
+        let epoch = epoch::resolve(&mut request, &mut plan, &fetcher).await?;
         let builder = Builder {
             store,
             host,
-            request,
+            request: &request,
             cache: Cache::new(store, request.no_cache, epoch),
             context: Context::open(&request.context, &request.dockerfile)?,
             steps: Steps::new(progress),
             bases: Bases::default(),
-            fetcher: fetcher(store, request),
+            fetcher,
             finished: Finished::new(plan.stages.len()),
             cancel: CancellationToken::new(),
             plan: &plan,
@@ -89,7 +96,7 @@ pub async fn build(
         builder.stages(&needed).await?;
         builder.export(target).await
     };
-    within(request.bounds.time, outcome)
+    within(limit, outcome)
         .await
         .map_err(|error: BuildError| match error.location() {
             Some(location) => {

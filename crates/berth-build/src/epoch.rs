@@ -3,15 +3,11 @@
 //! As BuildKit has it with `rewrite-timestamp`: files of new layers, the history's lines and the
 //! image's own time are set back to it; what is older stays as it is, and so does the base image.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT};
-
-use crate::dockerfile::Result;
-use crate::error::Problem;
 
 /// Name of the build argument.
 pub(crate) const NAME: &str = "SOURCE_DATE_EPOCH";
@@ -21,18 +17,6 @@ pub(crate) const NAME: &str = "SOURCE_DATE_EPOCH";
 pub(crate) struct Epoch(pub(crate) u64);
 
 impl Epoch {
-    /// The one that the build arguments say; an empty one is none.
-    pub(crate) fn of(args: &BTreeMap<String, String>) -> Result<Option<Self>> {
-        match args.get(NAME).map(String::as_str) {
-            None | Some("") => Ok(None),
-            Some(text) => match text.parse() {
-                Ok(seconds) => Ok(Some(Self(seconds))),
-                Err(_) => Err(Problem::new(format!("`{NAME}={text}` is no time"))
-                    .hint("it is in seconds since 1970, such as `git log -1 --format=%ct` prints")),
-            },
-        }
-    }
-
     /// A file's time (seconds, nanoseconds) as it will be.
     pub(crate) fn clamp(self, time: (i64, i64)) -> (i64, i64) {
         time.min((i64::try_from(self.0).unwrap_or(i64::MAX), 0))

@@ -99,6 +99,14 @@ pub enum BuildError {
         /// The cause.
         source: Box<StepError>,
     },
+    /// Keys of `--ssh` could not be served.
+    #[error("the keys of `--ssh {id}` cannot be used")]
+    Ssh {
+        /// Its id.
+        id: String,
+        /// Why not.
+        source: KeyError,
+    },
     /// The image store refused.
     #[error("could not store the image")]
     Store(#[source] Box<ImageError>),
@@ -127,6 +135,7 @@ impl BuildError {
             | Self::Step { location, .. } => Some(location),
             Self::Io { .. }
             | Self::NoStage { .. }
+            | Self::Ssh { .. }
             | Self::Store(_)
             | Self::Export(_)
             | Self::Canceled
@@ -157,6 +166,43 @@ impl BuildError {
             Self::Step { action, source, .. } => format!("{action}: {source}"),
             other => other.to_string(),
         }
+    }
+}
+
+/// Causes of [`BuildError::Ssh`].
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// OpenSSH's programs hold the keys.
+    #[error("the program `{0}` is not on this machine")]
+    NoProgram(&'static str),
+    /// An agent's socket beside other paths.
+    #[error("it names an agent's socket and other paths")]
+    Mixed,
+    /// It is no key, or one with a passphrase.
+    #[error("`{}`: {reason}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What `ssh-add` said.
+        reason: String,
+    },
+    /// Of the file system.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl Hint for KeyError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoProgram(_) => "install it, for example with `apt-get install openssh-client`",
+            Self::Mixed => "name either one socket or one or more key files",
+            Self::Refused { reason, .. } if reason.contains("passphrase") => {
+                "add it to your agent with `ssh-add`, and forward that: `--ssh default`"
+            }
+            Self::Refused { .. } => "a private key is wanted, such as `~/.ssh/id_ed25519`",
+            Self::Io(_) => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -224,6 +270,7 @@ impl Hint for BuildError {
             )),
             Self::Base { source, .. } => source.hint.clone(),
             Self::Store(source) => source.hint(),
+            Self::Ssh { source, .. } => source.hint(),
             Self::OutOfTime { .. } => Some(MORE_TIME.to_owned()),
             Self::Step { source, .. } => match source.as_ref() {
                 StepError::Image(source) => source.hint(),

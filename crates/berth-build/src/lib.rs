@@ -36,6 +36,6 @@ mod view;
 pub use bounds::Bounds;
 pub use build::{EXPORT_STEP, build};
 pub use cache::sweep::sweep_records;
-pub use error::{BuildError, Location, StepError};
+pub use error::{BuildError, KeyError, Location, StepError};
 pub use remote::RemoteError;
 pub use request::{BuildEvent, BuildHost, BuildRequest, HostError, HostFuture, Outcome, Secret};

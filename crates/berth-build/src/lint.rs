@@ -31,6 +31,7 @@ pub(crate) enum Rule {
     InvalidDefinitionDescription,
     ExposeProtoCasing,
     ExposeInvalidFormat,
+    InvalidBaseImagePlatform,
 }
 
 impl Rule {
@@ -57,6 +58,7 @@ impl Rule {
             Self::InvalidDefinitionDescription => "InvalidDefinitionDescription",
             Self::ExposeProtoCasing => "ExposeProtoCasing",
             Self::ExposeInvalidFormat => "ExposeInvalidFormat",
+            Self::InvalidBaseImagePlatform => "InvalidBaseImagePlatform",
         }
     }
 

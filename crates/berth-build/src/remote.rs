@@ -70,7 +70,7 @@ pub enum RemoteError {
     Git {
         /// Without a password.
         url: String,
-        /// The last line of what git wrote.
+        /// What git, or ssh, wrote about it.
         message: String,
     },
     /// The repository has no such branch or tag.
@@ -97,8 +97,11 @@ impl Hint for RemoteError {
             Self::Git { message, .. } if message.contains("Host key verification") => {
                 "connect once with ssh, so that the server's key is known"
             }
+            Self::Git { message, .. } if message.contains("certificate verif") => {
+                "name the bundle with the server's authority: `SSL_CERT_FILE=bundle.pem`"
+            }
             Self::Git { url, .. } if !url.starts_with("http") => {
-                "keys come from an agent: `--ssh default`, or SSH_AUTH_SOCK"
+                "keys come from an agent (`--ssh default`, or SSH_AUTH_SOCK) or a file: `--ssh default=KEY`"
             }
             _ => return None,
         };

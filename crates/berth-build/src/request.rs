@@ -17,7 +17,8 @@ pub struct BuildRequest {
     pub dockerfile: PathBuf,
     /// The context directory.
     pub context: PathBuf,
-    /// `--build-arg`. `SOURCE_DATE_EPOCH` is among them, or not, whatever the environment says.
+    /// `--build-arg`. `SOURCE_DATE_EPOCH` is among them, or not, whatever the environment says: a number
+    /// of seconds, `context` (which a directory does not answer), or a stage with one remote `ADD`.
     pub args: BTreeMap<String, String>,
     /// `--target`.
     pub target: Option<String>,
@@ -31,7 +32,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
-    /// `--ssh`: by id, the agent's socket. A file that is no socket is refused when a step asks for it.
+    /// `--ssh`: by id, the agent's socket, or files of keys, which an agent of the build's own serves
+    /// then (OpenSSH's `ssh-agent` and `ssh-add`).
     pub ssh: BTreeMap<String, Vec<PathBuf>>,
     /// `--network=none`: no step has a network, whatever its `RUN` says.
     pub offline: bool,

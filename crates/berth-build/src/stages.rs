@@ -39,6 +39,8 @@ pub(crate) struct Stage {
     /// The `FROM`.
     pub(crate) line: usize,
     pub(crate) text: String,
+    /// `# check=` before it.
+    pub(crate) checks: Option<Checks>,
     /// The triggers of the base first, once [`Plan::resolve_triggers`] has found them.
     pub(crate) instructions: Vec<Instruction>,
 }
@@ -169,6 +171,7 @@ impl Plan {
             base,
             line: instruction.line,
             text: instruction.text.clone(),
+            checks: instruction.checks.clone(),
             instructions: Vec::new(),
         })
     }
@@ -410,6 +413,14 @@ impl Plan {
             .map(|from| self.origin(from, stage))
             .collect()
     }
+}
+
+/// The platform of an image that is not for this machine, and this machine's.
+pub(crate) fn foreign_platform(os: &str, architecture: &str) -> Option<(String, String)> {
+    let platform = platform::Platform::parse(&format!("{os}/{architecture}")).ok()?;
+    let own = platform::arguments("").remove("TARGETPLATFORM")?;
+    let of_image = format!("{}/{}", platform.os, platform.architecture);
+    (of_image != own).then_some((of_image, own))
 }
 
 /// Refuses a platform that is not this machine's.

@@ -104,6 +104,12 @@ impl State {
             .collect())
     }
 
+    /// What the image's configuration says of its operating system and architecture.
+    pub(crate) fn platform(&self) -> Option<(&str, &str)> {
+        let field = |name: &str| self.image.get(name).and_then(Value::as_str);
+        field("os").zip(field("architecture"))
+    }
+
     /// Begins a stage on an earlier one.
     pub(crate) fn from_stage(stage: &Self) -> Self {
         let mut state = Self {

@@ -205,6 +205,48 @@ async fn warnings_and_mistakes_come_before_the_first_step() {
     world.close().await;
 }
 
+/// Files of it can be used, its programs cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_for_another_machine_is_warned_of() {
+    let world = World::new();
+    let image = world.store.resolve("base").unwrap().unwrap();
+    let mut configuration = world.store.config_json(&image).unwrap();
+    configuration["architecture"] = "riscv64".into();
+    configuration["os"] = "linux".into();
+    let foreign = world
+        .store
+        .put_image_json(configuration, image.layers.clone())
+        .unwrap();
+    world.store.tag(&foreign, "foreign").unwrap();
+    let warnings = |built: &world::Built| {
+        let warnings = built.events.iter().filter_map(|event| match event {
+            BuildEvent::Warning {
+                rule,
+                line,
+                message,
+            } => Some((*rule, *line, message.clone())),
+            _ => None,
+        });
+        warnings.collect::<Vec<_>>()
+    };
+    let built = world
+        .build("FROM base\nFROM foreign AS other\nFROM base\nCOPY --from=other /etc/group /g\n")
+        .await;
+    let [(rule, line, message)] = warnings(&built).try_into().unwrap();
+    assert_eq!((rule, line), (Some("InvalidBaseImagePlatform"), Some(2)));
+    assert!(
+        message.contains("`foreign` is an image for linux/riscv64"),
+        "{message}"
+    );
+    for quiet in [
+        "FROM foreign AS other\nFROM base\n",
+        "# check=skip=InvalidBaseImagePlatform\nFROM foreign\n",
+    ] {
+        assert_eq!(warnings(&world.build(quiet).await), [], "{quiet}");
+    }
+    world.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn arguments_and_variables_share_one_order() {
     let world = World::new();

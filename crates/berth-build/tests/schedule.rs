@@ -4,6 +4,7 @@
 #[path = "support/world.rs"]
 mod world;
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
@@ -193,6 +194,33 @@ async fn a_source_date_that_is_none_is_refused() {
     world.close().await;
 }
 
+/// A directory has no time of its own, and an `ARG` before the first `FROM` is asked if nothing is given.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_date_may_come_from_the_file_and_not_from_a_directory() {
+    let world = World::new();
+    let dockerfile = "ARG SOURCE_DATE_EPOCH=1600000000
+         FROM base
+         ARG SOURCE_DATE_EPOCH
+         RUN write /built 1; env SOURCE_DATE_EPOCH
+";
+    let built = world.build(dockerfile).await;
+    assert_eq!(built.output(), ["SOURCE_DATE_EPOCH=1600000000"]);
+    let modified = world.tree(&built.image).metadata("built").mtime();
+    assert_eq!(modified, 1_600_000_000);
+    for given in ["context", ""] {
+        let mut request = world.request(dockerfile);
+        let name = "SOURCE_DATE_EPOCH".to_owned();
+        request.args.insert(name, given.to_owned());
+        let built = world.run(&request).await.unwrap();
+        let modified = world.tree(&built.image).metadata("built").mtime();
+        assert!(modified > 1_600_000_000, "{given}: {modified}");
+        if built.cached() == [true, false] {
+            assert_eq!(built.output(), ["SOURCE_DATE_EPOCH=(unset)"], "{given}");
+        }
+    }
+    world.close().await;
+}
+
 /// Collected while nobody builds: the next build makes every step again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pruned_cache_is_made_again() {
@@ -213,5 +241,127 @@ async fn a_pruned_cache_is_made_again() {
     // the layer below is the same again.
     assert_eq!(again.cached()[..2], [true, false]);
     assert_eq!(world.tree(&again.image).read("made"), "yes");
+    world.close().await;
+}
+
+/// Both hold the cache at the same moment: each waits in it for the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_cache_is_used_by_several_steps_and_builds_at_once() {
+    let world = World::new();
+    world
+        .build(
+            "FROM base AS one\n\
+             RUN --mount=type=cache,id=meeting,target=/c send /c/first; receive /c/second; write /one 1\n\
+             FROM base AS two\n\
+             RUN --mount=type=cache,id=meeting,target=/c,sharing=shared receive /c/first; send /c/second; write /two 1\n\
+             FROM base\n\
+             COPY --from=one /one /\n\
+             COPY --from=two /two /\n",
+        )
+        .await;
+    let build = |verb: &str, other: &str| {
+        let path = world.directory.path().join(format!("{verb}.Dockerfile"));
+        let text = format!(
+            "FROM base\nRUN --mount=type=cache,id=meeting,target=/c {verb} /c/third; {other} /c/fourth\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let mut request = world.request("FROM base\n");
+        request.dockerfile = path;
+        request
+    };
+    let (first, second) = (build("send", "receive"), build("receive", "send"));
+    let (first, second) = tokio::join!(world.run(&first), world.run(&second));
+    first.unwrap();
+    second.unwrap();
+    world.close().await;
+}
+
+/// They run at the same moment (they meet in another cache) and do not see each other's files. Alone,
+/// the next one finds the first one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_cache_is_another_one_for_whoever_comes_while_it_is_used() {
+    let world = World::new();
+    let step = |meet: &str, mine: &str, other: &str| {
+        format!(
+            "RUN --mount=type=cache,target=/private,sharing=private --mount=type=cache,target=/meet \
+             write /private/{mine} 1; {meet}; missing /private/{other}; rm /private/{mine}; write /{mine} 1\n"
+        )
+    };
+    let one = step("send /meet/a; receive /meet/b", "one", "two");
+    let two = step("receive /meet/a; send /meet/b", "two", "one");
+    let dockerfile = format!(
+        "FROM base AS first\n{one}FROM base AS second\n{two}\
+         FROM base\nCOPY --from=first /one /\nCOPY --from=second /two /\n\
+         RUN --mount=type=cache,target=/private,sharing=private append /private/log x; cat /private/log; echo\n"
+    );
+    let mut request = world.request(&dockerfile);
+    let built = world.run(&request).await.unwrap();
+    assert_eq!(built.output(), ["x"]);
+    // None of three is lost, and none grows out of nothing: alone, it is always the first.
+    request.no_cache = true;
+    let again = world.run(&request).await.unwrap();
+    assert_eq!(again.output(), ["xx"]);
+    world.close().await;
+}
+
+/// Whoever has it is alone with it, and says so to those who wait; also between builds. The first of
+/// three steps is held until the two others wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_cache_is_used_by_one_step_after_the_other() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let world = World::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (waits, waiting) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        for number in 0..3 {
+            let (mut stream, _) = listener.accept().unwrap();
+            if number == 0 {
+                waiting.recv_timeout(MINUTE).unwrap();
+                waiting.recv_timeout(MINUTE).unwrap();
+            }
+            let mut hello = [0; 3];
+            stream.read_exact(&mut hello).unwrap();
+            stream.write_all(b"go").unwrap();
+        }
+    });
+    let step = |name: &str| {
+        format!(
+            "RUN --mount=type=cache,target=/c,sharing=locked \
+             missing /c/busy; write /c/busy 1; call HTTP_PROXY; rm /c/busy; append /c/log {name}; write /{name} 1\n"
+        )
+    };
+    let mut first = world.request(&format!(
+        "FROM base AS first\n{}FROM base AS second\n{}\
+         FROM base\nCOPY --from=first /one /\nCOPY --from=second /two /\n",
+        step("one"),
+        step("two")
+    ));
+    first
+        .proxies
+        .insert("HTTP_PROXY".to_owned(), format!("http://{address}"));
+    let third = world.directory.path().join("third.Dockerfile");
+    std::fs::write(&third, format!("FROM base\n{}", step("three"))).unwrap();
+    let mut second = first.clone();
+    second.dockerfile = third;
+    let waits = std::sync::Mutex::new(waits);
+    let tell = |event| {
+        if let BuildEvent::Output { line, .. } = event
+            && line.contains("waiting for another step that uses the cache")
+        {
+            waits.lock().unwrap().send(()).unwrap();
+        }
+    };
+    let (first, second) = tokio::join!(
+        berth_build::build(&world.store, &world, &first, &tell),
+        berth_build::build(&world.store, &world, &second, &tell),
+    );
+    first.unwrap();
+    second.unwrap();
+    server.join().unwrap();
+    let log = world
+        .build("FROM base\nRUN --mount=type=cache,target=/c cat /c/log; echo\n")
+        .await;
+    assert_eq!(log.output()[0].len(), "onetwothree".len());
     world.close().await;
 }

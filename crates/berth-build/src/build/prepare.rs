@@ -11,8 +11,8 @@ use crate::BuildEvent;
 use crate::dockerfile::Kind;
 use crate::error::{BuildError, Problem};
 use crate::evaluate::{Scope, check};
-use crate::lint::{Rule, Warning};
-use crate::stages::{Base, Plan};
+use crate::lint::{Linter, Rule, Warning};
+use crate::stages::{Base, Plan, foreign_platform};
 use crate::state::State;
 
 impl Builder<'_> {
@@ -45,6 +45,7 @@ impl Builder<'_> {
             args: &self.request.args,
         };
         let mut lint = plan.lint.clone();
+        warn_of_platforms(&plan, &needed, &states, &mut lint);
         let of_image = |name: &str| states.get(name).cloned();
         check(scope, &needed, &self.context.ignore, of_image, &mut lint).map_err(in_file)?;
         for warning in lint.warnings() {
@@ -122,6 +123,28 @@ impl Builder<'_> {
                     line: None,
                 });
             }
+        }
+    }
+}
+
+/// An image for another kind of machine may be a base, though nothing of it can be run.
+fn warn_of_platforms(
+    plan: &Plan,
+    needed: &[usize],
+    states: &BTreeMap<String, State>,
+    lint: &mut Linter,
+) {
+    for index in needed {
+        let stage = &plan.stages[*index];
+        let Base::Image(name) = &stage.base else {
+            continue;
+        };
+        let platform = states.get(name).and_then(State::platform);
+        let foreign = platform.and_then(|(os, architecture)| foreign_platform(os, architecture));
+        if let Some((image, own)) = foreign {
+            let message = format!("`{name}` is an image for {image}, this build is for {own}");
+            let own = stage.checks.as_ref();
+            lint.warn(Rule::InvalidBaseImagePlatform, stage.line, own, message);
         }
     }
 }

@@ -34,14 +34,36 @@ const SETTINGS: [&str; 6] = [
     "gc.auto=0",
 ];
 
+/// Bundles that the system's programs trust (Debian, Fedora, SUSE, Alpine).
+const SYSTEM_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 /// Runs git.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Git {
     /// Socket of the agent with the user's keys.
-    pub(super) agent: Option<PathBuf>,
+    agent: Option<PathBuf>,
+    /// PEM file of certificate authorities besides the host's.
+    ca_bundle: Option<PathBuf>,
+}
+
+/// Settings that git gets from us for talking to a server.
+#[derive(Debug, Default)]
+struct Additions {
+    /// `GIT_SSH_COMMAND`.
+    ssh: Option<&'static str>,
+    /// `GIT_SSL_CAINFO`: the authorities that git would trust, and those of the build.
+    bundle: Option<tempfile::NamedTempFile>,
 }
 
 impl Git {
+    pub(super) fn new(agent: Option<PathBuf>, ca_bundle: Option<PathBuf>) -> Self {
+        Self { agent, ca_bundle }
+    }
+
     /// The commit that a repository's reference means now.
     pub(super) async fn commit(&self, repository: &Repository) -> Result<String, RemoteError> {
         let reference = repository.reference.as_deref().unwrap_or("HEAD");
@@ -133,6 +155,35 @@ impl Git {
         Ok(finish.await.map_err(std::io::Error::other)??)
     }
 
+    /// Nobody is asked anything, unless the user has another way with ssh. Git's library does not look
+    /// at `SSL_CERT_FILE`, which everything else here honours.
+    async fn additions(&self, url: &str) -> std::io::Result<Additions> {
+        if !url.starts_with("http") {
+            let has_own = std::env::var_os("GIT_SSH_COMMAND").is_some()
+                || setting(&["core.sshCommand"]).await.is_some();
+            let ssh = (!has_own).then_some("ssh -o BatchMode=yes");
+            return Ok(Additions { ssh, bundle: None });
+        }
+        let Some(more) = &self.ca_bundle else {
+            return Ok(Additions::default());
+        };
+        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        let own = match variable("GIT_SSL_CAINFO") {
+            Some(path) => Some(path),
+            None => match setting(&["--get-urlmatch", "http.sslCAInfo", url]).await {
+                Some(path) => Some(PathBuf::from(path)),
+                None => variable("SSL_CERT_FILE").or_else(|| {
+                    let mut bundles = SYSTEM_BUNDLES.iter().map(PathBuf::from);
+                    bundles.find(|path| path.is_file())
+                }),
+            },
+        };
+        Ok(Additions {
+            ssh: None,
+            bundle: Some(joined(more, own.as_deref())?),
+        })
+    }
+
     async fn run(
         &self,
         repository: &Repository,
@@ -156,8 +207,19 @@ impl Git {
         for name in FOREIGN {
             command.env_remove(name);
         }
-        if std::env::var_os("GIT_SSH_COMMAND").is_none() {
-            command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
+        let talks = matches!(
+            arguments.first(),
+            Some(&("ls-remote" | "fetch" | "submodule"))
+        );
+        let additions = match talks {
+            true => self.additions(&repository.url).await?,
+            false => Additions::default(),
+        };
+        if let Some(ssh) = additions.ssh {
+            command.env("GIT_SSH_COMMAND", ssh);
+        }
+        if let Some(bundle) = &additions.bundle {
+            command.env("GIT_SSL_CAINFO", bundle.path());
         }
         if let Some(agent) = &self.agent {
             command.env("SSH_AUTH_SOCK", agent);
@@ -167,14 +229,58 @@ impl Git {
             return Err(RemoteError::NoGit);
         }
         if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr);
-            let mut lines = message.lines().filter(|line| !line.trim().is_empty());
             return Err(RemoteError::Git {
                 url: shown(&repository.url),
-                message: lines.next_back().unwrap_or("git failed").to_owned(),
+                message: complaint(&String::from_utf8_lossy(&output.stderr)),
             });
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// A setting of the user's configuration.
+async fn setting(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git")
+        .args(["config", "--type=path"])
+        .args(arguments)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()
+        .await;
+    // A missing git is told by what it was wanted for.
+    let value = String::from_utf8(output.ok()?.stdout).ok()?;
+    Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// Two bundles in one file.
+fn joined(more: &Path, own: Option<&Path>) -> std::io::Result<tempfile::NamedTempFile> {
+    use std::io::Write as _;
+    let mut file = tempfile::Builder::new().prefix("berth-ca-").tempfile()?;
+    file.write_all(&fs_err::read(more)?)?;
+    if let Some(own) = own.filter(|own| *own != more) {
+        file.write_all(b"\n")?;
+        file.write_all(&fs_err::read(own)?)?;
+    }
+    file.flush()?;
+    Ok(file)
+}
+
+/// What git wrote, in one line, without its advice for a person at a keyboard.
+fn complaint(written: &str) -> String {
+    let advice = |line: &&str| {
+        line.starts_with("Please make sure you have")
+            || line.starts_with("and the repository exists")
+    };
+    let lines: Vec<&str> = written
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !advice(line))
+        .collect();
+    match lines.as_slice() {
+        [] => "git failed".to_owned(),
+        // Ssh says why, git that.
+        [.., before, "fatal: Could not read from remote repository."] => (*before).to_owned(),
+        [.., last] => (*last).to_owned(),
     }
 }
 
@@ -247,7 +353,17 @@ fn set_times(directory: &Path, seconds: i64) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::pick;
+    use super::{complaint, pick};
+
+    #[test]
+    fn the_reason_is_shown_rather_than_the_advice() {
+        let said = "root@h: Permission denied (publickey).\r\n\
+            fatal: Could not read from remote repository.\n\n\
+            Please make sure you have the correct access rights\nand the repository exists.\n";
+        assert_eq!(complaint(said), "root@h: Permission denied (publickey).");
+        assert_eq!(complaint("warning: x\nfatal: no\n"), "fatal: no");
+        assert_eq!(complaint("\n"), "git failed");
+    }
 
     #[test]
     fn references_are_found_by_their_short_names() {

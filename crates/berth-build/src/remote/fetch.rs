@@ -13,6 +13,11 @@ use crate::context::ignore::Ignore;
 use crate::copy::{CopyPlan, Sources, Writer};
 use crate::error::{Problem, StepError};
 
+/// Where a repository is checked out, in its scratch directory.
+const TREE: &str = "tree";
+/// Most bytes of an archive that is looked into for its time.
+const MAX_DATED: u64 = 4 << 30;
+
 /// Fetches for one build.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
@@ -63,7 +68,7 @@ impl Fetcher {
     ) -> Self {
         Self {
             http: OnceCell::new(),
-            git: Git { agent },
+            git: Git::new(agent, ca_bundle.clone()),
             memory,
             scratch,
             ca_bundle,
@@ -136,11 +141,11 @@ impl Fetcher {
                     return Err(std::io::Error::other("a repository without a commit").into());
                 };
                 let directory = self.directory()?;
-                let tree = directory.path().join("tree");
+                let tree = directory.path().join(TREE);
                 fs_err::create_dir(&tree)?;
                 self.git.check_out(&repository, &commit, &tree).await?;
                 Ok(Files {
-                    path: format!("tree/{}", repository.directory),
+                    path: format!("{TREE}/{}", repository.directory),
                     is_file: false,
                     directory,
                     url: repository.url,
@@ -162,6 +167,32 @@ impl Fetcher {
 }
 
 impl Files {
+    /// When they were made, in Unix seconds: a commit's time, a file's `Last-Modified`, or else the time
+    /// of the newest file in it if it is an archive.
+    pub(crate) fn time(&self) -> std::io::Result<Option<u64>> {
+        let path = self.directory.path().join(&self.path);
+        if !self.is_file {
+            return seconds(&self.directory.path().join(TREE));
+        }
+        match seconds(&path)? {
+            Some(0) | None => {}
+            known => return Ok(known),
+        }
+        let into = tempfile::tempdir_in(self.directory.path())?;
+        let directory = Root::open(into.path())?;
+        let options = berth_image::ExtractOptions {
+            max_bytes: Some(MAX_DATED),
+            ..berth_image::ExtractOptions::default()
+        };
+        let file = fs_err::File::open(&path)?;
+        let tree = directory.as_fd().try_clone_to_owned()?;
+        if berth_image::extract_into(tree, b"", file, options).is_err() {
+            // No archive, then.
+            return Ok(None);
+        }
+        newest(into.path())
+    }
+
     /// Copies them to where the step wants them.
     pub(crate) fn write(&self, plan: &CopyPlan, writer: &mut Writer<'_>) -> Result<(), StepError> {
         let root = Root::open(self.directory.path())?;
@@ -186,4 +217,24 @@ impl Files {
         let unpack = self.is_file && plan.unpack == Some(true);
         writer.groups(&root, &selection.groups, unpack)
     }
+}
+
+fn seconds(path: &Path) -> std::io::Result<Option<u64>> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(u64::try_from(fs_err::symlink_metadata(path)?.mtime()).ok())
+}
+
+/// The time of the newest regular file in a directory.
+fn newest(directory: &Path) -> std::io::Result<Option<u64>> {
+    let mut found = None;
+    for entry in fs_err::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            found = found.max(newest(&entry.path())?);
+        } else if kind.is_file() {
+            found = found.max(seconds(&entry.path())?);
+        }
+    }
+    Ok(found)
 }

@@ -96,7 +96,7 @@ async fn groups_umask_and_domain_name_are_as_asked_for_every_process() {
         spec.process = arguments;
         let first = world.run(spec.clone()).await.unwrap().stdout;
         for output in [first, second] {
-            assert_eq!(field(&output, "Groups:"), "44 99");
+            assert_eq!(field(&output, "Groups:"), "7 44 99");
             assert_eq!(field(&output, "Gid:"), "7 7 7 7");
             assert_eq!(field(&output, "Umask:"), "0077");
             assert!(output.ends_with("\nharbour\n"), "{output}");

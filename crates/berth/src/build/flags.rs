@@ -42,7 +42,7 @@ pub(crate) struct BuildFlags {
     /// Secret for `RUN --mount=type=secret`: `id=NAME[,src=FILE|,env=VARIABLE]`; may be repeated
     #[arg(long = "secret", value_name = "SPEC")]
     pub(crate) secrets: Vec<String>,
-    /// Agent for `RUN --mount=type=ssh`: `default` or `NAME=SOCKET`; may be repeated
+    /// Agent for `RUN --mount=type=ssh`: `default`, `NAME=SOCKET` or `NAME=KEY[,KEY]`; may be repeated
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
     /// Line for /etc/hosts during `RUN`; may be repeated

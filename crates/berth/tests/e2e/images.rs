@@ -169,7 +169,7 @@ async fn limits_of_a_build_are_flags_and_variables() {
         let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
         let lines = events.filter_map(|event: serde_json::Value| {
             // The export tells what it made as well.
-            let is_step = event["event"] == "output" && event["step"] == 3;
+            let is_step = event["event"] == "output" && event["step"] == 2;
             is_step.then(|| event["line"].as_str().unwrap().to_owned())
         });
         lines.collect::<Vec<_>>()

@@ -478,6 +478,52 @@ async fn configured_registries_are_used_and_their_secrets_are_encrypted() {
     }
 }
 
+/// `[::1]:5000/x` is a name, with everything that a name does: login, tokens, push, pull by digest.
+#[tokio::test]
+async fn a_registry_may_have_an_address_of_ipv6() {
+    use tokio::io::AsyncBufReadExt as _;
+    let machine = Machine::new();
+    let mut command = machine.world.command();
+    command
+        .args(["registry", "serve", "--listen", "[::1]:0", "--json"])
+        .env("BERTH_DATA_DIR", machine.path("data"))
+        .stdout(Stdio::piped());
+    let mut server = tokio::process::Command::from(command)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = tokio::io::BufReader::new(server.stdout.take().unwrap()).lines();
+    let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let host = ready["address"].as_str().unwrap().to_owned();
+    assert!(host.starts_with("[::1]:"), "{host}");
+    let name = format!("{host}/team/app:1");
+    machine.import(&name).await;
+    let grant = ["registry", "credentials", "--grant", "*=pull,push"];
+    let password = machine.ok(&grant).await;
+    let login = [
+        "docker",
+        "login",
+        "--password-stdin",
+        "--username",
+        "v1",
+        &host,
+    ];
+    let output = machine.input(&login, password.trim()).await;
+    assert!(output.status.success(), "{output:?}");
+    assert!(machine.docker_config()["auths"][&host].is_object());
+    machine.ok(&["images", "push", &name]).await;
+    let inspected = machine.ok(&["images", "inspect", &name]).await;
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    let digest = inspected[0]["digest"].as_str().unwrap();
+    machine.ok(&["images", "delete", &name]).await;
+    let by_digest = format!("{host}/team/app@{digest}");
+    machine.ok(&["images", "pull", &by_digest]).await;
+    let list = machine.ok(&["images", "list", "--json"]).await;
+    assert!(list.contains(&by_digest), "{list}");
+    let refused = machine.refused(&["images", "pull", "[::1:5000/x"]).await;
+    assert!(refused.contains("IPv6"), "{refused}");
+}
+
 #[tokio::test]
 async fn our_own_registry_is_pushed_to_and_pulled_from() {
     use tokio::io::AsyncBufReadExt as _;
