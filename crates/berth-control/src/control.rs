@@ -3,6 +3,7 @@
 //! A change is a function of the record as it is; when somebody else has changed the record meanwhile
 //! it is made again from what they made. Calls block for as long as the disk takes.
 
+mod applications;
 mod candidate;
 mod deployments;
 mod secrets;
@@ -115,6 +116,7 @@ impl Control {
             }
         }
         self.changed();
+        self.delete_orphans()?;
         self.collect()
     }
 

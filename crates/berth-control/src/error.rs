@@ -3,6 +3,7 @@
 use berth_error::Hint;
 use berth_store::{SealError, StoreError};
 
+use crate::containers::ApplicationError;
 use crate::migrations::MigrationError;
 use crate::upload::UploadError;
 
@@ -53,6 +54,12 @@ pub enum ControlError {
     /// Traffic can be given only to one version here.
     #[error("a deployment must give 100 % to one version: {0}")]
     Split(String),
+    /// There is no such container application.
+    #[error("there is no container application `{0}`")]
+    NoApplication(String),
+    /// A container application that cannot be.
+    #[error(transparent)]
+    Application(#[from] ApplicationError),
     /// What was uploaded is no Worker.
     #[error(transparent)]
     Upload(#[from] UploadError),

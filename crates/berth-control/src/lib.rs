@@ -6,6 +6,7 @@
 //! | [`token`] | who may do what |
 //! | [`worker`] | a Worker: versions, deployments, Durable Object classes; the record |
 //! | [`migrations`] | Durable Object migrations, as a pure function |
+//! | [`containers`] | container applications: image and size of a class's containers |
 //! | [`upload`] | what wrangler uploads, checked |
 //! | [`content`] | modules, by digest |
 //! | [`control`] | every change, each whole or not at all |
@@ -19,6 +20,7 @@
 
 pub mod account;
 pub mod clock;
+pub mod containers;
 pub mod content;
 mod control;
 mod error;

@@ -361,3 +361,98 @@ fn tokens_are_known_until_they_end() {
     assert!(!control.revoke_token(&token.id).unwrap());
     assert!(control.authenticate(&text).unwrap().is_none());
 }
+
+fn with_object(control: &Control) -> String {
+    let worker = deploy(
+        control,
+        "one",
+        json!({"migrations": {"new_tag": "v1", "steps": [{"new_sqlite_classes": ["A"], "new_classes": ["Old"]}]}}),
+    );
+    worker.classes["A"].namespace_id.clone()
+}
+
+fn application(
+    name: &str,
+    namespace: &str,
+    image: &str,
+) -> serde_json::Map<String, serde_json::Value> {
+    let json = json!({
+        "name": name, "max_instances": 3, "constraints": {"tiers": [1, 2]},
+        "configuration": {"image": image, "instance_type": "basic"},
+        "durable_objects": {"namespace_id": namespace},
+    });
+    json.as_object().unwrap().clone()
+}
+
+#[test]
+fn an_application_is_echoed_and_changes_with_rollouts() {
+    let (directory, control) = control();
+    let namespace = with_object(&control);
+    let sent = application("app-a", &namespace, "image:1");
+    let made = control.create_application(sent.clone()).unwrap();
+    assert_eq!(
+        (made.sent.clone(), made.version, made.max_instances()),
+        (sent, 1, 3)
+    );
+    assert_eq!(
+        (made.live.image.as_str(), made.live.memory_mib),
+        ("image:1", 1024)
+    );
+    let changes =
+        json!({"max_instances": 5, "configuration": {"image": "image:2"}, "name": "other"});
+    let changed = control
+        .modify_application(&made.id, changes.as_object().unwrap())
+        .unwrap();
+    assert_eq!(
+        (changed.max_instances(), changed.name.as_str()),
+        (5, "app-a")
+    );
+    assert_eq!(changed.live.image, "image:1", "no rollout yet");
+    let request = json!({"description": "new", "target_configuration": {"image": "image:2"}});
+    let (rolled, rollout) = control
+        .roll_out(&made.id, request.as_object().unwrap())
+        .unwrap();
+    assert_eq!((rolled.live.image.as_str(), rolled.version), ("image:2", 2));
+    assert_eq!((rollout.from_version, rollout.to_version), (1, 2));
+    drop(control);
+    let control = open(&directory);
+    assert_eq!(control.application(&made.id).unwrap(), rolled);
+    let manual = json!({"kind": "full_manual", "target_configuration": {"image": "x"}});
+    assert!(
+        control
+            .roll_out(&made.id, manual.as_object().unwrap())
+            .is_err()
+    );
+    assert!(
+        control
+            .roll_out("nope", request.as_object().unwrap())
+            .is_err()
+    );
+    control.delete_worker("app").unwrap();
+    assert_eq!(control.applications().unwrap(), []);
+}
+
+#[test]
+fn a_class_has_one_application_and_sqlite() {
+    let (_directory, control) = control();
+    let namespace = with_object(&control);
+    let refused = |sent| control.create_application(sent).unwrap_err().to_string();
+    assert!(refused(application("a", "nothing", "i")).contains("`nothing`"));
+    let old = control.worker("app").unwrap().classes["Old"]
+        .namespace_id
+        .clone();
+    assert!(refused(application("a", &old, "i")).contains("SQLite"));
+    assert!(refused(application("", &namespace, "i")).contains("`name`"));
+    assert!(refused(application("a", &namespace, "")).contains("image"));
+    control
+        .create_application(application("a", &namespace, "i"))
+        .unwrap();
+    assert!(refused(application("b", &namespace, "i")).contains("`a` already"));
+    assert!(refused(application("a", "other", "i")).contains("other"));
+    let id = control.applications().unwrap()[0].id.clone();
+    control.delete_application(&id).unwrap();
+    assert!(matches!(
+        control.delete_application(&id),
+        Err(ControlError::NoApplication(_))
+    ));
+}

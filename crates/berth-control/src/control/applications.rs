@@ -1,0 +1,243 @@
+//! Container applications and their rollouts.
+
+use berth_store::StoreError;
+use serde_json::{Map, Value};
+
+use super::Control;
+use crate::ControlError;
+use crate::containers::{self, Application, ApplicationError, Rollout};
+
+impl Control {
+    /// Every container application, oldest first.
+    ///
+    /// # Errors
+    /// The records.
+    pub fn applications(&self) -> Result<Vec<Application>, ControlError> {
+        let listed = self.inner.store.list::<Application>(containers::KIND)?;
+        let mut all: Vec<Application> =
+            listed.into_iter().map(|(_, record)| record.value).collect();
+        all.sort_by(|one, other| one.created.cmp(&other.created));
+        Ok(all)
+    }
+
+    /// One application.
+    ///
+    /// # Errors
+    /// [`ControlError::NoApplication`].
+    pub fn application(&self, id: &str) -> Result<Application, ControlError> {
+        let found = self.inner.store.get(containers::KIND, id)?;
+        found
+            .map(|record| record.value)
+            .ok_or_else(|| ControlError::NoApplication(id.to_owned()))
+    }
+
+    /// Makes an application of a request; its instances run with what the request says at once.
+    ///
+    /// # Errors
+    /// [`ControlError::Application`].
+    pub fn create_application(
+        &self,
+        sent: Map<String, Value>,
+    ) -> Result<Application, ControlError> {
+        // One at a time: names and namespaces are compared over all of them.
+        let _one = self.pending();
+        let missing = |field| ApplicationError::Field {
+            field,
+            problem: "is missing".to_owned(),
+        };
+        let name = sent.get("name").and_then(Value::as_str);
+        let name = name
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| missing("name"))?
+            .to_owned();
+        let namespace = sent
+            .get("durable_objects")
+            .and_then(|objects| objects.get("namespace_id"));
+        let namespace = namespace.and_then(Value::as_str);
+        let namespace = namespace
+            .ok_or_else(|| missing("durable_objects.namespace_id"))?
+            .to_owned();
+        let live = containers::instance(configuration(&sent, "configuration")?)?;
+        self.check_namespace(&namespace)?;
+        for other in self.applications()? {
+            if other.name == name {
+                return Err(ApplicationError::NameTaken(name).into());
+            }
+            if other.namespace_id == namespace {
+                return Err(ApplicationError::Taken(other.name).into());
+            }
+        }
+        let now = crate::clock::now();
+        let application = Application {
+            id: uuid::Uuid::new_v4().hyphenated().to_string(),
+            created: now.clone(),
+            modified: now,
+            version: 1,
+            namespace_id: namespace,
+            name,
+            sent,
+            live,
+            rollouts: Vec::new(),
+        };
+        self.inner
+            .store
+            .create(containers::KIND, &application.id, &application)?;
+        self.changed();
+        Ok(application)
+    }
+
+    /// Changes what is wanted; image and size of instances change with the next rollout.
+    ///
+    /// # Errors
+    /// [`ControlError::NoApplication`], [`ControlError::Application`].
+    pub fn modify_application(
+        &self,
+        id: &str,
+        changes: &Map<String, Value>,
+    ) -> Result<Application, ControlError> {
+        self.update_application(id, |application| {
+            for (name, value) in changes {
+                if name == "name" || name == "durable_objects" {
+                    continue;
+                }
+                if value.is_null() {
+                    application.sent.remove(name);
+                } else {
+                    application.sent.insert(name.clone(), value.clone());
+                }
+            }
+            containers::instance(configuration(&application.sent, "configuration")?)?;
+            Ok(())
+        })
+    }
+
+    /// Makes instances run with `target_configuration` of a request.
+    ///
+    /// # Errors
+    /// [`ControlError::NoApplication`], [`ControlError::Application`].
+    pub fn roll_out(
+        &self,
+        id: &str,
+        request: &Map<String, Value>,
+    ) -> Result<(Application, Rollout), ControlError> {
+        if request.get("kind").and_then(Value::as_str) == Some("full_manual") {
+            return Err(ApplicationError::Field {
+                field: "kind",
+                problem: "`full_manual` is not supported".to_owned(),
+            }
+            .into());
+        }
+        let target = configuration(request, "target_configuration")?;
+        let live = containers::instance(target)?;
+        let description = request.get("description").and_then(Value::as_str);
+        let rollout_id = uuid::Uuid::new_v4().hyphenated().to_string();
+        let application = self.update_application(id, |application| {
+            let rollout = Rollout {
+                id: rollout_id.clone(),
+                created: crate::clock::now(),
+                description: description.unwrap_or_default().to_owned(),
+                from_version: application.version,
+                to_version: application.version + 1,
+                configuration: target.clone(),
+            };
+            application.version += 1;
+            application.live = live.clone();
+            application
+                .sent
+                .insert("configuration".to_owned(), target.clone().into());
+            application.rollouts.insert(0, rollout);
+            application.rollouts.truncate(containers::ROLLOUTS_KEPT);
+            Ok(())
+        })?;
+        let rollout = application.rollouts.first().cloned();
+        let rollout = rollout.ok_or_else(|| ControlError::NoApplication(id.to_owned()))?;
+        Ok((application, rollout))
+    }
+
+    /// Deletes an application; its class has no containers then.
+    ///
+    /// # Errors
+    /// [`ControlError::NoApplication`].
+    pub fn delete_application(&self, id: &str) -> Result<(), ControlError> {
+        let store = &self.inner.store;
+        loop {
+            let found = store.get::<Application>(containers::KIND, id)?;
+            let record = found.ok_or_else(|| ControlError::NoApplication(id.to_owned()))?;
+            match store.delete(containers::KIND, id, record.revision) {
+                Ok(()) => break,
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// Deletes the applications whose class is gone with its Worker.
+    pub(super) fn delete_orphans(&self) -> Result<(), ControlError> {
+        let workers = self.workers()?;
+        for application in self.applications()? {
+            let mut classes = workers.iter().flat_map(|worker| worker.classes.values());
+            if classes.any(|class| class.namespace_id == application.namespace_id) {
+                continue;
+            }
+            match self.delete_application(&application.id) {
+                Ok(()) | Err(ControlError::NoApplication(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_namespace(&self, namespace: &str) -> Result<(), ControlError> {
+        for worker in self.workers()? {
+            for (name, class) in worker.classes {
+                if class.namespace_id != namespace {
+                    continue;
+                }
+                if !class.sqlite {
+                    return Err(ApplicationError::NotSqlite(name).into());
+                }
+                return Ok(());
+            }
+        }
+        Err(ApplicationError::NoNamespace(namespace.to_owned()).into())
+    }
+
+    fn update_application(
+        &self,
+        id: &str,
+        mut change: impl FnMut(&mut Application) -> Result<(), ControlError>,
+    ) -> Result<Application, ControlError> {
+        let store = &self.inner.store;
+        loop {
+            let found = store.get::<Application>(containers::KIND, id)?;
+            let record = found.ok_or_else(|| ControlError::NoApplication(id.to_owned()))?;
+            let mut application = record.value;
+            change(&mut application)?;
+            application.modified = crate::clock::now();
+            match store.replace(containers::KIND, id, &application, record.revision) {
+                Ok(_) => {
+                    self.changed();
+                    return Ok(application);
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn configuration<'a>(
+    request: &'a Map<String, Value>,
+    field: &'static str,
+) -> Result<&'a Map<String, Value>, ControlError> {
+    let configuration = request.get(field).and_then(Value::as_object);
+    configuration.ok_or_else(|| {
+        ApplicationError::Field {
+            field,
+            problem: "is missing".to_owned(),
+        }
+        .into()
+    })
+}
