@@ -47,6 +47,47 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// What is above the Workers' own hosts, without a port.
     fn base_domain(&self) -> String;
+
+    /// Makes sure that an image is on this machine, before anything is made to need it.
+    ///
+    /// # Errors
+    /// Why it is not.
+    async fn provide_image(&self, reference: &str) -> Result<(), String>;
+
+    /// A password for the server's own registry, or `None` for any other.
+    fn registry_password(&self, host: &str, push: bool, seconds: u64) -> Option<RegistryPassword>;
+
+    /// The containers of a Durable Object namespace.
+    fn instances(&self, namespace_id: &str) -> Vec<Instance>;
+
+    /// Where this machine is.
+    fn location(&self) -> String;
+}
+
+/// A user name and a password.
+#[derive(Clone)]
+pub struct RegistryPassword {
+    /// Goes with every password.
+    pub user: String,
+    /// Says itself what it allows and until when.
+    pub password: String,
+}
+
+/// A container.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Its id.
+    pub id: String,
+    /// Id of its Durable Object.
+    pub object: String,
+    /// For people.
+    pub name: String,
+    /// Name of its image.
+    pub image: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// `running`, `stopped` or `failed`, as the API has it.
+    pub state: &'static str,
 }
 
 /// What every request needs.

@@ -1,5 +1,6 @@
 //! Which path is whose.
 
+mod containers;
 mod deployments;
 mod secrets;
 mod settings;
@@ -9,13 +10,14 @@ mod versions;
 mod workers;
 
 use axum::Router;
-use axum::routing::{delete, get, patch, put};
+use axum::routing::{delete, get, patch, post, put};
 
 use crate::Api;
 
 pub(crate) fn router(api: Api) -> Router {
     let account = Router::new()
         .merge(scripts())
+        .merge(applications())
         .route(
             "/workers/services/{name}",
             get(workers::service).delete(workers::delete),
@@ -77,4 +79,33 @@ fn scripts() -> Router<Api> {
             put(upload::put).delete(workers::delete),
         )
         .nest("/workers/scripts/{name}", one)
+}
+
+fn applications() -> Router<Api> {
+    Router::new()
+        .route("/containers/me", get(containers::me))
+        .route("/containers/registries", get(containers::registries))
+        .route(
+            "/containers/registries/{domain}/credentials",
+            post(containers::credentials),
+        )
+        .route(
+            "/containers/applications",
+            get(containers::list).post(containers::create),
+        )
+        .route(
+            "/containers/applications/{id}",
+            get(containers::one)
+                .patch(containers::modify)
+                .delete(containers::delete),
+        )
+        .route(
+            "/containers/applications/{id}/rollouts",
+            get(containers::rollouts).post(containers::roll_out),
+        )
+        .route("/containers/dash/applications", get(containers::dash))
+        .route(
+            "/containers/dash/applications/{id}/instances",
+            get(containers::instances),
+        )
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use berth_api::Runtime;
+use berth_api::{Instance, RegistryPassword, Runtime};
 use berth_control::Control;
 use berth_control::token::Scope;
 use berth_control::worker::Worker;
@@ -43,6 +43,36 @@ impl Runtime for Recorder {
 
     fn base_domain(&self) -> String {
         "example.test".to_owned()
+    }
+
+    async fn provide_image(&self, reference: &str) -> Result<(), String> {
+        self.asked
+            .lock()
+            .unwrap()
+            .push(format!("provide {reference}"));
+        self.refuse.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    fn registry_password(&self, host: &str, push: bool, seconds: u64) -> Option<RegistryPassword> {
+        (host == "registry.test:5000").then(|| RegistryPassword {
+            user: "v1".to_owned(),
+            password: format!("{push} {seconds}"),
+        })
+    }
+
+    fn instances(&self, _namespace_id: &str) -> Vec<Instance> {
+        vec![Instance {
+            id: "i-1".to_owned(),
+            object: "o-1".to_owned(),
+            name: "one".to_owned(),
+            image: "image:1".to_owned(),
+            created: "2026-01-01T00:00:00Z".to_owned(),
+            state: "running",
+        }]
+    }
+
+    fn location(&self) -> String {
+        "here".to_owned()
     }
 }
 
@@ -324,4 +354,93 @@ async fn triggers_and_settings_are_echoed() {
         .await;
     let (_, answer) = world.call("PATCH", &settings, r#"{"logpush": null}"#).await;
     assert_eq!(answer["result"], json!({"tags": ["a"]}));
+}
+
+#[tokio::test]
+async fn an_application_comes_back_as_it_was_sent() {
+    let world = world();
+    let metadata = json!({"main_module": "index.js", "containers": [{"class_name": "A"}],
+        "migrations": {"new_tag": "v1", "steps": [{"new_sqlite_classes": ["A"]}]}});
+    let (status, _) = world.upload("PUT", "/workers/scripts/app", &metadata).await;
+    assert_eq!(status, StatusCode::OK);
+    let (_, namespaces) = world
+        .call(
+            "GET",
+            &world.account("/workers/durable_objects/namespaces?per_page=1000&page=1"),
+            "",
+        )
+        .await;
+    let namespace = namespaces["result"][0]["id"].as_str().unwrap();
+    let (_, second) = world
+        .call(
+            "GET",
+            &world.account("/workers/durable_objects/namespaces?page=2"),
+            "",
+        )
+        .await;
+    assert_eq!(second["result"], json!([]));
+    let sent = json!({"name": "app-a", "scheduling_policy": "default", "max_instances": 3,
+        "configuration": {"image": "image:1", "instance_type": "lite"},
+        "constraints": {"tiers": [1, 2]}, "durable_objects": {"namespace_id": namespace},
+        "rollout_active_grace_period": 0});
+    let path = world.account("/containers/applications");
+    let (status, made) = world.call("POST", &path, sent.to_string()).await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    let id = made["result"]["id"].as_str().unwrap();
+    let (_, listed) = world.call("GET", &path, "").await;
+    for (name, value) in sent.as_object().unwrap() {
+        assert_eq!(&listed["result"][0][name], value, "{name}");
+    }
+    let rollout = json!({"description": "d", "strategy": "rolling", "kind": "full_auto", "step_percentage": 100,
+        "target_configuration": {"image": "image:2", "instance_type": "lite"}});
+    let rollouts = format!("{path}/{id}/rollouts");
+    *world.runtime.refuse.lock().unwrap() = Some("no such image".to_owned());
+    let (status, refused) = world.call("POST", &rollouts, rollout.to_string()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(refused.to_string().contains("no such image"));
+    let (_, unchanged) = world.call("GET", &format!("{path}/{id}"), "").await;
+    assert_eq!(unchanged["result"]["configuration"]["image"], "image:1");
+    *world.runtime.refuse.lock().unwrap() = None;
+    let (status, rolled) = world.call("POST", &rollouts, rollout.to_string()).await;
+    assert_eq!(status, StatusCode::OK, "{rolled}");
+    let (_, dash) = world
+        .call("GET", &world.account("/containers/dash/applications"), "")
+        .await;
+    assert_eq!(dash["result"][0]["image"], "image:2");
+    assert_eq!(dash["result"][0]["health"]["instances"]["active"], 1);
+    let instances = world.account(&format!("/containers/dash/applications/{id}/instances"));
+    let (_, shown) = world.call("GET", &instances, "").await;
+    assert_eq!(
+        shown["result"]["durable_objects"][0]["deployment_id"],
+        "i-1"
+    );
+    let (status, gone) = world.call("DELETE", &format!("{path}/{id}"), "").await;
+    assert_eq!(
+        (status, &gone["result"]),
+        (StatusCode::OK, &json!({})),
+        "never 204"
+    );
+    let (status, _) = world.call("GET", &format!("{path}/{id}"), "").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (status, bad) = world.call("POST", &path, "{}").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(bad.to_string().contains("`name` is missing"), "{bad}");
+}
+
+#[tokio::test]
+async fn passwords_are_for_the_own_registry() {
+    let world = world();
+    let path = world.account("/containers/registries/registry.test:5000/credentials");
+    let (_, answer) = world
+        .call(
+            "POST",
+            &path,
+            r#"{"expiration_minutes": 15, "permissions": ["push", "pull"]}"#,
+        )
+        .await;
+    assert_eq!(answer["result"]["username"], "v1");
+    assert_eq!(answer["result"]["password"], "true 900");
+    let path = world.account("/containers/registries/docker.io/credentials");
+    let (status, _) = world.call("POST", &path, "{}").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
 }

@@ -1,0 +1,306 @@
+//! Container applications, their instances, and passwords for the registry.
+//!
+//! The containers client of wrangler needs 200 and JSON for everything, and compares an application with
+//! what it would send, so that what was sent comes back word for word and nothing is `null`.
+
+use axum::extract::{Path, Query, State};
+use berth_control::containers::Application;
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::settings::parse;
+use crate::Api;
+use crate::envelope::{Answer, result};
+use crate::failure::Failure;
+use crate::guard::blocking;
+use crate::{Instance, RegistryPassword};
+
+/// Below an account and an application.
+type OfApplication = Path<(String, String)>;
+
+/// `GET me`: what an instance may have. wrangler compares sizes with it.
+pub(super) async fn me(State(api): State<Api>) -> Answer {
+    let account = &api.control.account().id;
+    let vcpu = berth_config::MAX_VCPU;
+    let (memory, disk) = (berth_config::MAX_MEMORY_MIB, berth_config::MAX_DISK_MB);
+    result(json!({
+        "external_account_id": account,
+        "legacy_identity": account,
+        "limits": {
+            "account_id": account,
+            "vcpu_per_deployment": vcpu,
+            "memory_mib_per_deployment": memory,
+            "disk_mb_per_deployment": disk,
+            "total_vcpu": vcpu * 1000.0,
+            "total_memory_mib": u64::from(memory) * 1000,
+            "total_disk_mb": u64::from(disk) * 1000,
+            "node_group": "metal",
+            "network_modes": ["public"],
+            "ipv4s": 0,
+        },
+        "locations": [],
+        "defaults": {"vcpus": 0.0625, "memory_mib": 256, "disk_mb": 2000},
+    }))
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(default = "fifteen")]
+    expiration_minutes: u64,
+    #[serde(default)]
+    permissions: Vec<String>,
+}
+
+fn fifteen() -> u64 {
+    15
+}
+
+/// `POST registries/{domain}/credentials`: a user name and a password that ends.
+pub(super) async fn credentials(
+    State(api): State<Api>,
+    Path((_, domain)): OfApplication,
+    body: Bytes,
+) -> Answer {
+    let wanted: Wanted = parse(&body)?;
+    let push = wanted
+        .permissions
+        .iter()
+        .any(|permission| permission == "push");
+    let seconds = wanted.expiration_minutes.clamp(1, 24 * 60) * 60;
+    match api.runtime.registry_password(&domain, push, seconds) {
+        Some(RegistryPassword { user, password }) => result(json!({
+            "account_id": api.control.account().id,
+            "registry_host": domain,
+            "username": user,
+            "password": password,
+        })),
+        None => {
+            let text = format!("`{domain}` is not this server's registry");
+            Err(Failure::new(StatusCode::NOT_FOUND, 1601, text))
+        }
+    }
+}
+
+/// `GET registries`: none of others yet.
+pub(super) async fn registries() -> Answer {
+    result(Vec::<Value>::new())
+}
+
+#[derive(Deserialize)]
+pub(super) struct Filter {
+    name: Option<String>,
+}
+
+/// `GET applications`: all at once, wrangler asks for no second page.
+pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -> Answer {
+    let control = api.control.clone();
+    let mut applications = blocking(move || control.applications()).await?;
+    if let Some(name) = filter.name {
+        applications.retain(|application| application.name == name);
+    }
+    let shown = applications
+        .iter()
+        .map(|application| describe(&api, application));
+    result(shown.collect::<Vec<_>>())
+}
+
+/// `POST applications`.
+pub(super) async fn create(State(api): State<Api>, body: Bytes) -> Answer {
+    let sent: Map<String, Value> = parse(&body)?;
+    let control = api.control.clone();
+    let application = blocking(move || control.create_application(sent)).await?;
+    if let Err(failure) = settle(&api, &application).await {
+        // The class has no containers again, rather than ones that cannot start.
+        let (control, id) = (api.control.clone(), application.id.clone());
+        blocking(move || control.delete_application(&id)).await?;
+        return Err(failure);
+    }
+    result(describe(&api, &application))
+}
+
+/// `GET applications/{id}`.
+pub(super) async fn one(State(api): State<Api>, Path((_, id)): OfApplication) -> Answer {
+    result(describe(&api, &find(&api, &id).await?))
+}
+
+/// `PATCH applications/{id}`.
+pub(super) async fn modify(
+    State(api): State<Api>,
+    Path((_, id)): OfApplication,
+    body: Bytes,
+) -> Answer {
+    let changes: Map<String, Value> = parse(&body)?;
+    let control = api.control.clone();
+    let application = blocking(move || control.modify_application(&id, &changes)).await?;
+    settle(&api, &application).await?;
+    result(describe(&api, &application))
+}
+
+/// `DELETE applications/{id}`.
+pub(super) async fn delete(State(api): State<Api>, Path((_, id)): OfApplication) -> Answer {
+    let application = find(&api, &id).await?;
+    let control = api.control.clone();
+    blocking(move || control.delete_application(&id)).await?;
+    settle(&api, &application).await?;
+    result(json!({}))
+}
+
+/// `POST applications/{id}/rollouts`.
+pub(super) async fn roll_out(
+    State(api): State<Api>,
+    Path((_, id)): OfApplication,
+    body: Bytes,
+) -> Answer {
+    let request: Map<String, Value> = parse(&body)?;
+    let before = find(&api, &id).await?;
+    if let Some(target) = request.get("target_configuration")
+        && let Some(image) = target.get("image").and_then(Value::as_str)
+    {
+        let provided = api.runtime.provide_image(image).await;
+        provided.map_err(Failure::bad_request)?;
+    }
+    let (control, asked) = (api.control.clone(), request.clone());
+    let (application, rollout) = blocking(move || control.roll_out(&id, &asked)).await?;
+    settle(&api, &application).await?;
+    let total = api.runtime.instances(&application.namespace_id).len();
+    result(json!({
+        "id": rollout.id,
+        "created_at": rollout.created,
+        "last_updated_at": rollout.created,
+        "description": rollout.description,
+        "kind": "full_auto",
+        "strategy": "rolling",
+        "current_version": rollout.from_version,
+        "target_version": rollout.to_version,
+        "current_configuration": before.sent.get("configuration").cloned().unwrap_or_default(),
+        "target_configuration": rollout.configuration,
+        "status": "completed",
+        "health": {"instances": health(&api, &application)},
+        "steps": [],
+        "progress": {
+            "total_steps": 1, "current_step": 1, "updated_instances": total, "total_instances": total,
+        },
+        "started_at": rollout.created,
+    }))
+}
+
+/// `GET applications/{id}/rollouts`: newest first.
+pub(super) async fn rollouts(State(api): State<Api>, Path((_, id)): OfApplication) -> Answer {
+    let application = find(&api, &id).await?;
+    let rollouts = application.rollouts.iter().map(|rollout| {
+        json!({
+            "id": rollout.id,
+            "created_at": rollout.created,
+            "last_updated_at": rollout.created,
+            "description": rollout.description,
+            "kind": "full_auto",
+            "strategy": "rolling",
+            "current_version": rollout.from_version,
+            "target_version": rollout.to_version,
+            "target_configuration": rollout.configuration,
+            "status": "completed",
+            "steps": [],
+        })
+    });
+    result(rollouts.collect::<Vec<_>>())
+}
+
+/// `GET dash/applications`: `wrangler containers list`.
+pub(super) async fn dash(State(api): State<Api>) -> Answer {
+    let control = api.control.clone();
+    let applications = blocking(move || control.applications()).await?;
+    let shown = applications.iter().map(|application| {
+        json!({
+            "id": application.id,
+            "created_at": application.created,
+            "updated_at": application.modified,
+            "name": application.name,
+            "version": application.version,
+            "instances": api.runtime.instances(&application.namespace_id).len(),
+            "image": application.live.image,
+            "health": {"instances": health(&api, application)},
+        })
+    });
+    result(shown.collect::<Vec<_>>())
+}
+
+/// `GET dash/applications/{id}/instances`: `wrangler containers instances`.
+pub(super) async fn instances(State(api): State<Api>, Path((_, id)): OfApplication) -> Answer {
+    let application = find(&api, &id).await?;
+    let instances = api.runtime.instances(&application.namespace_id);
+    let shown = instances.iter().map(|instance| {
+        json!({
+            "id": instance.id,
+            "created_at": instance.created,
+            "app_version": application.version,
+            "name": instance.name,
+            "image": instance.image,
+            "type": "durable_object",
+            "location": api.runtime.location(),
+            "current_placement": {
+                "id": instance.id,
+                "created_at": instance.created,
+                "status": {"health": instance.state, "container_status": instance.state},
+            },
+        })
+    });
+    let objects = instances.iter().map(|instance| {
+        json!({
+            "id": instance.object, "deployment_id": instance.id, "assigned_at": instance.created,
+            "name": instance.name,
+        })
+    });
+    result(json!({
+        "instances": shown.collect::<Vec<_>>(),
+        "durable_objects": objects.collect::<Vec<_>>(),
+    }))
+}
+
+async fn find(api: &Api, id: &str) -> Result<Application, Failure> {
+    let (control, id) = (api.control.clone(), id.to_owned());
+    blocking(move || control.application(&id)).await
+}
+
+/// The Worker of the application runs with it, when the client hears of it.
+async fn settle(api: &Api, application: &Application) -> Result<(), Failure> {
+    let control = api.control.clone();
+    for worker in blocking(move || control.workers()).await? {
+        let mut classes = worker.classes.values();
+        if classes.any(|class| class.namespace_id == application.namespace_id) {
+            let settled = api.runtime.settled(&worker.name).await;
+            settled.map_err(Failure::bad_request)?;
+        }
+    }
+    Ok(())
+}
+
+fn health(api: &Api, application: &Application) -> Value {
+    let instances = api.runtime.instances(&application.namespace_id);
+    let count = |state: &str| {
+        let of_state = |instance: &&Instance| instance.state == state;
+        instances.iter().filter(of_state).count()
+    };
+    json!({
+        "active": count("running"), "healthy": count("running"), "failed": count("failed"),
+        "starting": 0, "scheduling": 0,
+    })
+}
+
+/// What was sent, with what the server knows.
+fn describe(api: &Api, application: &Application) -> Value {
+    let mut shown = application.sent.clone();
+    shown.insert("id".to_owned(), application.id.clone().into());
+    shown.insert(
+        "account_id".to_owned(),
+        api.control.account().id.clone().into(),
+    );
+    shown.insert("created_at".to_owned(), application.created.clone().into());
+    shown.insert("version".to_owned(), application.version.into());
+    let instances = api.runtime.instances(&application.namespace_id).len();
+    shown.insert("instances".to_owned(), instances.into());
+    let health = json!({"instances": health(api, application)});
+    shown.insert("health".to_owned(), health);
+    Value::Object(shown)
+}
