@@ -12,6 +12,14 @@ pub fn now() -> String {
     now.format(&Rfc3339).unwrap_or_default()
 }
 
+/// A point in time that is counted in milliseconds since 1970.
+pub fn of_unix_ms(milliseconds: u64) -> String {
+    let nanoseconds = i128::from(milliseconds) * 1_000_000;
+    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds);
+    let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    time.format(&Rfc3339).unwrap_or_default()
+}
+
 /// Whether a point in time is over. What cannot be read is.
 pub(crate) fn is_past(text: &str) -> bool {
     !OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|time| time > OffsetDateTime::now_utc())
@@ -25,6 +33,7 @@ mod tests {
     fn times_are_read_back() {
         assert!(now().ends_with('Z') && now().starts_with("20"));
         assert!(is_past(&now()));
+        assert_eq!(of_unix_ms(1_500), "1970-01-01T00:00:01.5Z");
         assert!(is_past("whenever"));
         assert!(!is_past("2200-01-01T00:00:00Z"));
     }

@@ -31,6 +31,8 @@ impl ServerSession {
                 "127.0.0.1:0",
                 "--api",
                 "127.0.0.1:0",
+                "--registry",
+                "127.0.0.1:0",
                 "--json",
             ])
             .env("BERTH_DATA_DIR", data);

@@ -13,10 +13,15 @@ pub(crate) struct ServeArgs {
     /// Address at which the API answers; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     pub(crate) api: SocketAddr,
+    /// Address at which the registry answers to which wrangler pushes images; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
+    pub(crate) registry: SocketAddr,
     /// Workers answer at `<name>.<DOMAIN>`
     #[arg(long, value_name = "DOMAIN", default_value = "localhost")]
     pub(crate) base_domain: String,
-    /// Let the API be reached from other machines without TLS
+    #[command(flatten)]
+    pub(crate) store_limit: super::StoreLimitArgs,
+    /// Let API and registry be reached from other machines without TLS
     #[arg(long)]
     pub(crate) insecure: bool,
     /// Print one JSON object when the server is ready instead of text

@@ -13,12 +13,11 @@ use crate::serve::admin::Client;
 pub(crate) fn run(args: &EnvArgs, paths: &Paths) -> Result<ExitCode, Report> {
     let client = Client::read(&paths.data)?;
     if args.json {
-        let variables = serde_json::json!({
-            "CLOUDFLARE_API_BASE_URL": client.api,
-            "CLOUDFLARE_ACCOUNT_ID": client.account,
-            "CLOUDFLARE_API_TOKEN": client.token,
-        });
-        printer::line(variables.to_string());
+        let object = client
+            .variables()
+            .map(|(name, value)| (name.to_owned(), value.into()));
+        let object = serde_json::Map::from_iter(object);
+        printer::line(serde_json::Value::Object(object).to_string());
     } else {
         for line in client.exports() {
             printer::line(line);

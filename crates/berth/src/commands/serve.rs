@@ -19,6 +19,8 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
     let options = Options {
         listen: args.listen,
         api: args.api,
+        registry: args.registry,
+        images_max_size: args.store_limit.images_max_size,
         base_domain: args.base_domain,
     };
     let server = tokio::select! {
@@ -29,7 +31,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
         let ready = serde_json::json!({
             "event": "ready",
             "address": server.address.to_string(),
-            "api": server.client.api,
+            "api": server.client.addresses.api,
             "account": server.client.account,
             "session": server.session(),
         });
@@ -47,16 +49,16 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
         }
     }
     tokio::select! {
-        ended = server.end() => ended.map(|()| ExitCode::SUCCESS),
+        () = server.end() => Ok(ExitCode::SUCCESS),
         () = twice.second() => Ok(ExitCode::from(130)),
     }
 }
 
 fn greet(server: &Server) {
     printer::line(format!("Workers at http://<name>.{}", server.apps_at()));
-    printer::line(format!("API at {}", server.client.api));
+    printer::line(format!("API at {}", server.client.addresses.api));
     if server.first {
-        printer::line("For wrangler, in a shell (again with `berth env`):");
+        printer::line("For wrangler, in a shell (`eval \"$(berth env)\"` sets them):");
         for line in server.client.exports() {
             printer::line(format!("  {line}"));
         }
@@ -65,14 +67,14 @@ fn greet(server: &Server) {
 
 /// Tokens in plain text stay on this machine, unless somebody insists.
 fn check_exposure(args: &ServeArgs) -> Result<(), Report> {
-    if args.api.ip().is_loopback() || args.insecure {
+    let open = [args.api, args.registry]
+        .into_iter()
+        .find(|one| !one.ip().is_loopback());
+    let Some(open) = open.filter(|_| !args.insecure) else {
         return Ok(());
-    }
+    };
     Err(Report::new(
-        format!(
-            "the API at {} can be reached from other machines without TLS",
-            args.api
-        ),
+        format!("{open} can be reached from other machines without TLS"),
         Some(
             "let it listen on 127.0.0.1, or give `--insecure` if something in front of it has TLS"
                 .to_owned(),

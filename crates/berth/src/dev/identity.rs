@@ -8,7 +8,7 @@ use berth_engine::SleepPolicy;
 use berth_jail::Limits;
 
 /// Processes and threads of one instance.
-const PIDS: u32 = 4096;
+pub(crate) const PIDS: u32 = 4096;
 
 /// What the command line says of how instances stop and start.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +100,7 @@ fn stable_id(parts: &[&[u8]]) -> String {
     clippy::cast_sign_loss,
     reason = "validated to lie between 0.0625 and 4"
 )]
-fn cpu_milli(vcpu: f64) -> u32 {
+pub(crate) fn cpu_milli(vcpu: f64) -> u32 {
     ((vcpu * 1000.0).round() as u32).max(1)
 }
 

@@ -10,11 +10,24 @@ use berth_control::token::Scope;
 use berth_error::{Report, ResultExt as _};
 use serde::{Deserialize, Serialize};
 
+/// Where the server's parts are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Addresses {
+    /// `CLOUDFLARE_API_BASE_URL`.
+    pub(crate) api: String,
+    /// `CLOUDFLARE_CONTAINER_REGISTRY`.
+    pub(crate) registry: String,
+    /// `DOCKER_HOST`.
+    pub(crate) docker_host: String,
+    /// `WRANGLER_DOCKER_BIN`.
+    pub(crate) docker: PathBuf,
+}
+
 /// What a client on this machine needs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Client {
-    /// `CLOUDFLARE_API_BASE_URL`.
-    pub(crate) api: String,
+    #[serde(flatten)]
+    pub(crate) addresses: Addresses,
     /// `CLOUDFLARE_ACCOUNT_ID`.
     pub(crate) account: String,
     /// `CLOUDFLARE_API_TOKEN`.
@@ -51,7 +64,7 @@ impl Client {
     pub(crate) fn write(
         data: &Path,
         control: &Control,
-        api: String,
+        addresses: Addresses,
     ) -> Result<(Self, bool), Report> {
         let kept = Self::read(data).ok();
         let kept = match kept {
@@ -64,7 +77,7 @@ impl Client {
             None => control.make_token("admin", Scope::Admin, None)?.1,
         };
         let client = Self {
-            api,
+            addresses,
             account: control.account().id.clone(),
             token,
         };
@@ -92,16 +105,51 @@ impl Client {
         std::fs::rename(next, path)
     }
 
-    /// For a shell.
-    pub(crate) fn exports(&self) -> [String; 3] {
+    /// The variables that wrangler needs.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 6] {
+        let Addresses {
+            api,
+            registry,
+            docker_host,
+            docker,
+        } = self.addresses.clone();
         [
-            format!("export CLOUDFLARE_API_BASE_URL={}", self.api),
-            format!("export CLOUDFLARE_ACCOUNT_ID={}", self.account),
-            format!("export CLOUDFLARE_API_TOKEN={}", self.token),
+            ("CLOUDFLARE_API_BASE_URL", api),
+            ("CLOUDFLARE_ACCOUNT_ID", self.account.clone()),
+            ("CLOUDFLARE_API_TOKEN", self.token.clone()),
+            ("CLOUDFLARE_CONTAINER_REGISTRY", registry),
+            ("WRANGLER_DOCKER_BIN", docker.display().to_string()),
+            ("DOCKER_HOST", docker_host),
         ]
+    }
+
+    /// The same as lines for a shell.
+    pub(crate) fn exports(&self) -> [String; 6] {
+        self.variables()
+            .map(|(name, value)| format!("export {name}={}", quoted(&value)))
     }
 }
 
 fn path(data: &Path) -> PathBuf {
     data.join("keys/client.json")
+}
+
+/// As a shell reads it as one word.
+fn quoted(value: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=@".contains(char);
+    if value.chars().all(plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_one_word() {
+        assert_eq!(quoted("unix:///var/lib/x.sock"), "unix:///var/lib/x.sock");
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
+    }
 }

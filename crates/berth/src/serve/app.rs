@@ -16,6 +16,7 @@ use berth_workerd::{
 };
 use tokio::sync::{mpsc, watch};
 
+use super::containers::{Containers, Images};
 use super::project;
 use crate::dev::worker::lead;
 
@@ -27,7 +28,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// What an app is run with, whatever its record says.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Surroundings {
     pub(super) control: Control,
     pub(super) toolchain: Toolchain,
@@ -37,10 +38,18 @@ pub(super) struct Surroundings {
     pub(super) socket: PathBuf,
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
+    pub(super) containers: Arc<Containers>,
+}
+
+/// A Worker and the images of its container classes.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) worker: Worker,
+    pub(super) images: Images,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
-type Desired = (u64, Option<Arc<Worker>>);
+type Desired = (u64, Option<Arc<Wanted>>);
 /// Up to which desire it has been seen to, and how that went.
 type Applied = (u64, Result<(), String>);
 
@@ -77,16 +86,18 @@ impl App {
     }
 
     /// Says what is to run. What is already wanted is not wanted anew.
-    pub(super) fn want(&self, worker: Option<Arc<Worker>>) {
+    pub(super) fn want(&self, wanted: Option<Wanted>) {
         self.desired.send_if_modified(|(count, present)| {
-            let same = match (&present, &worker) {
-                (Some(one), Some(other)) => one.modified == other.modified,
+            let same = match (&present, &wanted) {
+                (Some(one), Some(other)) => {
+                    one.worker.modified == other.worker.modified && one.images == other.images
+                }
                 (None, None) => *count > 0,
                 _ => false,
             };
             if !same {
                 *count += 1;
-                *present = worker;
+                *present = wanted.map(Arc::new);
             }
             !same
         });
@@ -135,16 +146,17 @@ impl Runner {
                         // The server ends; what the app keeps stays.
                         return self.stop().await;
                     }
-                    let (count, worker) = desired.borrow_and_update().clone();
-                    let Some(worker) = worker else {
+                    let (count, wanted) = desired.borrow_and_update().clone();
+                    let Some(wanted) = wanted else {
                         self.stop().await;
                         self.forget();
                         let _ = applied.send_replace((count, Ok(())));
                         return;
                     };
-                    let outcome = self.apply(&worker).await;
+                    let outcome = self.apply(&wanted).await;
                     if let Err(report) = &outcome {
-                        tracing::error!(worker = worker.name, "{}", report.render());
+                        let worker = &wanted.worker.name;
+                        tracing::error!(worker, "{}", report.render());
                     }
                     let outcome = outcome.map_err(|report| report.chain().join(": "));
                     let _ = applied.send_replace((count, outcome));
@@ -154,25 +166,39 @@ impl Runner {
         }
     }
 
-    async fn apply(&mut self, worker: &Worker) -> Result<(), Report> {
-        let Some(version) = worker.live() else {
+    async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
+        let Wanted { worker, images } = wanted;
+        if worker.live().is_none() {
             self.stop().await;
             return Ok(());
-        };
+        }
         let state = self.surroundings.directory.join("state");
         let generated = self.surroundings.directory.join("generated");
         let listen = Listen::Unix(self.surroundings.socket.clone());
-        let control = &self.surroundings.control;
-        let (config, source_map) =
-            configuration(control, worker, &state, &generated, listen.clone())?;
+        let containers = Arc::clone(&self.surroundings.containers);
+        for image in images.values() {
+            containers.provide(image).await?;
+        }
+        let options = ComposeOptions {
+            state_dir: state.clone(),
+            generated_dir: generated.clone(),
+            listen: listen.clone(),
+            containers: containers.options(images),
+        };
+        let (config, source_map) = configuration(&self.surroundings.control, worker, &options)?;
         let same = self
             .running
             .as_ref()
             .is_some_and(|running| running.config == config);
         if !same || self.workerd.is_none() {
-            let path = write(&generated, &version.id, &config)?;
+            let path = write(&generated, &uuid::Uuid::new_v4().to_string(), &config)?;
             self.run_with(Running { config, path }, listen, source_map)
                 .await?;
+        }
+        for (class, image) in images {
+            if let Some(class) = worker.classes.get(class) {
+                containers.retire(&class.key, image);
+            }
         }
         self.discard(worker, &state);
         Ok(())
@@ -310,13 +336,13 @@ pub(super) async fn check(
         return Ok(());
     };
     let listen = Listen::Unix(directory.join("s"));
-    let (config, source_map) = configuration(
-        control,
-        worker,
-        &directory.join("state"),
-        directory,
-        listen.clone(),
-    )?;
+    let options = ComposeOptions {
+        state_dir: directory.join("state"),
+        generated_dir: directory.to_owned(),
+        listen: listen.clone(),
+        containers: None,
+    };
+    let (config, source_map) = configuration(control, worker, &options)?;
     let config = write(directory, &version.id, &config)?;
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
@@ -334,32 +360,22 @@ pub(super) async fn check(
 fn configuration(
     control: &Control,
     worker: &Worker,
-    state: &Path,
-    generated: &Path,
-    listen: Listen,
+    options: &ComposeOptions,
 ) -> Result<(String, Option<PathBuf>), Report> {
     let Some(version) = worker.live() else {
-        return Err(Report::new(
-            format!("nothing of `{}` is deployed", worker.name),
-            None,
-        ));
+        let text = format!("nothing of `{}` is deployed", worker.name);
+        return Err(Report::new(text, None));
     };
-    let (project, bundle) = project::of(control, worker, version, generated)?;
-    let options = ComposeOptions {
-        state_dir: state.to_owned(),
-        generated_dir: generated.to_owned(),
-        listen,
-        containers: None,
-    };
-    let config = berth_workerd::compose(&project, &bundle, &options)?;
+    let (project, bundle) = project::of(control, worker, version, &options.generated_dir)?;
+    let config = berth_workerd::compose(&project, &bundle, options)?;
     Ok((config, bundle.source_map))
 }
 
-/// A file for each version: the former one may have to be started again. Secrets are in it.
-fn write(directory: &Path, version: &str, config: &str) -> Result<PathBuf, Report> {
+/// A file of its own for each: the former one may have to be started again. Secrets are in it.
+fn write(directory: &Path, name: &str, config: &str) -> Result<PathBuf, Report> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let path = directory.join(format!("{version}.capnp"));
+    let path = directory.join(format!("{name}.capnp"));
     let write = || -> std::io::Result<()> {
         fs_err::create_dir_all(directory)?;
         remove(&path);

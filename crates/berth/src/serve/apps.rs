@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use berth_api::Runtime;
+use berth_api::{Instance, RegistryPassword, Runtime};
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
 use berth_gateway::{Sites, Table};
 use berth_workerd::Toolchain;
 
-use super::app::{self, App, Surroundings};
+use super::app::{self, App, Surroundings, Wanted};
+use super::containers::Containers;
 
 /// What the apps of a server share.
-#[derive(Debug)]
 pub(super) struct Apps {
     pub(super) control: Control,
     pub(super) toolchain: Toolchain,
@@ -25,6 +25,7 @@ pub(super) struct Apps {
     /// The session's.
     pub(super) session: PathBuf,
     pub(super) cgroup: String,
+    pub(super) containers: Arc<Containers>,
     pub(super) sites: Arc<Sites>,
     /// Workers answer at `<name>.<base domain>`.
     pub(super) base_domain: String,
@@ -46,6 +47,10 @@ impl Apps {
         // The lock is held while the records are read: nobody tells an app of older ones later.
         let mut running = self.lock();
         let workers = self.control.workers()?;
+        let applications = self.control.applications()?;
+        // Before workerd can ask for any of them.
+        self.containers.set_applications(&workers, &applications);
+        self.containers.keep_only(&applications);
         let mut gone: Vec<String> = running.keys().cloned().collect();
         let mut table = Table::default();
         for worker in workers {
@@ -58,7 +63,8 @@ impl Apps {
                     .hosts
                     .insert(self.host(&worker.name), Arc::clone(&app.site));
             }
-            app.want(Some(Arc::new(worker)));
+            let images = Containers::images(&worker, &applications);
+            app.want(Some(Wanted { worker, images }));
         }
         self.sites.replace(table);
         for id in gone {
@@ -78,6 +84,7 @@ impl Apps {
                 .session
                 .join(format!("w-{}", &worker.id[..12.min(worker.id.len())])),
             cgroup: self.cgroup.clone(),
+            containers: Arc::clone(&self.containers),
         }
     }
 
@@ -167,6 +174,27 @@ impl Runtime for Deployed {
 
     fn base_domain(&self) -> String {
         self.0.base_domain.clone()
+    }
+
+    async fn provide_image(&self, reference: &str) -> Result<(), String> {
+        let provided = self.0.containers.provide(reference).await;
+        provided.map_err(|report| report.chain().join(": "))
+    }
+
+    fn registry_password(&self, host: &str, push: bool, seconds: u64) -> Option<RegistryPassword> {
+        let registry = &self.0.containers.registry;
+        // wrangler leaves the port out where it pulls for `dev`.
+        let own = registry.host == host || registry.host.split(':').next() == Some(host);
+        own.then(|| registry.password(push, seconds))
+    }
+
+    fn instances(&self, namespace_id: &str) -> Vec<Instance> {
+        // The key of a class is its namespace's id from the beginning.
+        self.0.containers.instances(namespace_id)
+    }
+
+    fn location(&self) -> String {
+        std::env::var("BERTH_LOCATION").unwrap_or_else(|_| "local".to_owned())
     }
 }
 

@@ -6,21 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use berth_control::Control;
-use berth_engine::Session;
-use berth_error::{Report, ResultExt as _};
+use berth_error::Report;
 use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Sites};
 use berth_registry::server::{Server as ApiServer, ServerOptions};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::admin::Client;
+use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
+use super::containers::Containers;
+use super::registry::OwnRegistry;
+use crate::daemon::Daemon;
 use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
 use crate::lock::Lock;
@@ -36,6 +37,10 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// Where the API answers.
     pub(crate) api: SocketAddr,
+    /// Where the registry answers.
+    pub(crate) registry: SocketAddr,
+    /// Bytes of the image store, from which on what is not used goes.
+    pub(crate) images_max_size: Option<u64>,
     /// Workers answer at `<name>.<base domain>`.
     pub(crate) base_domain: String,
 }
@@ -47,7 +52,7 @@ pub(crate) struct Server {
     following: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
-    session: Session,
+    daemon: Daemon,
     pub(crate) client: Client,
     /// The token is new.
     pub(crate) first: bool,
@@ -80,20 +85,25 @@ impl Server {
         let gateway = Gateway::bind(gateway_options, Arc::clone(&sites), requests).await?;
         let listener = ApiServer::bind(options.api, ServerOptions::default()).await?;
         let control = Control::open(&directory, &paths.data.join("keys/control.key"))?;
-        let api = format!("http://{}/client/v4", listener.address());
-        let (client, first) = Client::write(&paths.data, &control, api)?;
+        let registry = OwnRegistry::start(&paths.data, options.registry).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
-        for dead in berth_engine::sweep(&paths.sessions())? {
-            tracing::info!(session = dead, "cleaned up after a server that was killed");
-        }
-        let session = Session::create(&paths.sessions(), &PathBuf::from("/"))?;
+        let daemon = Box::pin(Daemon::start(paths, None, options.images_max_size)).await?;
+        let addresses = Addresses {
+            api: format!("http://{}/client/v4", listener.address()),
+            registry: registry.host.clone(),
+            docker_host: daemon.docker_host(),
+            docker: daemon.docker.clone(),
+        };
+        let (client, first) = Client::write(&paths.data, &control, addresses)?;
         let address = gateway.local_addr();
+        let session = &daemon.host.session;
         let apps = Arc::new(Apps {
             control: control.clone(),
             toolchain,
             directory: directory.join("apps"),
             session: session.dir.clone(),
             cgroup: session.cgroup.clone(),
+            containers: Arc::new(Containers::new(&daemon.host, registry)),
             sites,
             base_domain: options.base_domain,
             port: (address.port() != 80).then_some(address.port()),
@@ -114,7 +124,7 @@ impl Server {
             following,
             serving,
             stop,
-            session,
+            daemon,
             client,
             first,
             address,
@@ -124,7 +134,7 @@ impl Server {
 
     /// Id of its session.
     pub(crate) fn session(&self) -> &str {
-        &self.session.id
+        &self.daemon.host.session.id
     }
 
     /// What follows a Worker's name in the address at which it answers.
@@ -136,7 +146,7 @@ impl Server {
     }
 
     /// Ends everything that runs; what is deployed stays deployed.
-    pub(crate) async fn end(self) -> Result<(), Report> {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         // Only tells that it was cancelled or aborted.
         let _ = self.serving.await;
@@ -144,13 +154,11 @@ impl Server {
         let _ = self.following.await;
         self.gateway.shutdown(DRAIN).await;
         self.apps.end().await;
-        let cgroup = self.session.cgroup.clone();
-        let swept = tokio::task::spawn_blocking(move || berth_jail::sweep_session(&cgroup)).await;
-        if let Ok(Err(error)) = swept {
-            tracing::warn!(%error, "the session's control group stays behind");
+        if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
+            && let Some(containers) = Arc::into_inner(containers)
+        {
+            containers.registry.end().await;
         }
-        self.session
-            .remove()
-            .context("could not remove the session's directory")
+        self.daemon.end().await;
     }
 }

@@ -1,6 +1,6 @@
 //! `berth serve`: an unmodified wrangler deploys Workers to it, changes them and takes them away.
 
-use berth_test::{Project, ServerSession};
+use berth_test::{Program, Project, ServerSession, compile_static};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -232,5 +232,136 @@ async fn a_killed_server_comes_back_with_what_was_deployed() {
     );
     assert_eq!(server.text("counter", "/count").await, "2");
     killed.footprint.assert_gone();
+    server.stop().await;
+}
+
+/// Answers with the greeting in its image and how often it was asked for a path (the class asks for
+/// none to see whether it is there); leaves on SIGTERM.
+const GREETER: Program = Program {
+    name: "greeter",
+    source: r#"
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+static void leave(int signal) { (void)signal; _exit(0); }
+int main(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(8080)};
+    char greeting[64] = "", request[4096], body[128], answer[256];
+    int listener = socket(AF_INET, SOCK_STREAM, 0), asked = 0, one = 1;
+    int file = open("/greeting", O_RDONLY);
+    if (read(file, greeting, sizeof greeting - 1) < 0) return 2;
+    signal(SIGTERM, leave);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 16)) return 1;
+    for (;;) {
+        int peer = accept(listener, 0, 0);
+        if (read(peer, request, sizeof request) > 0) {
+            asked += request[5] != ' ';
+            int length = snprintf(body, sizeof body, "%s %d", greeting, asked);
+            int all = snprintf(answer, sizeof answer,
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", length, body);
+            if (write(peer, answer, all) != all) return 3;
+        }
+        close(peer);
+    }
+}
+"#,
+};
+
+const CONTAINER_CONFIG: &str = r#"{
+  "name": "greeter",
+  "main": "index.js",
+  "compatibility_date": "2026-11-01",
+  "containers": [{ "class_name": "Greeter", "image": "./Dockerfile", "max_instances": 3 }],
+  "durable_objects": { "bindings": [{ "name": "GREETER", "class_name": "Greeter" }] },
+  "migrations": [{ "tag": "v1", "new_sqlite_classes": ["Greeter"] }]
+}"#;
+
+const CONTAINER_WORKER: &str = r#"
+import { Container, getContainer } from "@cloudflare/containers";
+export class Greeter extends Container {
+  defaultPort = 8080;
+}
+export default {
+  fetch(request, env) {
+    return getContainer(env.GREETER, new URL(request.url).pathname).fetch(request);
+  },
+};
+"#;
+
+#[tokio::test]
+async fn wrangler_builds_pushes_and_rolls_out_containers() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let project = Project::empty();
+    project.write("wrangler.jsonc", CONTAINER_CONFIG);
+    project.write("index.js", CONTAINER_WORKER);
+    project.write("greeting", "hello");
+    project.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY greeter /greeter\nCOPY greeting /greeting\nCMD [\"/greeter\"]\n",
+    );
+    project.copy(&compile_static(&world, GREETER), "greeter");
+    project.install(&world, "@cloudflare/containers", "0.3.7");
+
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    assert_eq!(server.text("greeter", "/a").await, "hello 1");
+    assert_eq!(server.text("greeter", "/a").await, "hello 2");
+    assert_eq!(server.text("greeter", "/b").await, "hello 1");
+    let listed = server
+        .wrangler_ok(&project, ["containers", "list", "--json"], "")
+        .await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let application = &listed[0];
+    assert_eq!(application["name"], "greeter-greeter");
+    let id = application["id"].as_str().unwrap();
+    let image = application["image"].as_str().unwrap().to_owned();
+    assert!(image.contains("@sha256:"), "{image}");
+    let instances = server
+        .wrangler_ok(&project, ["containers", "instances", id, "--json"], "")
+        .await;
+    assert_eq!(instances.matches("running").count(), 2, "{instances}");
+
+    // A new Worker with the same image: the containers run on.
+    project.write(
+        "index.js",
+        format!("{CONTAINER_WORKER}// another version\n"),
+    );
+    let same = server.wrangler_ok(&project, ["deploy"], "").await;
+    assert!(!same.contains("Modified application"), "{same}");
+    assert_eq!(server.text("greeter", "/a").await, "hello 3");
+
+    // A new image: they end, and the next request starts the new ones.
+    project.write("greeting", "howdy");
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    let mut greeting = server.text("greeter", "/a").await;
+    while greeting.starts_with("hello") {
+        greeting = server.text("greeter", "/a").await;
+    }
+    assert_eq!(greeting, "howdy 1");
+    let info = server
+        .wrangler_ok(&project, ["containers", "info", id], "")
+        .await;
+    assert!(!info.contains(&image), "{info}");
+
+    // They are there again after the server was killed, and go with the Worker.
+    let killed = server.kill().await;
+    killed.footprint.assert_processes_end();
+    let server = world.server(data.path()).await;
+    assert_eq!(server.text("greeter", "/a").await, "howdy 1");
+    server
+        .wrangler_ok(&project, ["delete", "--force"], "")
+        .await;
+    let listed = server
+        .wrangler_ok(&project, ["containers", "list", "--json"], "")
+        .await;
+    assert_eq!(
+        serde_json::from_str::<Value>(&listed).unwrap(),
+        serde_json::json!([])
+    );
     server.stop().await;
 }
