@@ -160,6 +160,55 @@ async fn images_are_pushed_and_pulled() {
     assert!(refused.contains("`x` is not a platform"), "{refused}");
 }
 
+/// gzip unless somebody says something else: the command, or the configuration of a registry.
+#[tokio::test]
+async fn layers_that_were_built_are_compressed_as_asked() {
+    let registry = DockerRegistry::start();
+    let machine = Machine::new();
+    let name = format!("{}/team/built:1", registry.host());
+    let project = Project::empty();
+    project.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let context = project.path().to_str().unwrap();
+    let kind = async || {
+        let text = machine.ok(&["images", "inspect", &name]).await;
+        let inspected: Value = serde_json::from_str(&text).unwrap();
+        let kind = inspected[0]["layers"][0]["mediaType"].as_str().unwrap();
+        kind.rsplit('.').next().unwrap().to_owned()
+    };
+    let build = ["containers", "build", context, "--tag", &name];
+    let push = ["containers", "push", &name, "--json"];
+    let sent = async |arguments: &[&str]| {
+        let events = lines_of(&machine.ok(arguments).await);
+        events.last().unwrap()["sent"].clone()
+    };
+    machine.ok(&[&build[..], &["--push"]].concat()).await;
+    assert_eq!(kind().await, "tar+gzip");
+    assert_eq!(sent(&push).await, 0);
+    assert_eq!(
+        sent(&[&push[..], &["--compression", "zstd"]].concat()).await,
+        1
+    );
+    assert_eq!(kind().await, "tar+zstd");
+    // Both are kept, and known.
+    assert_eq!(sent(&push).await, 0);
+    assert_eq!(kind().await, "tar+gzip");
+    let config = serde_json::json!({
+        "registries": { registry.host(): { "compression": "zstd" } },
+    });
+    std::fs::write(machine.path("data/registries.json"), config.to_string()).unwrap();
+    assert_eq!(sent(&push).await, 0);
+    assert_eq!(kind().await, "tar+zstd");
+
+    let refused = machine
+        .refused(&["images", "push", &name, "--compression", "lz4"])
+        .await;
+    assert!(refused.contains("`gzip` or `zstd`"), "{refused}");
+    let refused = machine
+        .refused(&[&build[..], &["--compression", "zstd"]].concat())
+        .await;
+    assert!(refused.contains("--push"), "{refused}");
+}
+
 #[tokio::test]
 async fn a_project_and_a_dockerfile_get_their_images_from_registries() {
     let registry = DockerRegistry::start();
