@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what Berth claims about speed, measured against the bare program.
 
+mod archive;
 mod bare;
 mod build;
 mod burst;
@@ -19,6 +20,8 @@ mod sockets;
 mod stats;
 mod system;
 mod table;
+mod tools;
+mod transfer;
 mod tunnel;
 mod unpack;
 mod warm;
@@ -53,6 +56,9 @@ pub(crate) enum Bench {
     Build(BuildArgs),
     /// Push to and pull from `berth registry serve`, against Debian's `docker-registry`
     Registry(RegistryArgs),
+    /// An image of 1 GB from and to Debian's `docker-registry`, by Berth, Docker, podman and skopeo.
+    /// Installs their Debian packages, and runs them with data of their own
+    Transfer(TransferArgs),
     /// A large image of which a program needs little: pulled from `berth registry serve`, unpacked and
     /// started, against an image that has nothing else, and against fetching alone
     Pull(PullArgs),
@@ -194,7 +200,7 @@ pub(crate) struct PullArgs {
     pub(crate) layers: u64,
     /// How layers are compressed
     #[arg(long, value_enum, default_value = "gzip")]
-    pub(crate) packing: unpack::image::Packing,
+    pub(crate) packing: archive::Packing,
     /// Measured rounds, in turn
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
@@ -218,6 +224,19 @@ pub(crate) struct BuildArgs {
     /// data of their own
     #[arg(long)]
     pub(crate) alone: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TransferArgs {
+    /// Bytes of the image's files
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) megabytes: u64,
+    /// Layers of the image
+    #[arg(long, default_value_t = 4)]
+    pub(crate) layers: u64,
+    /// Measured rounds, in turn
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
 }
 
 #[derive(Debug, Args)]
@@ -248,6 +267,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Checkpoint(args) => checkpoint::run(args),
         Bench::Egress(args) => egress::run(args),
         Bench::Build(args) => build::run(args),
+        Bench::Transfer(args) => transfer::run(args),
         Bench::Registry(args) => registry::run(args),
         Bench::Pull(args) => pull::run(args),
         Bench::Unpack(args) => unpack::run(args),

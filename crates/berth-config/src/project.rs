@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -62,6 +62,43 @@ pub struct Project {
     pub bundle: Bundle,
     /// Where things stand in the configuration file, for mistakes that are only found later.
     pub spans: Spans,
+}
+
+impl Project {
+    /// A Worker that has nothing yet, for those that do not read one from a file. `root` is where its
+    /// files are.
+    pub fn new(name: &str, root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            config_path: root.to_owned(),
+            environment: None,
+            name: name.to_owned(),
+            main: None,
+            compatibility_date: String::new(),
+            compatibility_flags: Vec::new(),
+            vars: IndexMap::new(),
+            secrets: BTreeMap::new(),
+            containers: Vec::new(),
+            durable_objects: Vec::new(),
+            classes: Vec::new(),
+            kv_namespaces: Vec::new(),
+            d1_databases: Vec::new(),
+            queue_producers: Vec::new(),
+            queue_consumers: Vec::new(),
+            workflows: Vec::new(),
+            crons: Vec::new(),
+            assets: None,
+            services: Vec::new(),
+            observability: Observability::default(),
+            dev: Dev {
+                ip: None,
+                port: None,
+                enable_containers: true,
+            },
+            bundle: Bundle::default(),
+            spans: Spans::default(),
+        }
+    }
 }
 
 /// One entry of `containers`.
@@ -151,6 +188,9 @@ pub struct DurableObjectClass {
     pub class_name: String,
     /// SQLite-backed (`new_sqlite_classes`), as containers require.
     pub sqlite: bool,
+    /// Under which its objects are kept; `None`: under the names of Worker and class. A deployed class
+    /// keeps its objects when it is renamed.
+    pub key: Option<String>,
 }
 
 /// One KV namespace binding.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::pool::Pool;
+use crate::site::Site;
 
 /// The state that every request passes twice: on entering and on leaving.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ struct State {
 /// A request in flight. Dropping it is leaving.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    gate: Arc<crate::server::Shared>,
+    site: Arc<Site>,
 }
 
 impl Gate {
@@ -58,17 +59,14 @@ impl Gate {
     }
 
     /// [`Gate::try_enter`], waiting at most `limit`.
-    pub(crate) async fn enter(
-        shared: &Arc<crate::server::Shared>,
-        limit: Duration,
-    ) -> Option<(Arc<Pool>, Pass)> {
-        let gate = &shared.gate;
+    pub(crate) async fn enter(site: &Arc<Site>, limit: Duration) -> Option<(Arc<Pool>, Pass)> {
+        let gate = &site.gate;
         let upstream = match gate.try_enter() {
             Some(upstream) => upstream,
             None => tokio::time::timeout(limit, gate.wait()).await.ok()?,
         };
-        let gate = Arc::clone(shared);
-        Some((upstream, Pass { gate }))
+        let site = Arc::clone(site);
+        Some((upstream, Pass { site }))
     }
 
     async fn wait(&self) -> Arc<Pool> {
@@ -128,7 +126,7 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let gate = &self.gate.gate;
+        let gate = &self.site.gate;
         let left = {
             let mut state = gate.lock();
             state.in_flight -= 1;

@@ -1,18 +1,22 @@
-//! The front door: HTTP and WebSockets to workerd, holding requests while it restarts.
+//! The front door: HTTP and WebSockets to the workerd of each application, holding its requests while
+//! it restarts.
 //!
 //! HTTP/1.1 in front, HTTP/1.1 on pooled connections behind. Bodies stream both ways and are never
 //! collected; an upgraded connection becomes a tunnel of bytes. Invariants: a request is counted
 //! from before it looks whether it is held until its response has been passed on, so that
-//! [`Gateway::hold`] followed by [`Gateway::drain`] misses none; a connection to an upstream that
+//! [`Site::hold`] followed by [`Site::drain`] misses none; a connection to an upstream that
 //! has been replaced is never used again.
 #![forbid(unsafe_code)]
 
 mod body;
 mod gate;
 mod headers;
+mod pattern;
 mod pool;
 mod proxy;
 mod server;
+mod site;
+mod sites;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,8 +29,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use gate::Gate;
-use pool::Pool;
+pub use pattern::{Pattern, PatternError};
+pub use site::Site;
+pub use sites::{Sites, Table};
+
 use server::Shared;
 
 /// Settings of a gateway.
@@ -34,8 +40,6 @@ use server::Shared;
 pub struct GatewayOptions {
     /// Where to listen. Port 0: the kernel chooses.
     pub address: SocketAddr,
-    /// How long a request waits for an upstream before it is answered with 503.
-    pub hold_limit: Duration,
 }
 
 /// Where requests go.
@@ -95,7 +99,6 @@ impl Hint for GatewayError {
 #[derive(Debug)]
 pub struct Gateway {
     address: SocketAddr,
-    shared: Arc<Shared>,
     connections: TaskTracker,
     /// Cancelled: no new connections, and idle ones close.
     closing: CancellationToken,
@@ -104,13 +107,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Listens. There is no upstream yet: requests are held until [`Gateway::set_upstream`].
+    /// Listens, for requests to these applications.
     ///
     /// # Errors
     ///
     /// [`GatewayError::AddrInUse`] if another program listens there.
     pub async fn bind(
         options: GatewayOptions,
+        sites: Arc<Sites>,
         events: mpsc::UnboundedSender<RequestEvent>,
     ) -> Result<Self, GatewayError> {
         let address = options.address;
@@ -122,19 +126,13 @@ impl Gateway {
         let address = listener.local_addr().map_err(failed)?;
         let gateway = Self {
             address,
-            shared: Arc::new(Shared {
-                gate: Gate::default(),
-                triggers: std::sync::RwLock::default(),
-                hold_limit: options.hold_limit,
-                events,
-            }),
             connections: TaskTracker::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
         let accepting = server::accept(
             listener,
-            Arc::clone(&gateway.shared),
+            Arc::new(Shared { sites, events }),
             gateway.connections.clone(),
             gateway.closing.clone(),
             gateway.closed.clone(),
@@ -146,37 +144,6 @@ impl Gateway {
     /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Sends requests there from now on. Connections to the former upstream are not reused.
-    pub fn set_upstream(&self, upstream: Upstream) {
-        self.shared.gate.set_upstream(Pool::new(upstream));
-    }
-
-    /// Where `/cdn-cgi/handler/…` goes; `None`: to the Worker, like every other path.
-    pub fn set_triggers(&self, upstream: Option<Upstream>) {
-        let pool = upstream.map(Pool::new);
-        *self
-            .shared
-            .triggers
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = pool;
-    }
-
-    /// New requests wait (at most [`GatewayOptions::hold_limit`]) until [`Gateway::release`].
-    pub fn hold(&self) {
-        self.shared.gate.hold(true);
-    }
-
-    /// Lets the held requests go to the upstream.
-    pub fn release(&self) {
-        self.shared.gate.hold(false);
-    }
-
-    /// Waits until no request is in flight (held ones and WebSockets do not count), at most for
-    /// `limit`. Returns how many still are.
-    pub async fn drain(&self, limit: Duration) -> usize {
-        self.shared.gate.drain(limit).await
     }
 
     /// Closes the listener, waits for requests in flight at most for `limit`, closes the rest.

@@ -16,11 +16,10 @@ use crate::RequestEvent;
 use crate::body::{Lease, ProxyBody};
 use crate::gate::{Gate, Pass};
 use crate::headers;
-use crate::pool::{Pool, UpstreamError};
+use crate::pool::UpstreamError;
 use crate::server::Shared;
+use crate::site::Site;
 
-/// Paths that trigger a handler of the Worker by hand.
-const TRIGGER_PATHS: &str = "/cdn-cgi/handler/";
 /// The status in reports of a request whose client went away first, as nginx has it.
 const CLIENT_CLOSED: u16 = 499;
 /// Size of each buffer of a tunnel, in bytes.
@@ -71,14 +70,28 @@ impl Proxy {
             status: CLIENT_CLOSED,
         };
         let response = match checked(request) {
-            Ok(request) => self.forward(request).await,
+            Ok(request) => match self.site(&request) {
+                Some(site) => self.forward(request, &site).await,
+                None => nobody(&request),
+            },
             Err(reason) => own(StatusCode::BAD_REQUEST, reason.to_owned()),
         };
         report.status = response.status().as_u16();
         response
     }
 
-    async fn forward(self, mut request: Request<Incoming>) -> Response<ProxyBody> {
+    /// The application that it is for.
+    fn site(&self, request: &Request<Incoming>) -> Option<Arc<Site>> {
+        let host = request.headers().get(header::HOST);
+        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+        self.shared.sites.find(host, request.uri().path())
+    }
+
+    async fn forward(
+        self,
+        mut request: Request<Incoming>,
+        site: &Arc<Site>,
+    ) -> Response<ProxyBody> {
         let upgrade = headers::upgrade(request.headers());
         let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         headers::remove_hop_by_hop(request.headers_mut());
@@ -89,7 +102,7 @@ impl Proxy {
             set_upgrade(request.headers_mut(), protocol);
         }
         *request.version_mut() = Version::HTTP_11;
-        match self.sent(request).await {
+        match sent(request, site).await {
             Ok((response, pass, lease)) => match client {
                 Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     self.tunnel(response, client, pass)
@@ -97,43 +110,6 @@ impl Proxy {
                 _ => passed_on(response, pass, lease),
             },
             Err(response) => *response,
-        }
-    }
-
-    /// Sends a request; the upstream's response, or the one that there is instead.
-    ///
-    /// An upstream that refuses connections may just have died, which its supervisor says soon: what
-    /// has not been sent waits for the next one.
-    async fn sent(
-        &self,
-        mut request: Request<Incoming>,
-    ) -> Result<(Response<Incoming>, Pass, Lease), Box<Response<ProxyBody>>> {
-        let shared = &self.shared;
-        let deadline = Instant::now() + shared.hold_limit;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let (upstream, pass) = Gate::enter(shared, left).await.ok_or_else(not_running)?;
-            let triggers = shared.triggers_for(request.uri().path());
-            let pool = triggers.unwrap_or_else(|| Arc::clone(&upstream));
-            let failed = match pool.send(request).await {
-                Ok((response, connection)) => {
-                    let lease = Lease {
-                        pool,
-                        connection: Some(connection),
-                        finished: false,
-                    };
-                    return Ok((response, pass, lease));
-                }
-                Err(failed) => failed,
-            };
-            // Nobody who drains the gate waits for what waits here.
-            drop(pass);
-            match failed.unsent {
-                Some(unsent) if shared.gate.turned_from(&upstream, NOTICE_LIMIT).await => {
-                    request = unsent;
-                }
-                _ => return Err(Box::new(refusal(&failed.error))),
-            }
         }
     }
 
@@ -176,17 +152,39 @@ impl Proxy {
     }
 }
 
-impl Shared {
-    /// The pool for triggers, if the path is one.
-    fn triggers_for(&self, path: &str) -> Option<Arc<Pool>> {
-        if !path.starts_with(TRIGGER_PATHS) {
-            return None;
+/// Sends a request; the upstream's response, or the one that there is instead.
+///
+/// An upstream that refuses connections may just have died, which its supervisor says soon: what
+/// has not been sent waits for the next one.
+async fn sent(
+    mut request: Request<Incoming>,
+    site: &Arc<Site>,
+) -> Result<(Response<Incoming>, Pass, Lease), Box<Response<ProxyBody>>> {
+    let deadline = Instant::now() + site.hold_limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (upstream, pass) = Gate::enter(site, left).await.ok_or_else(not_running)?;
+        let triggers = site.triggers_for(request.uri().path());
+        let pool = triggers.unwrap_or_else(|| Arc::clone(&upstream));
+        let failed = match pool.send(request).await {
+            Ok((response, connection)) => {
+                let lease = Lease {
+                    pool,
+                    connection: Some(connection),
+                    finished: false,
+                };
+                return Ok((response, pass, lease));
+            }
+            Err(failed) => failed,
+        };
+        // Nobody who drains the gate waits for what waits here.
+        drop(pass);
+        match failed.unsent {
+            Some(unsent) if site.gate.turned_from(&upstream, NOTICE_LIMIT).await => {
+                request = unsent;
+            }
+            _ => return Err(Box::new(refusal(&failed.error))),
         }
-        let triggers = self
-            .triggers
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        triggers.clone()
     }
 }
 
@@ -223,6 +221,14 @@ fn passed_on(response: Response<Incoming>, pass: Pass, lease: Lease) -> Response
     let (mut head, incoming) = response.into_parts();
     headers::remove_hop_by_hop(&mut head.headers);
     Response::from_parts(head, ProxyBody::streamed(incoming, Some(pass), lease))
+}
+
+/// The response to what no application is for.
+fn nobody(request: &Request<Incoming>) -> Response<ProxyBody> {
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let text = format!("No application answers for `{host}` here.\n");
+    own(StatusCode::NOT_FOUND, text)
 }
 
 fn not_running() -> Box<Response<ProxyBody>> {

@@ -1,7 +1,7 @@
 //! The listener and the clients' connections.
 
 use std::convert::Infallible;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -13,10 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::RequestEvent;
-use crate::gate::Gate;
 use crate::headers;
-use crate::pool::Pool;
 use crate::proxy::Proxy;
+use crate::sites::Sites;
 
 /// How long a client may take to send the head of a request, once it has begun.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
@@ -26,9 +25,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) gate: Gate,
-    pub(crate) triggers: RwLock<Option<Arc<Pool>>>,
-    pub(crate) hold_limit: Duration,
+    pub(crate) sites: Arc<Sites>,
     pub(crate) events: mpsc::UnboundedSender<RequestEvent>,
 }
 

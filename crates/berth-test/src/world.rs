@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::FlockOperation;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{EngineSession, Project, SessionBuilder, capability};
+use crate::{EngineSession, Project, ServerSession, SessionBuilder, capability};
 
 /// Sessions at the same time in one test process: two cores boot no more than that in good time.
 static SESSIONS: Semaphore = Semaphore::const_new(2);
@@ -64,6 +64,11 @@ impl World {
     /// of which a file is in `crash_points`.
     pub async fn engine_in(&self, data: &Path, crash_points: &Path) -> EngineSession {
         EngineSession::start_in(self.clone(), data, crash_points).await
+    }
+
+    /// A running `berth serve` with this data directory.
+    pub async fn server(&self, data: &Path) -> ServerSession {
+        ServerSession::start(self.clone(), data).await
     }
 
     /// The binary under test.

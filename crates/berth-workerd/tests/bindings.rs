@@ -62,6 +62,7 @@ async fn durable_objects_and_kv_persist_over_a_replacement() {
     world.project.classes = vec![DurableObjectClass {
         class_name: "Counter".to_owned(),
         sqlite: true,
+        key: None,
     }];
     world.project.kv_namespaces = vec![KvNamespace {
         binding: "KV".to_owned(),

@@ -70,6 +70,7 @@ fn project() -> World {
     world.project.classes = vec![DurableObjectClass {
         class_name: "App".to_owned(),
         sqlite: true,
+        key: None,
     }];
     let images = ClassImages {
         default: Some("berth/app:1".to_owned()),

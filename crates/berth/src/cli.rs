@@ -3,6 +3,7 @@
 mod containers;
 mod images;
 mod registry;
+mod serve;
 mod transfer;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use containers::*;
 pub(crate) use images::*;
 pub(crate) use registry::*;
+pub(crate) use serve::*;
 pub(crate) use transfer::*;
 
 /// Workers + Containers applications on your own machines.
@@ -49,6 +51,10 @@ pub(crate) struct GlobalArgs {
 pub(crate) enum Command {
     /// Run a project on this machine and reload it while you work on it
     Dev(Box<DevArgs>),
+    /// Run deployed Workers, with the API that wrangler deploys to
+    Serve(ServeArgs),
+    /// Print the variables with which wrangler finds this machine's server
+    Env(EnvArgs),
     /// Serve the Docker API, so that `wrangler dev` runs its containers on Berth
     Engine(EngineArgs),
     /// The part of the `docker` command that wrangler uses, over `berth engine`

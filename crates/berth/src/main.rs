@@ -14,6 +14,7 @@ mod paths;
 mod printer;
 mod running;
 mod secret;
+mod serve;
 mod signals;
 mod store_limit;
 mod table;
@@ -65,6 +66,8 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
     let paths = Paths::resolve(&cli.global)?;
     match cli.command {
         Command::Dev(args) => Box::pin(commands::dev::run(*args, paths)).await,
+        Command::Serve(args) => Box::pin(commands::serve::run(args, &paths)).await,
+        Command::Env(args) => commands::env::run(&args, &paths),
         Command::Engine(args) => Box::pin(commands::engine::run(args, paths)).await,
         Command::Docker(args) => Box::pin(commands::docker::run(args.arguments, paths)).await,
         Command::Ps(args) => commands::ps::run(&args, &paths).await,

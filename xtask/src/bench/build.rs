@@ -6,12 +6,12 @@
 mod context;
 pub(super) mod tools;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::BuildArgs;
 use super::stats::{Series, ms};
 use super::table::{print, row};
+use super::tools::{install, sync};
 use context::Context;
 use tools::{Berth, Buildah, Docker, Tool};
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
     let base = tools::base(directory.path())?;
     tools.push(Box::new(Berth::start(directory.path(), &base)?));
     if !args.alone {
-        tools::install()?;
+        install(&["docker.io", "buildah", "runc", "iptables"])?;
         tools.push(Box::new(Docker::start(directory.path(), &base)?));
         tools.push(Box::new(Buildah::start(directory.path(), &base)?));
     }
@@ -100,7 +100,7 @@ fn rounds(
     let mut series = vec![Series::default(); tools.len()];
     for round in 0..rounds {
         for (tool, series) in tools.iter().zip(&mut series) {
-            tools::output(&mut Command::new("sync"))?;
+            sync()?;
             series.push(measure(round, tool.as_ref())?);
         }
     }

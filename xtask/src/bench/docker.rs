@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use super::http::Client;
+use super::tools;
 
 /// Image names that the configuration gives.
 const SIDECAR_IMAGE: &str = "berth-bench/sidecar:latest";
@@ -279,23 +280,7 @@ fn install() -> anyhow::Result<()> {
         "golang-github-miekg-dns-dev",
         "python3-venv",
     ];
-    let installed = Command::new("dpkg")
-        .arg("--status")
-        .args(packages)
-        .output()?;
-    if installed.status.success() {
-        return Ok(());
-    }
-    println!("installing Debian packages: {}", packages.join(" "));
-    let mut command = Command::new("apt-get");
-    command
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(packages)
-        // Its own service must not start.
-        .env("RUNLEVEL", "1")
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    output(&mut command)?;
-    Ok(())
+    tools::install(&packages)
 }
 
 /// The workerd that Berth installed.

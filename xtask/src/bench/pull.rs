@@ -21,12 +21,13 @@ use fs_err::File;
 use rand::SeedableRng as _;
 
 use super::PullArgs;
-use super::build::tools::{base, output};
+use super::archive::{add_files, digest, pack};
+use super::build::tools::base;
 use super::dev::executable;
 use super::registry;
 use super::stats::{Series, ms};
 use super::table::{print, row};
-use super::unpack::image::{add_files, digest, pack};
+use super::tools::output;
 
 /// What the program does.
 const READ: &str = "cat $(find /needed -type f) | wc -c";

@@ -17,6 +17,7 @@ use anyhow::{Context as _, ensure};
 use super::RegistryArgs;
 use super::dev::executable;
 use super::table::{print, row};
+use super::tools::install;
 use wire::{Blob, Connection};
 
 /// Bytes of a small blob.
@@ -39,7 +40,7 @@ impl Drop for Server {
 }
 
 pub(crate) fn run(args: &RegistryArgs) -> anyhow::Result<()> {
-    install()?;
+    install(&["docker-registry"])?;
     let directory = match &args.directory {
         Some(directory) => tempfile::tempdir_in(directory)?,
         None => tempfile::tempdir()?,
@@ -88,29 +89,6 @@ pub(crate) fn run(args: &RegistryArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn install() -> anyhow::Result<()> {
-    if Path::new("/usr/bin/docker-registry").exists() {
-        return Ok(());
-    }
-    for arguments in [
-        &["update"][..],
-        &[
-            "install",
-            "-y",
-            "--no-install-recommends",
-            "docker-registry",
-        ],
-    ] {
-        let status = Command::new("apt-get")
-            .arg("-qq")
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .status()?;
-        ensure!(status.success(), "apt-get {arguments:?}: {status}");
-    }
-    Ok(())
-}
-
 /// `berth registry serve`, open to everybody.
 pub(super) fn berth(data: &Path) -> anyhow::Result<Server> {
     let mut child = Command::new(executable()?)
@@ -134,7 +112,8 @@ pub(super) fn berth(data: &Path) -> anyhow::Result<Server> {
     })
 }
 
-fn docker(data: &Path) -> anyhow::Result<Server> {
+/// Debian's `docker-registry`.
+pub(super) fn docker(data: &Path) -> anyhow::Result<Server> {
     fs_err::create_dir_all(data)?;
     // It cannot say which port it got.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;

@@ -11,6 +11,10 @@ impl Series {
         self.0.push(duration);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value below which `percent` of the measurements lie (nearest rank).
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();

@@ -4,28 +4,34 @@
 //! that to the kernel. So there are two figures: until the command ends, and until `sync` has ended
 //! after it.
 
-pub(super) mod image;
 mod loaders;
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::UnpackArgs;
+use super::archive::{self, Packing};
 use super::stats::{Series, ms};
 use super::table::{print, row};
-use image::Packing;
+use super::tools::{self, Containers, Dockerd, sync};
 use loaders::{Berth, Docker, Loader, Podman};
 
 pub(crate) fn run(args: &UnpackArgs) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     println!("making images of {} MB", args.megabytes);
-    let archives = image::make(directory.path(), args.megabytes, args.layers)?;
+    let archives = archive::make(
+        directory.path(),
+        args.megabytes,
+        args.layers,
+        &[Packing::Gzip, Packing::Zstd],
+    )?;
     let mut loaders: Vec<Box<dyn Loader>> = vec![Box::new(Berth::new(directory.path())?)];
     if !args.alone {
-        loaders::install()?;
-        loaders.push(Box::new(Docker::start(directory.path())?));
-        loaders.push(Box::new(Podman::new(directory.path())?));
+        tools::install(&["docker.io", "podman", "runc"])?;
+        let docker = Dockerd::start(directory.path())?;
+        loaders.push(Box::new(Docker(docker)));
+        let podman = Containers::new("podman", directory.path())?;
+        loaders.push(Box::new(Podman(podman)));
     }
     let mut rows = Vec::new();
     for (packing, archive) in &archives {
@@ -79,11 +85,5 @@ fn measure(
             rows.push(row(what, format!("{ratio:.2} ×"), "1 ×"));
         }
     }
-    Ok(())
-}
-
-/// Whatever is not on disk yet belongs to the one who was measured last.
-fn sync() -> anyhow::Result<()> {
-    anyhow::ensure!(Command::new("sync").status()?.success(), "sync failed");
     Ok(())
 }

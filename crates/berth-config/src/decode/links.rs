@@ -323,7 +323,11 @@ impl Linker<'_> {
         let extra = self.extra.into_iter().map(|name| (name, false));
         declared
             .chain(extra)
-            .map(|(class_name, sqlite)| DurableObjectClass { class_name, sqlite })
+            .map(|(class_name, sqlite)| DurableObjectClass {
+                class_name,
+                sqlite,
+                key: None,
+            })
             .collect()
     }
 }

@@ -215,7 +215,7 @@ impl Pull {
         let pulled = pulled?;
         let is_new = before.as_ref() != Some(&pulled.image.id);
         let mut lines = spell(&json!({"status": format!("Digest: {}", pulled.digest)})).to_vec();
-        lines.extend(spell(&status_line(&self.reference.to_string(), is_new)));
+        lines.extend(spell(&status_line(&self.reference.listed(), is_new)));
         Ok(lines.into())
     }
 }

@@ -168,7 +168,9 @@ async fn an_image_is_pulled_as_docker_pulls_it() {
     assert_eq!(again.last().unwrap()["status"], said);
     assert!(again.iter().any(|line| line["status"] == "Already exists"));
     let by_digest = format!("fromImage={name}&tag={manifest}");
-    lines(&pull(&world, &by_digest, &login).await);
+    let came = lines(&pull(&world, &by_digest, &login).await);
+    let said = format!("Status: Image is up to date for {name}@{manifest}");
+    assert_eq!(came.last().unwrap()["status"], said);
     let listed = world.docker.get("/images/json").await.json();
     let listed = listed.as_array().unwrap().iter();
     let ours = listed

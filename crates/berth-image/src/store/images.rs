@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::ingest::Ingest;
 use super::names::Record;
 use super::{Hold, ImageStore, Item};
+use crate::stream::Compression;
 use crate::{Digest, Image, ImageError, Layer};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -100,7 +101,7 @@ impl ImageStore {
         let descriptors: Vec<Descriptor> = layers
             .iter()
             .map(|layer| Descriptor {
-                media_type: layer.media_type.clone(),
+                media_type: oci(&layer.media_type).to_owned(),
                 digest: layer.digest.clone(),
                 size: layer.size,
             })
@@ -190,6 +191,17 @@ impl ImageStore {
         })?;
         self.touch(&image);
         Ok(image)
+    }
+}
+
+/// What OCI calls a layer that has Docker's name, in an image on top of one from a Docker registry:
+/// some registries refuse manifests in which both are mixed.
+fn oci(media_type: &str) -> &str {
+    match media_type {
+        "application/vnd.docker.image.rootfs.diff.tar.gzip" => Compression::Gzip.media_type(),
+        "application/vnd.docker.image.rootfs.diff.tar.zstd" => Compression::Zstd.media_type(),
+        "application/vnd.docker.image.rootfs.diff.tar" => Compression::None.media_type(),
+        other => other,
     }
 }
 

@@ -294,6 +294,21 @@ fn an_imported_layer_is_recompressed_from_its_blob() {
     assert_eq!(packed.layers[0].digest, Digest::of(&blob));
 }
 
+/// An image on top of one that came with Docker's names is an OCI image throughout.
+#[test]
+fn layers_of_dockers_have_their_oci_names_in_an_image_of_ours() {
+    let (_directory, store) = store();
+    let tar = Archive::new().file("file", "content").finish();
+    let base = store.import_rootfs(tar.as_slice(), "base").unwrap();
+    let mut layer = base.layers[0].clone();
+    layer.media_type = "application/vnd.docker.image.rootfs.diff.tar.gzip".to_owned();
+    let image = store
+        .put_image_json(serde_json::json!({}), vec![layer])
+        .unwrap();
+    let kind = &image.layers[0].media_type;
+    assert_eq!(kind, "application/vnd.oci.image.layer.v1.tar+gzip");
+}
+
 /// An image that was asked for by its digest has that for its name: it stays as long as one with a tag.
 #[test]
 fn an_image_that_was_asked_for_by_digest_has_a_name() {

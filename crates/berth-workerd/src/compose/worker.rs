@@ -97,7 +97,8 @@ fn namespaces(context: &Context<'_>) -> Vec<Capnp> {
     classes
         .filter(|class| exported(&class.class_name))
         .map(|class| {
-            let key = unique_key(&context.project.name, &class.class_name);
+            let named = || unique_key(&context.project.name, &class.class_name);
+            let key = class.key.clone().unwrap_or_else(named);
             let mut namespace = vec![
                 ("className", class.class_name.as_str().into()),
                 ("uniqueKey", key.into()),

@@ -9,12 +9,9 @@
     reason = "shared by several tests"
 )]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use berth_config::{
-    ContainerApp, Dev, DurableObjectBinding, Observability, Project, Resources, Spans,
-};
+use berth_config::{ContainerApp, DurableObjectBinding, Project, Resources};
 use berth_workerd::{
     Bundler, ComposeOptions, ContainerOptions, Listen, LogLevel, Toolchain, Upstream, Workerd,
     WorkerdError, WorkerdEvent, WorkerdOptions, compose,
@@ -76,34 +73,10 @@ impl World {
 
 fn project(root: &Path) -> Project {
     Project {
-        root: root.to_owned(),
         config_path: root.join("wrangler.jsonc"),
-        environment: None,
-        name: "my-app".to_owned(),
         main: Some(root.join("src/index.ts")),
         compatibility_date: "2026-11-01".to_owned(),
-        compatibility_flags: Vec::new(),
-        vars: IndexMap::new(),
-        secrets: BTreeMap::new(),
-        containers: Vec::new(),
-        durable_objects: Vec::new(),
-        classes: Vec::new(),
-        kv_namespaces: Vec::new(),
-        d1_databases: Vec::new(),
-        queue_producers: Vec::new(),
-        queue_consumers: Vec::new(),
-        workflows: Vec::new(),
-        crons: Vec::new(),
-        assets: None,
-        services: Vec::new(),
-        observability: Observability::default(),
-        dev: Dev {
-            ip: None,
-            port: None,
-            enable_containers: true,
-        },
-        bundle: berth_config::Bundle::default(),
-        spans: Spans::default(),
+        ..Project::new("my-app", root)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use berth_engine::{Engine, Event};
-use berth_gateway::{Gateway, RequestEvent};
+use berth_gateway::{RequestEvent, Site};
 use berth_workerd::{LogLevel, Workerd, WorkerdEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ use super::worker::lead;
 pub(crate) fn start(session: &DevSession, streams: Streams, screen: Screen) -> JoinHandle<()> {
     let pump = Pump {
         screen,
-        gateway: Arc::clone(&session.gateway),
+        site: Arc::clone(&session.site),
         workerd: session.workerd.clone(),
         cgroup: session.cgroup(),
     };
@@ -28,7 +28,7 @@ pub(crate) fn start(session: &DevSession, streams: Streams, screen: Screen) -> J
 
 struct Pump {
     screen: Screen,
-    gateway: Arc<Gateway>,
+    site: Arc<Site>,
     workerd: Option<Arc<Workerd>>,
     cgroup: String,
 }
@@ -61,9 +61,9 @@ impl Pump {
             // The first start and reloads are the session's; this one also follows a crash.
             WorkerdEvent::Ready { .. } => {
                 if let Some(workerd) = &self.workerd {
-                    lead(&self.gateway, workerd);
+                    lead(&self.site, workerd);
                 }
-                self.gateway.release();
+                self.site.release();
             }
             WorkerdEvent::Log { level, text } => {
                 let stream = if level >= LogLevel::Warn {
@@ -80,7 +80,7 @@ impl Pump {
                 }
             }
             WorkerdEvent::Crashed { status, restart_in } => {
-                self.gateway.hold();
+                self.site.hold();
                 self.screen.show(&DevEvent::Error {
                     message: format!(
                         "workerd ended ({status}); it starts again in {} ms",

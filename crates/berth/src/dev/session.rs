@@ -13,7 +13,7 @@ use std::time::Duration;
 use berth_config::{LoadOptions, Project};
 use berth_engine::Engine;
 use berth_error::Report;
-use berth_gateway::{Gateway, GatewayOptions, RequestEvent};
+use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Site, Sites};
 use berth_workerd::{
     ClassImages, ContainerOptions, Listen, Toolchain, ToolchainEvent, Workerd, WorkerdEvent,
 };
@@ -38,7 +38,9 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// A running session.
 pub(crate) struct DevSession {
     pub(crate) project: Project,
-    pub(crate) gateway: Arc<Gateway>,
+    gateway: Gateway,
+    /// The Worker, as the gateway sees it.
+    pub(crate) site: Arc<Site>,
     pub(crate) workerd: Option<Arc<Workerd>>,
     worker: Worker,
     images: Images,
@@ -67,9 +69,11 @@ impl DevSession {
     ) -> Result<(Self, Streams, Vec<PathBuf>), Report> {
         let (load, project) = load(args, screen)?;
         let (request_events, requests) = mpsc::unbounded_channel();
-        let gateway = bind(args, &project, request_events).await?;
+        let site = Site::new(HOLD_LIMIT);
+        let gateway = bind(args, &project, &site, request_events).await?;
         let state = StateLock::take(&state_dir(args, &project)?)?;
-        let mut session = Self::assemble(args, paths, screen, load, project, gateway).await?;
+        let mut session =
+            Self::assemble(args, paths, screen, load, project, (gateway, site)).await?;
         session.state = Some(state);
         let (workerd_events, workerd) = mpsc::unbounded_channel();
         match session.first_worker(workerd_events).await {
@@ -89,12 +93,11 @@ impl DevSession {
     ) -> Result<String, Report> {
         let (load, project) = load(args, screen)?;
         let (events, _requests) = mpsc::unbounded_channel();
-        let options = GatewayOptions {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            hold_limit: HOLD_LIMIT,
-        };
-        let gateway = Gateway::bind(options, events).await?;
-        let mut session = Self::assemble(args, paths, screen, load, project, gateway).await?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let site = Site::new(HOLD_LIMIT);
+        let gateway = Gateway::bind(GatewayOptions { address }, Sites::only(&site), events).await?;
+        let mut session =
+            Self::assemble(args, paths, screen, load, project, (gateway, site)).await?;
         let prepared = session.prepare_worker().await;
         session.end().await;
         Ok(Worker::config_text(&prepared?).to_owned())
@@ -106,7 +109,7 @@ impl DevSession {
         screen: Screen,
         load: LoadOptions,
         project: Project,
-        gateway: Gateway,
+        (gateway, site): (Gateway, Arc<Site>),
     ) -> Result<Self, Report> {
         let toolchain = toolchain(paths, screen).await?;
         let deployment_id = uuid::Uuid::new_v4().to_string();
@@ -136,7 +139,8 @@ impl DevSession {
         );
         Ok(Self {
             project,
-            gateway: Arc::new(gateway),
+            gateway,
+            site,
             workerd: None,
             worker,
             images,
@@ -161,9 +165,9 @@ impl DevSession {
             .worker
             .start(prepared, &self.project.root, events)
             .await?;
-        lead(&self.gateway, &workerd);
+        lead(&self.site, &workerd);
         self.workerd = Some(Arc::new(workerd));
-        self.gateway.release();
+        self.site.release();
         Ok(watch)
     }
 
@@ -222,10 +226,7 @@ impl DevSession {
         let Some(workerd) = &self.workerd else {
             return Ok((watch, false));
         };
-        let replaced = self
-            .worker
-            .replace(prepared, workerd, &self.gateway)
-            .await?;
+        let replaced = self.worker.replace(prepared, workerd, &self.site).await?;
         Ok((watch, replaced))
     }
 
@@ -233,13 +234,13 @@ impl DevSession {
     /// Requests are answered by the old ones before they end, or wait. Returns how many were stopped.
     pub(crate) async fn rebuild(&mut self) -> Result<usize, Report> {
         self.prepare_worker().await?;
-        self.gateway.hold();
-        let unfinished = self.gateway.drain(DRAIN_LIMIT).await;
+        self.site.hold();
+        let unfinished = self.site.drain(DRAIN_LIMIT).await;
         if unfinished > 0 {
             tracing::info!(unfinished, "requests are cut off by the rebuild");
         }
         let stopped = self.stop_all().await;
-        self.gateway.release();
+        self.site.release();
         Ok(stopped)
     }
 
@@ -302,9 +303,7 @@ impl DevSession {
 
     /// Ends everything; nothing of the session remains.
     pub(crate) async fn end(self) {
-        if let Some(gateway) = Arc::into_inner(self.gateway) {
-            gateway.shutdown(Duration::ZERO).await;
-        }
+        self.gateway.shutdown(Duration::ZERO).await;
         if let Some(workerd) = &self.workerd {
             workerd.stop(STOP_GRACE).await;
         }
@@ -369,6 +368,7 @@ fn show_warnings(warnings: &[berth_config::Diagnostic], screen: Screen) {
 async fn bind(
     args: &DevArgs,
     project: &Project,
+    site: &Arc<Site>,
     events: mpsc::UnboundedSender<RequestEvent>,
 ) -> Result<Gateway, Report> {
     let ip = args
@@ -376,14 +376,11 @@ async fn bind(
         .or(project.dev.ip)
         .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let port = args.port.or(project.dev.port).unwrap_or(8787);
-    let options = GatewayOptions {
-        address: SocketAddr::from((ip, port)),
-        hold_limit: HOLD_LIMIT,
-    };
-    Ok(Gateway::bind(options, events).await?)
+    let address = SocketAddr::from((ip, port));
+    Ok(Gateway::bind(GatewayOptions { address }, Sites::only(site), events).await?)
 }
 
-async fn toolchain(paths: &Paths, screen: Screen) -> Result<Toolchain, Report> {
+pub(crate) async fn toolchain(paths: &Paths, screen: Screen) -> Result<Toolchain, Report> {
     let progress = move |event| {
         let message = match event {
             ToolchainEvent::Waiting => "waiting for another berth that installs tools".to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use berth_config::Project;
 use berth_error::{Report, ResultExt as _};
-use berth_gateway::Gateway;
+use berth_gateway::Site;
 use berth_workerd::{
     Bundle, Bundler, ComposeOptions, ContainerOptions, Listen, Toolchain, Workerd, WorkerdEvent,
     WorkerdOptions,
@@ -152,22 +152,22 @@ impl Worker {
         &mut self,
         prepared: Prepared,
         workerd: &Workerd,
-        gateway: &Gateway,
+        site: &Site,
     ) -> Result<bool, Report> {
         if self.running.as_ref() == Some(&prepared.generation) {
             return Ok(false);
         }
         let config = self.write(&prepared.generation)?;
-        gateway.hold();
-        let unfinished = gateway.drain(DRAIN_LIMIT).await;
+        site.hold();
+        let unfinished = site.drain(DRAIN_LIMIT).await;
         if unfinished > 0 {
             tracing::info!(unfinished, "requests are cut off by the reload");
         }
         let outcome = workerd.replace(&config, self.listen.clone()).await;
         self.running = outcome.is_ok().then_some(prepared.generation);
         outcome?;
-        lead(gateway, workerd);
-        gateway.release();
+        lead(site, workerd);
+        site.release();
         Ok(true)
     }
 
@@ -185,12 +185,12 @@ impl Worker {
     }
 }
 
-/// Leads the gateway to a workerd that listens.
-pub(crate) fn lead(gateway: &Gateway, workerd: &Workerd) {
+/// Leads requests to a workerd that listens.
+pub(crate) fn lead(site: &Site, workerd: &Workerd) {
     if let Some(upstream) = workerd.upstream().borrow().clone() {
-        gateway.set_upstream(gateway_upstream(upstream));
+        site.set_upstream(gateway_upstream(upstream));
     }
-    gateway.set_triggers(workerd.triggers().map(gateway_upstream));
+    site.set_triggers(workerd.triggers().map(gateway_upstream));
 }
 
 /// workerd and gateway know nothing of each other: this is the one place that knows both.

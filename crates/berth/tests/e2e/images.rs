@@ -3,6 +3,7 @@
 use berth_test::{Program, Project, World, compile_static};
 use serde_json::Value;
 
+use crate::terminal::CHATTY;
 use crate::world;
 
 /// An HTTP server of one answer, for images without anything else in them.
@@ -140,4 +141,55 @@ async fn an_unchanged_image_comes_from_the_cache() {
         session.events().transcript()
     );
     session.stop().await;
+}
+
+/// How much a step may write is said by a flag or by the environment; what is no limit is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_a_build_are_flags_and_variables() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let project = Project::empty();
+    project.copy(&compile_static(&world, CHATTY), "chatty");
+    let dockerfile = "FROM scratch\nCOPY chatty /bin/chatty\nRUN [\"/bin/chatty\"]\n";
+    project.write("Dockerfile", dockerfile);
+    let path = project.path().to_str().unwrap().to_owned();
+    let build = |flags: &[&str], limit: &str| {
+        let mut command = world.command();
+        command
+            .args(["containers", "build", &path, "-t", "chatty:1", "--no-cache"])
+            .args(flags)
+            .env("BERTH_DATA_DIR", data.path())
+            .env("BERTH_BUILD_OUTPUT_LIMIT", limit);
+        command.output().unwrap()
+    };
+    let lines = |flags: &[&str], limit: &str| {
+        let output = build(flags, limit);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines = events.filter_map(|event: serde_json::Value| {
+            // The export tells what it made as well.
+            let is_step = event["event"] == "output" && event["step"] == 2;
+            is_step.then(|| event["line"].as_str().unwrap().to_owned())
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let cut = |bytes: u64| format!("[more than {bytes} bytes: the rest is not shown]");
+    // Three lines each time, 40 times.
+    assert_eq!(lines(&["--json"], "1MiB").len(), 120);
+    assert_eq!(lines(&["--json"], "0"), [cut(0)]);
+    let some = lines(&["--json", "--output-limit=1k"], "1MiB");
+    assert!((3..12).contains(&some.len()), "{some:#?}");
+    assert_eq!(some.last(), Some(&cut(1024)));
+
+    for (flags, limit, named) in [
+        (["--memory=1m"].as_slice(), "1MiB", "--memory"),
+        (&["--pids-limit=0"], "1MiB", "--pids-limit"),
+        (&["--timeout=soon"], "1MiB", "--timeout"),
+        (&[], "much", "--output-limit"),
+    ] {
+        let refused = build(flags, limit);
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && text.contains(named), "{text}");
+    }
 }

@@ -28,6 +28,7 @@ mod lifecycle;
 mod limits;
 mod packages;
 mod registries;
+mod serve;
 mod sleep;
 mod snapshots;
 mod status_hooks;

@@ -160,6 +160,55 @@ async fn images_are_pushed_and_pulled() {
     assert!(refused.contains("`x` is not a platform"), "{refused}");
 }
 
+/// gzip unless somebody says something else: the command, or the configuration of a registry.
+#[tokio::test]
+async fn layers_that_were_built_are_compressed_as_asked() {
+    let registry = DockerRegistry::start();
+    let machine = Machine::new();
+    let name = format!("{}/team/built:1", registry.host());
+    let project = Project::empty();
+    project.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let context = project.path().to_str().unwrap();
+    let kind = async || {
+        let text = machine.ok(&["images", "inspect", &name]).await;
+        let inspected: Value = serde_json::from_str(&text).unwrap();
+        let kind = inspected[0]["layers"][0]["mediaType"].as_str().unwrap();
+        kind.rsplit('.').next().unwrap().to_owned()
+    };
+    let build = ["containers", "build", context, "--tag", &name];
+    let push = ["containers", "push", &name, "--json"];
+    let sent = async |arguments: &[&str]| {
+        let events = lines_of(&machine.ok(arguments).await);
+        events.last().unwrap()["sent"].clone()
+    };
+    machine.ok(&[&build[..], &["--push"]].concat()).await;
+    assert_eq!(kind().await, "tar+gzip");
+    assert_eq!(sent(&push).await, 0);
+    assert_eq!(
+        sent(&[&push[..], &["--compression", "zstd"]].concat()).await,
+        1
+    );
+    assert_eq!(kind().await, "tar+zstd");
+    // Both are kept, and known.
+    assert_eq!(sent(&push).await, 0);
+    assert_eq!(kind().await, "tar+gzip");
+    let config = serde_json::json!({
+        "registries": { registry.host(): { "compression": "zstd" } },
+    });
+    std::fs::write(machine.path("data/registries.json"), config.to_string()).unwrap();
+    assert_eq!(sent(&push).await, 0);
+    assert_eq!(kind().await, "tar+zstd");
+
+    let refused = machine
+        .refused(&["images", "push", &name, "--compression", "lz4"])
+        .await;
+    assert!(refused.contains("`gzip` or `zstd`"), "{refused}");
+    let refused = machine
+        .refused(&[&build[..], &["--compression", "zstd"]].concat())
+        .await;
+    assert!(refused.contains("--push"), "{refused}");
+}
+
 #[tokio::test]
 async fn a_project_and_a_dockerfile_get_their_images_from_registries() {
     let registry = DockerRegistry::start();
@@ -476,6 +525,52 @@ async fn configured_registries_are_used_and_their_secrets_are_encrypted() {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(errors.contains(expected), "{errors}");
     }
+}
+
+/// `[::1]:5000/x` is a name, with everything that a name does: login, tokens, push, pull by digest.
+#[tokio::test]
+async fn a_registry_may_have_an_address_of_ipv6() {
+    use tokio::io::AsyncBufReadExt as _;
+    let machine = Machine::new();
+    let mut command = machine.world.command();
+    command
+        .args(["registry", "serve", "--listen", "[::1]:0", "--json"])
+        .env("BERTH_DATA_DIR", machine.path("data"))
+        .stdout(Stdio::piped());
+    let mut server = tokio::process::Command::from(command)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = tokio::io::BufReader::new(server.stdout.take().unwrap()).lines();
+    let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let host = ready["address"].as_str().unwrap().to_owned();
+    assert!(host.starts_with("[::1]:"), "{host}");
+    let name = format!("{host}/team/app:1");
+    machine.import(&name).await;
+    let grant = ["registry", "credentials", "--grant", "*=pull,push"];
+    let password = machine.ok(&grant).await;
+    let login = [
+        "docker",
+        "login",
+        "--password-stdin",
+        "--username",
+        "v1",
+        &host,
+    ];
+    let output = machine.input(&login, password.trim()).await;
+    assert!(output.status.success(), "{output:?}");
+    assert!(machine.docker_config()["auths"][&host].is_object());
+    machine.ok(&["images", "push", &name]).await;
+    let inspected = machine.ok(&["images", "inspect", &name]).await;
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    let digest = inspected[0]["digest"].as_str().unwrap();
+    machine.ok(&["images", "delete", &name]).await;
+    let by_digest = format!("{host}/team/app@{digest}");
+    machine.ok(&["images", "pull", &by_digest]).await;
+    let list = machine.ok(&["images", "list", "--json"]).await;
+    assert!(list.contains(&by_digest), "{list}");
+    let refused = machine.refused(&["images", "pull", "[::1:5000/x"]).await;
+    assert!(refused.contains("IPv6"), "{refused}");
 }
 
 #[tokio::test]

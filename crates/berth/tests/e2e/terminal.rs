@@ -15,7 +15,7 @@ use crate::world;
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
 
-const CHATTY: Program = Program {
+pub(crate) const CHATTY: Program = Program {
     name: "chatty",
     source: include_str!("../fixtures/chatty.c"),
 };

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 
 use crate::bench::dev::executable;
+use crate::bench::tools::{Containers, Dockerd, end, install, output};
 
 /// The image that the Dockerfiles begin with.
 const BASE: &str = "bench/base";
@@ -21,55 +22,10 @@ pub(super) trait Tool {
     fn forget(&self) -> anyhow::Result<()>;
 }
 
-/// Debian packages of the other two.
-pub(super) fn install() -> anyhow::Result<()> {
-    let packages = ["docker.io", "buildah", "runc", "iptables"];
-    let missing = packages.iter().filter(|package| {
-        let status = Command::new("dpkg-query")
-            .args(["--show", "--showformat=${db:Status-Status}", package])
-            .output();
-        !status.is_ok_and(|output| output.stdout == b"installed")
-    });
-    let missing: Vec<_> = missing.collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    println!("installing Debian packages: {missing:?}");
-    let mut command = Command::new("apt-get");
-    command
-        .args(["-o", "DPkg::Lock::Timeout=300"])
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(missing)
-        // Services must not start.
-        .env("RUNLEVEL", "1")
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    output(&mut command).map(drop)
-}
-
 /// A root file system with a shell: Debian's static busybox. Its tar.
 pub(in crate::bench) fn base(directory: &Path) -> anyhow::Result<PathBuf> {
     let busybox = Path::new("/bin/busybox");
-    let is_static = Command::new("dpkg-query")
-        .args([
-            "--show",
-            "--showformat=${db:Status-Status}",
-            "busybox-static",
-        ])
-        .output()
-        .is_ok_and(|output| output.stdout == b"installed");
-    if !is_static {
-        let mut command = Command::new("apt-get");
-        command
-            .args(["-o", "DPkg::Lock::Timeout=300"])
-            .args([
-                "install",
-                "--yes",
-                "--no-install-recommends",
-                "busybox-static",
-            ])
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        output(&mut command)?;
-    }
+    install(&["busybox-static"])?;
     let root = directory.join("base");
     for name in [
         "bin", "etc", "root", "tmp", "dev", "proc", "sys", "run", "usr/bin",
@@ -95,26 +51,6 @@ pub(in crate::bench) fn base(directory: &Path) -> anyhow::Result<PathBuf> {
             .arg("."),
     )?;
     Ok(tar)
-}
-
-/// Standard output of a command that must succeed.
-pub(in crate::bench) fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("could not start {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Ends a daemon by its pid and waits for it.
-fn end(child: &mut Child) {
-    let _ = Command::new("kill").arg(child.id().to_string()).status();
-    let _ = child.wait();
 }
 
 /// Berth, with an engine of its own.
@@ -193,58 +129,19 @@ impl Drop for Berth {
     }
 }
 
-/// dockerd with BuildKit: no bridge, no firewall rules, everything of it in one directory.
-pub(super) struct Docker {
-    directory: PathBuf,
-    daemon: Child,
-}
-
-/// Not another one that is in `PATH` before it.
-const DOCKER: &str = "/usr/bin/docker";
+/// dockerd with BuildKit.
+pub(super) struct Docker(Dockerd);
 
 impl Docker {
     pub(super) fn start(directory: &Path, base: &Path) -> anyhow::Result<Self> {
-        let directory = directory.join("docker");
-        fs_err::create_dir_all(&directory)?;
-        let log = fs_err::File::create(directory.join("log"))?;
-        let daemon = Command::new("dockerd")
-            .arg("--host")
-            .arg(format!("unix://{}", directory.join("socket").display()))
-            .arg("--data-root")
-            .arg(directory.join("data"))
-            .arg("--exec-root")
-            .arg(directory.join("exec"))
-            .arg("--pidfile")
-            .arg(directory.join("pid"))
-            .args(["--bridge", "none", "--iptables=false", "--ip6tables=false"])
-            .args(["--log-level", "warn"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log.into_parts().0)
-            .spawn()
-            .context("could not start dockerd")?;
-        let mut docker = Self { directory, daemon };
-        let began = Instant::now();
-        while output(docker.command().arg("version")).is_err() {
-            if docker.daemon.try_wait()?.is_some() || began.elapsed() > Duration::from_secs(60) {
-                let log = fs_err::read_to_string(docker.directory.join("log"))?;
-                bail!("dockerd does not answer: {log}");
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let docker = Self(Dockerd::start(directory)?);
         output(docker.command().arg("import").arg(base).arg(BASE))?;
         Ok(docker)
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(DOCKER);
-        command
-            .env(
-                "DOCKER_HOST",
-                format!("unix://{}", self.directory.join("socket").display()),
-            )
-            .env("DOCKER_CONFIG", self.directory.join("config"))
-            .env("DOCKER_BUILDKIT", "1");
+        let mut command = self.0.command();
+        command.env("DOCKER_BUILDKIT", "1");
         command
     }
 }
@@ -269,40 +166,18 @@ impl Tool for Docker {
     }
 }
 
-impl Drop for Docker {
-    fn drop(&mut self) {
-        end(&mut self.daemon);
-        // The daemon mounts its own directories on themselves.
-        for mount in ["exec/netns/default", "data/overlay2", "data"] {
-            let _ = Command::new("umount")
-                .args(["--quiet", "--lazy"])
-                .arg(self.directory.join(mount))
-                .stderr(Stdio::null())
-                .status();
-        }
-    }
-}
-
 /// buildah, with a storage of its own.
-pub(super) struct Buildah {
-    directory: PathBuf,
-}
+pub(super) struct Buildah(Containers);
 
 impl Buildah {
     pub(super) fn start(directory: &Path, base: &Path) -> anyhow::Result<Self> {
-        let directory = directory.join("buildah");
-        fs_err::create_dir_all(&directory)?;
-        // Short names must not be asked for at a registry, and none is allowed without a policy.
+        let buildah = Self(Containers::new("buildah", directory)?);
+        // Short names must not be asked for at a registry.
         fs_err::write(
-            directory.join("policy.json"),
-            r#"{"default":[{"type":"insecureAcceptAnything"}]}"#,
-        )?;
-        fs_err::write(
-            directory.join("registries.conf"),
+            buildah.registries(),
             "unqualified-search-registries = [\"localhost\"]\n",
         )?;
-        let buildah = Self { directory };
-        let context = buildah.directory.join("base");
+        let context = buildah.0.directory.join("base");
         fs_err::create_dir_all(&context)?;
         fs_err::copy(base, context.join("base.tar"))?;
         fs_err::write(context.join("Dockerfile"), "FROM scratch\nADD base.tar /\n")?;
@@ -311,16 +186,13 @@ impl Buildah {
         Ok(buildah)
     }
 
+    fn registries(&self) -> PathBuf {
+        self.0.directory.join("registries.conf")
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new("buildah");
-        command
-            .arg("--root")
-            .arg(self.directory.join("root"))
-            .arg("--runroot")
-            .arg(self.directory.join("run"))
-            .args(["--storage-driver", "overlay"])
-            .arg("--registries-conf")
-            .arg(self.directory.join("registries.conf"));
+        let mut command = self.0.command();
+        command.arg("--registries-conf").arg(self.registries());
         command
     }
 }
@@ -343,7 +215,7 @@ impl Tool for Buildah {
             ])
             .args(["--pull-never", "--jobs", "4"])
             .arg("--signature-policy")
-            .arg(self.directory.join("policy.json"));
+            .arg(&self.0.policy);
         output(command.args(["--tag", tag]).arg(context)).map(drop)
     }
 
@@ -377,12 +249,5 @@ impl Tool for Buildah {
 impl Drop for Buildah {
     fn drop(&mut self) {
         let _ = self.command().args(["rm", "--all"]).output();
-        for mount in ["root/overlay", "run/overlay"] {
-            let _ = Command::new("umount")
-                .args(["--quiet", "--lazy"])
-                .arg(self.directory.join(mount))
-                .stderr(Stdio::null())
-                .status();
-        }
     }
 }

@@ -13,6 +13,8 @@ use sha2::{Digest as _, Sha256};
 /// How layers are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Packing {
+    /// As `docker save` has it.
+    Plain,
     Gzip,
     Zstd,
 }
@@ -20,6 +22,7 @@ pub(crate) enum Packing {
 impl Packing {
     pub(in crate::bench) fn name(self) -> &'static str {
         match self {
+            Self::Plain => "plain",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
         }
@@ -29,11 +32,12 @@ impl Packing {
 /// The name that the images bring.
 pub(super) const NAME: &str = "bench/unpack:latest";
 
-/// Two archives of the same layers.
+/// Archives of the same layers.
 pub(super) fn make(
     directory: &Path,
     megabytes: u64,
     layers: u64,
+    packings: &[Packing],
 ) -> anyhow::Result<Vec<(Packing, PathBuf)>> {
     let mut random = rand::rngs::StdRng::seed_from_u64(7);
     let mut tars = Vec::new();
@@ -45,7 +49,7 @@ pub(super) fn make(
         tars.push((path, diff_id));
     }
     let mut archives = Vec::new();
-    for packing in [Packing::Gzip, Packing::Zstd] {
+    for packing in packings.iter().copied() {
         let archive = directory.join(format!("{}.tar", packing.name()));
         pack(&archive, &tars, packing, NAME)?;
         archives.push((packing, archive));
@@ -173,6 +177,7 @@ fn compress(path: &Path, packed: &Path, packing: Packing) -> anyhow::Result<()> 
     let mut source = File::open(path)?;
     let target = File::create(packed)?;
     match packing {
+        Packing::Plain => drop(std::io::copy(&mut source, &mut { target })?),
         Packing::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(target, flate2::Compression::new(6));
             std::io::copy(&mut source, &mut encoder)?;

@@ -1,0 +1,86 @@
+//! Every request shows a token, and may do what the token allows.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use berth_control::token::{Scope, Token};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
+
+use crate::Api;
+use crate::envelope;
+use crate::failure::Failure;
+
+/// Who asks; in the request's extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller(pub(crate) Token);
+
+/// Lets requests through that show a token which allows them.
+pub(crate) async fn check(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let shown = bearer(request.headers()).map(str::to_owned);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    match caller(&api, shown, &method, &path).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            envelope::wrapped(next.run(request).await).await
+        }
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn caller(
+    api: &Api,
+    shown: Option<String>,
+    method: &Method,
+    path: &str,
+) -> Result<Caller, Failure> {
+    let shown = shown.ok_or_else(Failure::unauthenticated)?;
+    let control = api.control.clone();
+    let token = blocking(move || control.authenticate(&shown)).await?;
+    let token = token.ok_or_else(Failure::unauthenticated)?;
+    let needed = match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => Scope::Read,
+        _ => Scope::Deploy,
+    };
+    if token.scope < needed {
+        let scope = token.scope;
+        return Err(Failure::forbidden(format!(
+            "This token may only `{scope}`; `{needed}` is needed here"
+        )));
+    }
+    own_account(api, path)?;
+    Ok(Caller(token))
+}
+
+/// What is below `/accounts/<id>/` is this account's.
+fn own_account(api: &Api, path: &str) -> Result<(), Failure> {
+    // Nested, the router has taken the prefix away.
+    let path = path.strip_prefix("/client/v4").unwrap_or(path);
+    let Some(rest) = path.strip_prefix("/accounts/") else {
+        return Ok(());
+    };
+    let asked = rest.split('/').next().unwrap_or_default();
+    let own = &api.control.account().id;
+    if asked == own {
+        return Ok(());
+    }
+    Err(Failure::forbidden(format!(
+        "The account `{asked}` is not on this server; its own is `{own}`"
+    )))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Calls of the control plane wait for the disk.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, berth_control::ControlError> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Failure::from),
+        Err(error) => Err(Failure::internal(error)),
+    }
+}

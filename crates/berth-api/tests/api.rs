@@ -1,0 +1,327 @@
+//! The API as a client sees it, with a runtime that runs nothing.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use berth_api::Runtime;
+use berth_control::Control;
+use berth_control::token::Scope;
+use berth_control::worker::Worker;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+/// Says what it was asked, and refuses what it is told to.
+#[derive(Default)]
+struct Recorder {
+    asked: Mutex<Vec<String>>,
+    refuse: Mutex<Option<String>>,
+}
+
+#[async_trait::async_trait]
+impl Runtime for Recorder {
+    async fn check(&self, worker: &Worker) -> Result<(), String> {
+        let version = worker.live().map(|version| version.number);
+        self.asked
+            .lock()
+            .unwrap()
+            .push(format!("check {version:?}"));
+        self.refuse.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    async fn settled(&self, worker: &str) -> Result<(), String> {
+        self.asked.lock().unwrap().push(format!("settled {worker}"));
+        Ok(())
+    }
+
+    fn url(&self, worker: &str) -> String {
+        format!("http://{worker}.example.test")
+    }
+
+    fn base_domain(&self) -> String {
+        "example.test".to_owned()
+    }
+}
+
+struct World {
+    _data: tempfile::TempDir,
+    control: Control,
+    runtime: Arc<Recorder>,
+    router: Router,
+    token: String,
+}
+
+fn world() -> World {
+    let data = tempfile::tempdir().unwrap();
+    let control = Control::open(&data.path().join("c"), &data.path().join("k")).unwrap();
+    let (_, token) = control.make_token("me", Scope::Deploy, None).unwrap();
+    let runtime = Arc::new(Recorder::default());
+    let router = berth_api::router(control.clone(), Arc::clone(&runtime) as Arc<dyn Runtime>);
+    World {
+        _data: data,
+        control,
+        runtime,
+        router,
+        token,
+    }
+}
+
+impl World {
+    fn account(&self, path: &str) -> String {
+        format!("/accounts/{}{path}", self.control.account().id)
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["success"], status.is_success(), "{body}");
+        assert!(body["errors"].is_array() && body["messages"].is_array());
+        (status, body)
+    }
+
+    async fn call(&self, method: &str, path: &str, body: impl Into<Body>) -> (StatusCode, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(body.into());
+        self.send(request.unwrap()).await
+    }
+
+    async fn upload(&self, method: &str, path: &str, metadata: &Value) -> (StatusCode, Value) {
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"metadata\"\r\n\r\n{metadata}\r\n\
+             --b\r\nContent-Disposition: form-data; name=\"index.js\"; filename=\"index.js\"\r\n\
+             Content-Type: application/javascript+module\r\n\r\nexport default {{}}\r\n--b--\r\n"
+        );
+        let request = Request::builder()
+            .method(method)
+            .uri(self.account(path))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "multipart/form-data; boundary=b")
+            .body(body.into());
+        self.send(request.unwrap()).await
+    }
+
+    async fn deploy(&self) -> Value {
+        let metadata = json!({"main_module": "index.js", "compatibility_date": "2026-01-01"});
+        let (status, body) = self.upload("PUT", "/workers/scripts/app", &metadata).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        body["result"].clone()
+    }
+}
+
+fn code(body: &Value) -> u64 {
+    body["errors"][0]["code"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn nothing_without_a_token_that_allows_it() {
+    let world = world();
+    let path = world.account("/workers/scripts");
+    for header in [
+        None,
+        Some("Bearer nobody"),
+        Some("Basic bWU6eA=="),
+        Some("Bearer"),
+    ] {
+        let mut request = Request::builder().uri(&path);
+        if let Some(header) = header {
+            request = request.header("authorization", header);
+        }
+        let (status, body) = world.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (status, code(&body)),
+            (StatusCode::UNAUTHORIZED, 10000),
+            "{header:?}"
+        );
+    }
+    let (_, reader) = world.control.make_token("ci", Scope::Read, None).unwrap();
+    let reading = World {
+        token: reader,
+        ..world
+    };
+    assert_eq!(reading.call("GET", &path, "").await.0, StatusCode::OK);
+    let delete = reading.account("/workers/services/app");
+    let (status, body) = reading.call("DELETE", &delete, "").await;
+    assert_eq!((status, code(&body)), (StatusCode::FORBIDDEN, 9109));
+    let (status, body) = reading
+        .call("GET", "/accounts/another/workers/scripts", "")
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(body.to_string().contains("`another`"), "{body}");
+}
+
+#[tokio::test]
+async fn whoami_agrees_on_the_account() {
+    let world = world();
+    let id = &world.control.account().id;
+    let (_, accounts) = world.call("GET", "/accounts?page=1", "").await;
+    let (_, members) = world.call("GET", "/memberships?page=1", "").await;
+    assert_eq!(&accounts["result"][0]["id"], id);
+    assert_eq!(&members["result"][0]["account"]["id"], id);
+    let (_, verified) = world.call("GET", "/user/tokens/verify", "").await;
+    assert_eq!(verified["result"]["status"], "active");
+}
+
+#[tokio::test]
+async fn what_is_not_there_has_cloudflares_codes() {
+    let world = world();
+    for (method, path, expected) in [
+        ("GET", "/workers/services/app", 10007),
+        ("GET", "/workers/scripts/app/secrets", 10007),
+        ("GET", "/workers/scripts/app/deployments", 10007),
+        ("GET", "/workers/scripts/app/versions/x", 10007),
+        ("GET", "/workers/workers/app", 10007),
+        ("GET", "/workers/nothing", 7000),
+        ("GET", "/r2/buckets", 7000),
+        ("PUT", "/workers/scripts/app/subdomain", 0),
+        ("PUT", "/workers/scripts/app", 0),
+        ("POST", "/workers/scripts/app/deployments?force=perhaps", 0),
+    ] {
+        let (status, body) = world.call(method, &world.account(path), "{}").await;
+        if expected == 0 {
+            assert!(!status.is_success(), "{path}");
+            continue;
+        }
+        assert_eq!(
+            (status, code(&body)),
+            (StatusCode::NOT_FOUND, expected),
+            "{path}"
+        );
+    }
+    world.deploy().await;
+    let (status, body) = world
+        .call("GET", &world.account("/workers/scripts/app/versions/x"), "")
+        .await;
+    assert_eq!((status, code(&body)), (StatusCode::NOT_FOUND, 100_146));
+}
+
+#[tokio::test]
+async fn an_upload_is_tried_out_before_it_is_live() {
+    let world = world();
+    let uploaded = world.deploy().await;
+    let id = uploaded["deployment_id"].as_str().unwrap();
+    assert_eq!(
+        *world.runtime.asked.lock().unwrap(),
+        ["check Some(1)", "settled app"]
+    );
+    *world.runtime.refuse.lock().unwrap() = Some("it throws".to_owned());
+    let metadata = json!({"main_module": "index.js"});
+    let (status, body) = world.upload("PUT", "/workers/scripts/app", &metadata).await;
+    assert_eq!((status, code(&body)), (StatusCode::BAD_REQUEST, 10021));
+    assert!(body.to_string().contains("it throws"));
+    let worker = world.control.worker("app").unwrap();
+    assert_eq!(
+        (worker.versions.len(), worker.live().unwrap().id.as_str()),
+        (1, id)
+    );
+    let (_, service) = world
+        .call("GET", &world.account("/workers/services/app"), "")
+        .await;
+    let script = &service["result"]["default_environment"]["script"];
+    assert_eq!(script["last_deployed_from"], "wrangler");
+    assert!(script.get("migration_tag").is_none(), "absent, not null");
+}
+
+#[tokio::test]
+async fn versions_are_deployed_whole() {
+    let world = world();
+    world.deploy().await;
+    let metadata = json!({"main_module": "index.js", "annotations": {"workers/message": "two"}});
+    let (_, made) = world
+        .upload("POST", "/workers/scripts/app/versions", &metadata)
+        .await;
+    let version = made["result"]["id"].as_str().unwrap();
+    assert!(made["result"]["resources"]["script"]["etag"].is_string());
+    let deployments = world.account("/workers/scripts/app/deployments");
+    for (body, expected) in [
+        ("nonsense".to_owned(), "cannot be understood"),
+        (json!({"strategy": "percentage", "versions": []}).to_string(), "100 %"),
+        (
+            json!({"strategy": "percentage", "versions": [{"version_id": version, "percentage": 50}]}).to_string(),
+            "100 %",
+        ),
+    ] {
+        let (status, answer) = world.call("POST", &deployments, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(answer.to_string().contains(expected), "{answer}");
+    }
+    let body = json!({"strategy": "percentage", "versions": [{"version_id": version, "percentage": 100}],
+                      "annotations": {"workers/message": null}});
+    let (status, _) = world.call("POST", &deployments, body.to_string()).await;
+    assert_eq!(status, StatusCode::OK);
+    let (_, listed) = world.call("GET", &deployments, "").await;
+    let newest = &listed["result"]["deployments"][0];
+    assert_eq!(
+        newest["versions"],
+        json!([{"version_id": version, "percentage": 100}])
+    );
+}
+
+#[tokio::test]
+async fn secrets_go_in_and_never_come_out() {
+    let world = world();
+    world.deploy().await;
+    let secrets = world.account("/workers/scripts/app/secrets");
+    let body = json!({"name": "KEY", "text": "hunter2", "type": "secret_text"}).to_string();
+    assert_eq!(world.call("PUT", &secrets, body).await.0, StatusCode::OK);
+    let bulk = json!({"secrets": {"KEY": null, "OTHER": {"name": "OTHER", "text": "swordfish", "type": "secret_text"}}});
+    let path = world.account("/workers/scripts/app/secrets-bulk");
+    assert_eq!(
+        world.call("PATCH", &path, bulk.to_string()).await.0,
+        StatusCode::OK
+    );
+    let (_, listed) = world.call("GET", &secrets, "").await;
+    assert_eq!(
+        listed["result"],
+        json!([{"name": "OTHER", "type": "secret_text"}])
+    );
+    for path in ["/settings", "/versions", "/script-settings"] {
+        let path = world.account(&format!("/workers/scripts/app{path}"));
+        let (_, body) = world.call("GET", &path, "").await;
+        let text = body.to_string();
+        assert!(
+            !text.contains("hunter2") && !text.contains("swordfish"),
+            "{text}"
+        );
+    }
+    let gone = world.call("DELETE", &format!("{secrets}/KEY"), "").await;
+    assert_eq!((gone.0, code(&gone.1)), (StatusCode::NOT_FOUND, 10056));
+}
+
+#[tokio::test]
+async fn triggers_and_settings_are_echoed() {
+    let world = world();
+    world.deploy().await;
+    let subdomain = world.account("/workers/scripts/app/subdomain");
+    let (_, answer) = world.call("POST", &subdomain, r#"{"enabled": true}"#).await;
+    assert_eq!(
+        answer["result"],
+        json!({"enabled": true, "previews_enabled": false})
+    );
+    let (_, worker) = world
+        .call("GET", &world.account("/workers/workers/app"), "")
+        .await;
+    assert_eq!(
+        worker["result"]["subdomain"]["url"],
+        "http://app.example.test"
+    );
+    let schedules = world.account("/workers/scripts/app/schedules");
+    let (_, answer) = world
+        .call("PUT", &schedules, r#"[{"cron": "* * * * *"}]"#)
+        .await;
+    assert_eq!(answer["result"]["schedules"][0]["cron"], "* * * * *");
+    let settings = world.account("/workers/scripts/app/script-settings");
+    world
+        .call("PATCH", &settings, r#"{"tags": ["a"], "logpush": true}"#)
+        .await;
+    let (_, answer) = world.call("PATCH", &settings, r#"{"logpush": null}"#).await;
+    assert_eq!(answer["result"], json!({"tags": ["a"]}));
+}

@@ -1,0 +1,215 @@
+//! Every change of what is deployed: checked, then written whole.
+//!
+//! A change is a function of the record as it is; when somebody else has changed the record meanwhile
+//! it is made again from what they made. Calls block for as long as the disk takes.
+
+mod candidate;
+mod deployments;
+mod secrets;
+mod tokens;
+mod triggers;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use berth_store::{SealKey, Store, StoreError};
+use tokio::sync::watch;
+
+pub use candidate::NewVersion;
+
+use crate::ControlError;
+use crate::account::{self, Account};
+use crate::content::Content;
+use crate::worker::{self, Worker};
+
+/// The control plane of one data directory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    key: SealKey,
+    content: Content,
+    account: Account,
+    changes: watch::Sender<u64>,
+    /// Digests of modules that no record names yet, with how many uploads need each.
+    pending: Mutex<BTreeMap<String, usize>>,
+}
+
+impl Control {
+    /// That of a directory, which is made: records, modules and the key.
+    ///
+    /// # Errors
+    /// The directory cannot be used, or is a newer version's.
+    pub fn open(directory: &Path, key: &Path) -> Result<Self, ControlError> {
+        fs_err::create_dir_all(directory).map_err(crate::content::failed("make", directory))?;
+        let store = Store::open(&directory.join("records.db"))?;
+        let account = own_account(&store)?;
+        let inner = Inner {
+            store,
+            key: SealKey::open(key)?,
+            content: Content::open(&directory.join("modules"))?,
+            account,
+            changes: watch::Sender::new(0),
+            pending: Mutex::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Whose machine this is.
+    pub fn account(&self) -> &Account {
+        &self.inner.account
+    }
+
+    /// Changes whenever a Worker has been changed, made or deleted.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Modules.
+    pub fn content(&self) -> &Content {
+        &self.inner.content
+    }
+
+    /// Every Worker, by name.
+    ///
+    /// # Errors
+    /// The records.
+    pub fn workers(&self) -> Result<Vec<Worker>, ControlError> {
+        let workers = self.inner.store.list(worker::KIND)?;
+        Ok(workers
+            .into_iter()
+            .map(|(_, record)| record.value)
+            .collect())
+    }
+
+    /// One Worker.
+    ///
+    /// # Errors
+    /// [`ControlError::NoWorker`].
+    pub fn worker(&self, name: &str) -> Result<Worker, ControlError> {
+        let found = self.inner.store.get(worker::KIND, name)?;
+        found
+            .map(|record| record.value)
+            .ok_or_else(|| ControlError::NoWorker(name.to_owned()))
+    }
+
+    /// Deletes a Worker with everything that is its own.
+    ///
+    /// # Errors
+    /// [`ControlError::NoWorker`].
+    pub fn delete_worker(&self, name: &str) -> Result<(), ControlError> {
+        loop {
+            let found = self.inner.store.get::<Worker>(worker::KIND, name)?;
+            let record = found.ok_or_else(|| ControlError::NoWorker(name.to_owned()))?;
+            match self.inner.store.delete(worker::KIND, name, record.revision) {
+                Ok(()) => break,
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.changed();
+        self.collect()
+    }
+
+    /// Changes a Worker that exists.
+    fn update<T>(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&mut Worker) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        self.put(name, false, &mut change)
+    }
+
+    /// Changes a Worker, which is made if it is not there.
+    fn update_or_make<T>(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&mut Worker) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        if !worker::is_name(name) {
+            return Err(ControlError::BadName(name.to_owned()));
+        }
+        self.put(name, true, &mut change)
+    }
+
+    fn put<T>(
+        &self,
+        name: &str,
+        make: bool,
+        change: &mut dyn FnMut(&mut Worker) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        let store = &self.inner.store;
+        loop {
+            let (mut value, revision) = match store.get::<Worker>(worker::KIND, name)? {
+                Some(record) => (record.value, Some(record.revision)),
+                None if make => (Worker::new(name), None),
+                None => return Err(ControlError::NoWorker(name.to_owned())),
+            };
+            let result = change(&mut value)?;
+            value.modified = crate::clock::now();
+            let written = match revision {
+                Some(revision) => store.replace(worker::KIND, name, &value, revision),
+                None => store.create(worker::KIND, name, &value),
+            };
+            match written {
+                Ok(_) => {
+                    self.changed();
+                    return Ok(result);
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn changed(&self) {
+        self.inner.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Deletes modules that nobody needs.
+    fn collect(&self) -> Result<(), ControlError> {
+        // Held throughout: what is put from now on waits, what was put before is in here.
+        let pending = self.pending();
+        let mut wanted: HashSet<String> = pending.keys().cloned().collect();
+        for worker in self.workers()? {
+            let modules = worker
+                .versions
+                .into_iter()
+                .flat_map(|version| version.modules);
+            wanted.extend(modules.map(|module| module.digest));
+        }
+        self.inner.content.keep_only(&wanted)?;
+        Ok(())
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, usize>> {
+        // Every write is one map operation.
+        self.inner
+            .pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Two servers that make it at once have the same one in the end.
+fn own_account(store: &Store) -> Result<Account, ControlError> {
+    loop {
+        if let Some(record) = store.get(account::KIND, account::KEY)? {
+            return Ok(record.value);
+        }
+        match store.create(account::KIND, account::KEY, &Account::new()) {
+            Ok(_) | Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,363 @@
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::token::Scope;
+use crate::upload::{Part, Upload, UploadError};
+
+fn control() -> (tempfile::TempDir, Control) {
+    let directory = tempfile::tempdir().unwrap();
+    let control = open(&directory);
+    (directory, control)
+}
+
+fn open(directory: &tempfile::TempDir) -> Control {
+    let data = directory.path();
+    Control::open(&data.join("control"), &data.join("keys/control.key")).unwrap()
+}
+
+fn upload(code: &str, metadata: serde_json::Value) -> Upload {
+    let mut whole = json!({"main_module": "index.js", "compatibility_date": "2026-01-01"});
+    let extra = metadata.as_object().unwrap().clone();
+    whole.as_object_mut().unwrap().extend(extra);
+    let part = Part {
+        name: "index.js".to_owned(),
+        content_type: "application/javascript+module".to_owned(),
+        bytes: code.as_bytes().to_vec(),
+    };
+    Upload::parse(whole.to_string().as_bytes(), vec![part]).unwrap()
+}
+
+fn deploy(control: &Control, code: &str, metadata: serde_json::Value) -> Worker {
+    let new = control
+        .prepare("app", "me", upload(code, metadata))
+        .unwrap();
+    new.commit(true).unwrap()
+}
+
+fn secrets(control: &Control) -> BTreeMap<String, String> {
+    let worker = control.worker("app").unwrap();
+    control
+        .open_secrets(&worker, worker.live().unwrap())
+        .unwrap()
+}
+
+fn modules(directory: &tempfile::TempDir) -> usize {
+    fs_err::read_dir(directory.path().join("control/modules"))
+        .unwrap()
+        .count()
+}
+
+#[test]
+fn a_deployment_is_there_after_a_restart() {
+    let (directory, control) = control();
+    assert!(matches!(
+        control.worker("app"),
+        Err(ControlError::NoWorker(_))
+    ));
+    let mut changes = control.changes();
+    let worker = deploy(
+        &control,
+        "one",
+        json!({"bindings": [{"name": "A", "type": "plain_text", "text": "x"}]}),
+    );
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    assert_eq!(worker.live().unwrap().number, 1);
+    let account = control.account().clone();
+    drop(control);
+    let control = open(&directory);
+    assert_eq!(control.account(), &account);
+    let again = control.worker("app").unwrap();
+    assert_eq!(again.live().unwrap().id, worker.live().unwrap().id);
+    let module = &again.live().unwrap().modules[0];
+    assert_eq!(
+        fs_err::read(control.content().path(&module.digest)).unwrap(),
+        b"one"
+    );
+}
+
+#[test]
+fn a_version_is_live_when_it_is_deployed_and_can_be_brought_back() {
+    let (_directory, control) = control();
+    let first = deploy(&control, "one", json!({}))
+        .live()
+        .unwrap()
+        .id
+        .clone();
+    let new = control
+        .prepare("app", "me", upload("two", json!({})))
+        .unwrap();
+    let second = new.id().to_owned();
+    let worker = new.commit(false).unwrap();
+    assert_eq!(worker.live().unwrap().id, first);
+    assert_eq!(worker.latest().unwrap().id, second);
+    let none = BTreeMap::new();
+    control.deploy("app", &second, "me", &none, false).unwrap();
+    assert_eq!(control.worker("app").unwrap().live().unwrap().id, second);
+    control.deploy("app", &first, "you", &none, false).unwrap();
+    let worker = control.worker("app").unwrap();
+    assert_eq!(worker.live().unwrap().id, first);
+    assert_eq!(worker.deployments.len(), 3);
+    assert_eq!(worker.deployments[0].author, "you");
+    let error = control
+        .deploy("app", "nope", "me", &none, false)
+        .unwrap_err();
+    assert!(matches!(error, ControlError::NoVersion { .. }));
+    let error = control
+        .prepare("Nope!", "me", upload("", json!({})))
+        .unwrap_err();
+    assert!(matches!(error, ControlError::BadName(_)));
+    let lonely = control
+        .prepare("other", "me", upload("", json!({})))
+        .unwrap();
+    assert!(matches!(
+        lonely.commit(false),
+        Err(ControlError::NoWorker(_))
+    ));
+}
+
+#[test]
+fn secrets_are_carried_from_version_to_version_and_sealed_on_disk() {
+    let (directory, control) = control();
+    deploy(
+        &control,
+        "one",
+        json!({"bindings": [{"name": "KEY", "type": "secret_text", "text": "hunter2"}]}),
+    );
+    let set = |name: &str, text: Option<&str>| {
+        let changes = BTreeMap::from([(name.to_owned(), text.map(str::to_owned))]);
+        control.set_secrets("app", "me", &changes, &BTreeMap::new(), true)
+    };
+    set("OTHER", Some("swordfish")).unwrap();
+    deploy(
+        &control,
+        "two",
+        json!({"bindings": [{"name": "V", "type": "json", "json": 1}]}),
+    );
+    let both = BTreeMap::from([
+        ("KEY".to_owned(), "hunter2".to_owned()),
+        ("OTHER".to_owned(), "swordfish".to_owned()),
+    ]);
+    assert_eq!(secrets(&control), both);
+    set("KEY", None).unwrap();
+    assert_eq!(secrets(&control).len(), 1);
+    assert!(matches!(
+        set("KEY", None),
+        Err(ControlError::NoSecret { .. })
+    ));
+    assert!(matches!(
+        set("V", Some("x")),
+        Err(ControlError::BindingTaken { .. })
+    ));
+    for entry in fs_err::read_dir(directory.path().join("control")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let bytes = fs_err::read(&path).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(
+                !text.contains("hunter2") && !text.contains("swordfish"),
+                "{path:?}"
+            );
+        }
+    }
+    // What was live before has another secret.
+    let worker = control.worker("app").unwrap();
+    let before = worker.versions[0].id.clone();
+    let none = BTreeMap::new();
+    let error = control
+        .deploy("app", &before, "me", &none, false)
+        .unwrap_err();
+    assert!(
+        matches!(&error, ControlError::SecretsChanged(names) if names == &["KEY", "OTHER"]),
+        "{error}"
+    );
+    control.deploy("app", &before, "me", &none, true).unwrap();
+    assert!(matches!(set("X", Some("y")), Err(ControlError::NotLive(_))));
+    let changes = BTreeMap::from([("X".to_owned(), Some("y".to_owned()))]);
+    let waiting = control
+        .set_secrets("app", "me", &changes, &none, false)
+        .unwrap();
+    let worker = control.worker("app").unwrap();
+    assert_eq!(worker.latest().unwrap().id, waiting);
+    assert_eq!(worker.live().unwrap().id, before);
+}
+
+#[test]
+fn bindings_are_inherited_kept_or_gone() {
+    let (_directory, control) = control();
+    let binding = |name: &str| json!({"name": name, "type": "plain_text", "text": name});
+    deploy(
+        &control,
+        "one",
+        json!({"bindings": [binding("A"), binding("B")]}),
+    );
+    let names = |worker: &Worker| -> Vec<String> {
+        let bindings = worker.live().unwrap().bindings.iter();
+        bindings.map(|binding| binding.name.clone()).collect()
+    };
+    let worker = deploy(
+        &control,
+        "two",
+        json!({"bindings": [{"name": "B", "type": "inherit"}, binding("C")]}),
+    );
+    assert_eq!(names(&worker), ["C", "B"]);
+    let worker = deploy(
+        &control,
+        "three",
+        json!({"bindings": [binding("D")], "keep_bindings": ["plain_text"]}),
+    );
+    assert_eq!(names(&worker), ["D", "C", "B"]);
+    assert_eq!(
+        names(&deploy(&control, "four", json!({}))),
+        Vec::<String>::new()
+    );
+    let missing = upload(
+        "five",
+        json!({"bindings": [{"name": "A", "type": "inherit"}]}),
+    );
+    let error = control.prepare("app", "me", missing).unwrap_err();
+    assert!(matches!(
+        error,
+        ControlError::Upload(UploadError::Inherit(_))
+    ));
+}
+
+#[test]
+fn durable_objects_keep_their_key_through_renames() {
+    let (_directory, control) = control();
+    let object = |class: &str| json!([{"name": "O", "type": "durable_object_namespace", "class_name": class}]);
+    let step = |new: &str, old: Option<&str>, step: serde_json::Value| json!({"new_tag": new, "old_tag": old, "steps": [step]});
+    let unmade = upload("", json!({"bindings": object("A")}));
+    let error = control.prepare("app", "me", unmade).unwrap_err();
+    assert!(
+        error.to_string().contains("no migration has made"),
+        "{error}"
+    );
+    let first = deploy(
+        &control,
+        "one",
+        json!({
+            "bindings": object("A"), "migrations": step("v1", None, json!({"new_sqlite_classes": ["A"]})),
+        }),
+    );
+    let key = first.classes["A"].key.clone();
+    let second = deploy(
+        &control,
+        "two",
+        json!({
+            "bindings": object("B"),
+            "migrations": step("v2", Some("v1"), json!({"renamed_classes": [{"from": "A", "to": "B"}]})),
+        }),
+    );
+    assert_eq!(second.classes["B"].key, key);
+    assert_eq!(second.migration_tag.as_deref(), Some("v2"));
+    let none = BTreeMap::new();
+    let error = control
+        .deploy("app", &first.live().unwrap().id, "me", &none, false)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("`A`"),
+        "its class has another name now: {error}"
+    );
+    let third = deploy(
+        &control,
+        "three",
+        json!({
+            "migrations": step("v3", Some("v2"), json!({"deleted_classes": ["B"]})),
+        }),
+    );
+    assert_eq!(third.discarded, std::slice::from_ref(&key));
+    control.discarded("app", &[key]).unwrap();
+    assert!(control.worker("app").unwrap().discarded.is_empty());
+    let late = upload("", json!({"migrations": step("v4", Some("v1"), json!({}))}));
+    assert!(matches!(
+        control.prepare("app", "me", late),
+        Err(ControlError::Migration(_))
+    ));
+}
+
+#[test]
+fn modules_that_nobody_needs_go() {
+    let (directory, control) = control();
+    deploy(&control, "one", json!({}));
+    deploy(&control, "two", json!({}));
+    let held = control
+        .prepare("app", "me", upload("three", json!({})))
+        .unwrap();
+    drop(
+        control
+            .prepare("app", "me", upload("four", json!({})))
+            .unwrap(),
+    );
+    assert_eq!(modules(&directory), 4);
+    control.delete_worker("app").unwrap();
+    assert_eq!(modules(&directory), 1, "one is about to be a version");
+    held.commit(true).unwrap();
+    assert_eq!(control.worker("app").unwrap().live().unwrap().number, 1);
+    assert!(matches!(
+        control.delete_worker("x"),
+        Err(ControlError::NoWorker(_))
+    ));
+}
+
+#[test]
+fn old_versions_are_forgotten_but_not_those_in_use() {
+    let (_directory, control) = control();
+    let first = deploy(&control, "0", json!({})).live().unwrap().id.clone();
+    for number in 1..=worker::VERSIONS_KEPT + 5 {
+        let new = control
+            .prepare("app", "me", upload(&number.to_string(), json!({})))
+            .unwrap();
+        new.commit(false).unwrap();
+    }
+    let worker = control.worker("app").unwrap();
+    assert_eq!(worker.live().unwrap().id, first);
+    assert_eq!(worker.versions.len(), worker::VERSIONS_KEPT + 1);
+    assert_eq!(
+        worker.latest().unwrap().number,
+        worker::VERSIONS_KEPT as u64 + 6
+    );
+}
+
+#[test]
+fn changes_at_the_same_time_all_happen() {
+    let (_directory, control) = control();
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let control = control.clone();
+            std::thread::spawn(move || {
+                for round in 0..5 {
+                    deploy(&control, &format!("{thread} {round}"), json!({}));
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let worker = control.worker("app").unwrap();
+    let numbers: Vec<u64> = worker
+        .versions
+        .iter()
+        .map(|version| version.number)
+        .collect();
+    assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
+    assert_eq!(worker.deployments.len(), 20);
+}
+
+#[test]
+fn tokens_are_known_until_they_end() {
+    let (_directory, control) = control();
+    let (token, text) = control.make_token("laptop", Scope::Deploy, None).unwrap();
+    assert_eq!(control.authenticate(&text).unwrap().unwrap(), token);
+    assert!(control.authenticate("berth_guess").unwrap().is_none());
+    let past = Some("2020-01-01T00:00:00Z".to_owned());
+    let (_, expired) = control.make_token("old", Scope::Admin, past).unwrap();
+    assert!(control.authenticate(&expired).unwrap().is_none());
+    assert_eq!(control.tokens().unwrap().len(), 2);
+    assert!(control.revoke_token(&token.id).unwrap());
+    assert!(!control.revoke_token(&token.id).unwrap());
+    assert!(control.authenticate(&text).unwrap().is_none());
+}

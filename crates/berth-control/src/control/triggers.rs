@@ -1,0 +1,68 @@
+//! How a Worker is reached and woken, which is not a version's but the Worker's.
+
+use super::Control;
+use crate::ControlError;
+use crate::worker::Subdomain;
+
+impl Control {
+    /// Whether it answers at its own host below the base domain; what is not said stays.
+    ///
+    /// # Errors
+    /// [`ControlError::NoWorker`].
+    pub fn set_subdomain(
+        &self,
+        worker: &str,
+        enabled: Option<bool>,
+        previews: Option<bool>,
+    ) -> Result<Subdomain, ControlError> {
+        self.update(worker, |worker| {
+            let subdomain = &mut worker.subdomain;
+            subdomain.enabled = enabled.unwrap_or(subdomain.enabled);
+            subdomain.previews_enabled = previews.unwrap_or(subdomain.previews_enabled);
+            Ok(*subdomain)
+        })
+    }
+
+    /// When it is woken; none: never.
+    ///
+    /// # Errors
+    /// [`ControlError::NoWorker`].
+    pub fn set_crons(&self, worker: &str, crons: &[String]) -> Result<(), ControlError> {
+        self.update(worker, |worker| {
+            worker.crons = crons.to_vec();
+            Ok(())
+        })
+    }
+
+    /// Changes some of `script-settings`; `null` removes one. All of them.
+    ///
+    /// # Errors
+    /// [`ControlError::NoWorker`].
+    pub fn set_settings(
+        &self,
+        worker: &str,
+        settings: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<serde_json::Map<String, serde_json::Value>, ControlError> {
+        self.update(worker, |worker| {
+            for (name, value) in settings {
+                if value.is_null() {
+                    worker.settings.remove(name);
+                } else {
+                    worker.settings.insert(name.clone(), value.clone());
+                }
+            }
+            Ok(worker.settings.clone())
+        })
+    }
+
+    /// The objects of these classes have been deleted.
+    ///
+    /// # Errors
+    /// [`ControlError::NoWorker`].
+    pub fn discarded(&self, worker: &str, keys: &[String]) -> Result<(), ControlError> {
+        self.update(worker, |worker| {
+            worker.discarded.retain(|key| !keys.contains(key));
+            Ok(())
+        })
+    }
+}

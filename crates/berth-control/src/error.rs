@@ -1,0 +1,95 @@
+//! Why a change was refused.
+
+use berth_error::Hint;
+use berth_store::{SealError, StoreError};
+
+use crate::migrations::MigrationError;
+use crate::upload::UploadError;
+
+/// Why a change was refused, or could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such Worker.
+    #[error("there is no Worker `{0}`")]
+    NoWorker(String),
+    /// There is no such version of it.
+    #[error("the Worker `{worker}` has no version `{version}`")]
+    NoVersion {
+        /// The Worker.
+        worker: String,
+        /// What was asked for.
+        version: String,
+    },
+    /// The Worker has no version at all.
+    #[error("nothing of the Worker `{0}` is deployed")]
+    NothingDeployed(String),
+    /// A name that no Worker may have.
+    #[error(
+        "`{0}` cannot be the name of a Worker: letters, digits, `_` and `-`, at most 63, and not `-` first or last"
+    )]
+    BadName(String),
+    /// No secret of this name.
+    #[error("the Worker `{worker}` has no secret `{secret}`")]
+    NoSecret {
+        /// The Worker.
+        worker: String,
+        /// What was asked for.
+        secret: String,
+    },
+    /// A name that is taken by another kind of binding.
+    #[error("`{name}` is a binding of the Worker already, of type `{kind}`")]
+    BindingTaken {
+        /// The binding's name.
+        name: String,
+        /// Its type.
+        kind: String,
+    },
+    /// A version from before some secrets were changed.
+    #[error("the secrets {} have been changed since that version", .0.join(", "))]
+    SecretsChanged(Vec<String>),
+    /// A secret would be set on something else than what runs.
+    #[error("the latest version of the Worker `{0}` is not deployed")]
+    NotLive(String),
+    /// Traffic can be given only to one version here.
+    #[error("a deployment must give 100 % to one version: {0}")]
+    Split(String),
+    /// What was uploaded is no Worker.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// Its Durable Objects cannot be migrated like that.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    /// Records fail.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Secrets cannot be sealed or opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A file of a module.
+    #[error("could not {action} `{path}`")]
+    File {
+        /// `read`, `write`.
+        action: &'static str,
+        /// With what.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The kernel gives none.
+    #[error("this machine gives no random numbers: {0}")]
+    NoRandom(String),
+}
+
+impl Hint for ControlError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoWorker(_) | Self::NothingDeployed(_) => Some("deploy it first".to_owned()),
+            Self::Upload(error) => error.hint(),
+            Self::Migration(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Seal(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

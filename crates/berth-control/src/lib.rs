@@ -1,0 +1,31 @@
+//! The control plane: what is deployed, as records, and the rules by which they change.
+//!
+//! | module | its job |
+//! |---|---|
+//! | [`account`] | whose machine this is |
+//! | [`token`] | who may do what |
+//! | [`worker`] | a Worker: versions, deployments, Durable Object classes; the record |
+//! | [`migrations`] | Durable Object migrations, as a pure function |
+//! | [`upload`] | what wrangler uploads, checked |
+//! | [`content`] | modules, by digest |
+//! | [`control`] | every change, each whole or not at all |
+//!
+//! Nothing here serves HTTP or runs a process: `berth-api` asks, and whoever runs the Workers is woken
+//! by [`Control::changes`].
+//!
+//! Invariants: a version never changes; what a deployment names exists; secrets are in records only
+//! sealed; of two changes to one Worker at once both happen, one after the other.
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod clock;
+pub mod content;
+mod control;
+mod error;
+pub mod migrations;
+pub mod token;
+pub mod upload;
+pub mod worker;
+
+pub use control::{Control, NewVersion};
+pub use error::ControlError;

@@ -1,0 +1,336 @@
+//! Durable Object migrations: which classes a Worker has, and under which key their objects live.
+//!
+//! A class's objects are found by its key, which stays what it was when the class is renamed. A step
+//! that would leave objects without a class, or a class without the objects it should have, is
+//! refused; only `deleted_classes` gives objects up.
+//!
+//! Rules (Cloudflare's documentation, "Durable Objects migrations"): `new_classes` and
+//! `new_sqlite_classes` make a class that was not there; `renamed_classes` and `deleted_classes` need
+//! one that is; whether a class has SQLite never changes; steps are applied in their order, each tag
+//! once.
+
+use std::collections::BTreeMap;
+
+use berth_error::Hint;
+use serde::{Deserialize, Serialize};
+
+/// A Durable Object class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Class {
+    /// Names its objects, for ever.
+    pub namespace_id: String,
+    /// Under which workerd keeps its objects.
+    pub key: String,
+    /// Its storage is SQLite, as containers need.
+    pub sqlite: bool,
+}
+
+/// Classes by name.
+pub type Classes = BTreeMap<String, Class>;
+
+/// `migrations` of the metadata that wrangler uploads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Migrations {
+    /// The tag up to which they have been applied; absent for the first ones.
+    #[serde(default)]
+    pub old_tag: Option<String>,
+    /// The tag of the last of them.
+    #[serde(default)]
+    pub new_tag: Option<String>,
+    /// In their order.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+}
+
+/// One migration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Step {
+    /// Classes with the old storage.
+    pub new_classes: Vec<String>,
+    /// Classes with SQLite.
+    pub new_sqlite_classes: Vec<String>,
+    /// Classes that have another name now.
+    pub renamed_classes: Vec<Renamed>,
+    /// Classes whose objects are given up.
+    pub deleted_classes: Vec<String>,
+    /// Classes that another Worker gives up.
+    pub transferred_classes: Vec<Transferred>,
+}
+
+/// A class with another name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renamed {
+    /// Before.
+    pub from: String,
+    /// Now.
+    pub to: String,
+}
+
+/// A class that was another Worker's.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transferred {
+    /// Its name there.
+    pub from: String,
+    /// The other Worker.
+    pub from_script: String,
+    /// Its name here.
+    pub to: String,
+}
+
+/// Why a migration is refused. Nothing was changed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MigrationError {
+    /// It was made from another state than the Worker is in.
+    #[error("the migrations begin at tag `{expected}`, but `{found}` was applied last")]
+    Tag {
+        /// `old_tag` as uploaded.
+        expected: String,
+        /// The Worker's.
+        found: String,
+    },
+    /// It makes what there is.
+    #[error("the Durable Object class `{0}` exists already")]
+    Exists(String),
+    /// It changes what there is not.
+    #[error("there is no Durable Object class `{0}` to {1}")]
+    Missing(String, &'static str),
+    /// A class of another Worker: its objects live in that Worker's own storage.
+    #[error("the Durable Object class `{0}` cannot be transferred from the Worker `{1}`")]
+    Transfer(String, String),
+    /// A binding to a class that no migration has made.
+    #[error(
+        "the binding `{binding}` is for the Durable Object class `{class}`, which no migration has made"
+    )]
+    Unmade {
+        /// The binding's name.
+        binding: String,
+        /// Its class.
+        class: String,
+    },
+}
+
+impl Hint for MigrationError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Tag { .. } => {
+                "somebody else has deployed: take their `migrations` into the configuration"
+                    .to_owned()
+            }
+            Self::Exists(class) => {
+                format!("leave `{class}` out of `new_classes` and `new_sqlite_classes`")
+            }
+            Self::Missing(class, _) => {
+                format!("the classes are looked up by name: check `{class}`")
+            }
+            Self::Transfer(..) => {
+                "make a new class and copy its objects' data with a Worker that has both bindings"
+                    .to_owned()
+            }
+            Self::Unmade { class, .. } => {
+                format!("add a migration with `new_sqlite_classes: [\"{class}\"]`")
+            }
+        })
+    }
+}
+
+/// What migrations make of a Worker's classes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// All classes.
+    pub classes: Classes,
+    /// The last tag.
+    pub tag: Option<String>,
+    /// Those whose objects are given up.
+    pub deleted: Vec<Class>,
+}
+
+/// Applies migrations. `make` gives a new class its identity.
+///
+/// # Errors
+/// A step that does not fit; nothing of the migrations is to happen then.
+pub fn apply(
+    classes: &Classes,
+    tag: Option<&str>,
+    migrations: &Migrations,
+    mut make: impl FnMut(&str, bool) -> Class,
+) -> Result<Migrated, MigrationError> {
+    if let Some(old) = &migrations.old_tag
+        && tag != Some(old)
+    {
+        return Err(MigrationError::Tag {
+            expected: old.clone(),
+            found: tag.unwrap_or("none").to_owned(),
+        });
+    }
+    let mut classes = classes.clone();
+    let mut deleted = Vec::new();
+    for step in &migrations.steps {
+        let new = step.new_classes.iter().map(|name| (name, false));
+        for (name, sqlite) in new.chain(step.new_sqlite_classes.iter().map(|name| (name, true))) {
+            if classes.contains_key(name) {
+                return Err(MigrationError::Exists(name.clone()));
+            }
+            classes.insert(name.clone(), make(name, sqlite));
+        }
+        for Renamed { from, to } in &step.renamed_classes {
+            let class = classes.remove(from);
+            let class = class.ok_or_else(|| MigrationError::Missing(from.clone(), "rename"))?;
+            if classes.insert(to.clone(), class).is_some() {
+                return Err(MigrationError::Exists(to.clone()));
+            }
+        }
+        for name in &step.deleted_classes {
+            let class = classes.remove(name);
+            let class = class.ok_or_else(|| MigrationError::Missing(name.clone(), "delete"))?;
+            deleted.push(class);
+        }
+        if let Some(class) = step.transferred_classes.first() {
+            let (from, script) = (class.from.clone(), class.from_script.clone());
+            return Err(MigrationError::Transfer(from, script));
+        }
+    }
+    let tag = migrations
+        .new_tag
+        .clone()
+        .or_else(|| tag.map(str::to_owned));
+    Ok(Migrated {
+        classes,
+        tag,
+        deleted,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn class(name: &str, sqlite: bool) -> Class {
+        Class {
+            namespace_id: format!("id-{name}"),
+            key: format!("key-{name}"),
+            sqlite,
+        }
+    }
+
+    fn step(json: serde_json::Value) -> Step {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn run(classes: &Classes, steps: Vec<Step>) -> Result<Migrated, MigrationError> {
+        let migrations = Migrations {
+            old_tag: None,
+            new_tag: Some("v9".to_owned()),
+            steps,
+        };
+        apply(classes, None, &migrations, class)
+    }
+
+    #[test]
+    fn a_renamed_class_keeps_its_objects() {
+        let first = run(
+            &Classes::new(),
+            vec![
+                step(serde_json::json!({"new_sqlite_classes": ["A"], "new_classes": ["B"]})),
+                step(serde_json::json!({"renamed_classes": [{"from": "A", "to": "C"}]})),
+                step(serde_json::json!({"new_sqlite_classes": ["A"], "deleted_classes": ["B"]})),
+            ],
+        )
+        .unwrap();
+        let names: Vec<_> = first.classes.keys().collect();
+        assert_eq!(names, ["A", "C"]);
+        assert_eq!(first.classes["C"].key, "key-A");
+        assert!(first.classes["C"].sqlite);
+        assert_eq!(first.deleted, [class("B", false)]);
+        assert_eq!(first.tag.as_deref(), Some("v9"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let classes = Classes::from([("A".to_owned(), class("A", true))]);
+        for (json, expected) in [
+            (
+                serde_json::json!({"new_classes": ["A"]}),
+                MigrationError::Exists("A".into()),
+            ),
+            (
+                serde_json::json!({"deleted_classes": ["X"]}),
+                MigrationError::Missing("X".into(), "delete"),
+            ),
+            (
+                serde_json::json!({"renamed_classes": [{"from": "X", "to": "Y"}]}),
+                MigrationError::Missing("X".into(), "rename"),
+            ),
+            (
+                serde_json::json!({"transferred_classes": [{"from": "A", "from_script": "w", "to": "B"}]}),
+                MigrationError::Transfer("A".into(), "w".into()),
+            ),
+        ] {
+            assert_eq!(run(&classes, vec![step(json)]).unwrap_err(), expected);
+        }
+        let two = vec![
+            step(serde_json::json!({"new_classes": ["B"]})),
+            step(serde_json::json!({"renamed_classes": [{"from": "A", "to": "B"}]})),
+        ];
+        assert_eq!(
+            run(&classes, two).unwrap_err(),
+            MigrationError::Exists("B".into())
+        );
+    }
+
+    #[test]
+    fn migrations_begin_where_the_last_ended() {
+        let migrations = Migrations {
+            old_tag: Some("v1".to_owned()),
+            new_tag: Some("v2".to_owned()),
+            steps: Vec::new(),
+        };
+        let apply = |tag| apply(&Classes::new(), tag, &migrations, class);
+        assert_eq!(apply(Some("v1")).unwrap().tag.as_deref(), Some("v2"));
+        let error = apply(Some("v3")).unwrap_err();
+        assert!(error.to_string().contains("`v3`"), "{error}");
+        assert!(apply(None).is_err());
+    }
+
+    proptest! {
+        /// Whatever the steps, no key is lost or given twice: it is a class's, or was deleted.
+        #[test]
+        fn no_objects_are_lost(steps in prop::collection::vec((0..3_u8, 0..3_usize, 0..3_usize), 0..20)) {
+            let names = ["A", "B", "C"];
+            let mut classes = Classes::new();
+            let mut made = 0;
+            let mut gone = Vec::new();
+            for (kind, one, other) in steps {
+                let step = match kind {
+                    0 => Step { new_sqlite_classes: vec![names[one].into()], ..Step::default() },
+                    1 => Step {
+                        renamed_classes: vec![Renamed { from: names[one].into(), to: names[other].into() }],
+                        ..Step::default()
+                    },
+                    _ => Step { deleted_classes: vec![names[one].into()], ..Step::default() },
+                };
+                let migrations = Migrations { steps: vec![step], ..Migrations::default() };
+                let mut count = made;
+                let migrated = apply(&classes, None, &migrations, |_, sqlite| {
+                    count += 1;
+                    class(&count.to_string(), sqlite)
+                });
+                if let Ok(migrated) = migrated {
+                    classes = migrated.classes;
+                    gone.extend(migrated.deleted);
+                    made = count;
+                }
+                let mut keys: Vec<_> = classes.values().chain(&gone).map(|class| class.key.clone()).collect();
+                keys.sort();
+                keys.dedup();
+                prop_assert_eq!(keys.len(), made);
+                prop_assert_eq!(classes.len() + gone.len(), made);
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! A Worker as it is recorded: its versions, which of them is live, its Durable Object classes and
+//! what else belongs to the Worker and not to a version.
+
+use std::collections::BTreeMap;
+
+use berth_store::Sealed;
+use serde::{Deserialize, Serialize};
+
+use crate::migrations::Classes;
+
+/// The kind of record.
+pub(crate) const KIND: &str = "worker";
+/// Versions that are kept besides those in use.
+pub const VERSIONS_KEPT: usize = 100;
+/// Deployments that are remembered.
+pub const DEPLOYMENTS_KEPT: usize = 100;
+
+/// A Worker. All of it is one record: what changes together is written together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Worker {
+    /// 32 hexadecimal digits; another Worker of the same name later has another.
+    pub id: String,
+    /// Its name; the record's key, too.
+    pub name: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// When it was changed last, RFC 3339.
+    pub modified: String,
+    /// The last migration that was applied.
+    pub migration_tag: Option<String>,
+    /// Its Durable Object classes.
+    pub classes: Classes,
+    /// Oldest first. The number of the next one is greater than all before it.
+    pub versions: Vec<Version>,
+    /// Number of the version that was made last.
+    pub last_number: u64,
+    /// Newest first.
+    pub deployments: Vec<Deployment>,
+    /// Whether it answers at `<name>.<base domain>`.
+    pub subdomain: Subdomain,
+    /// When it is woken: cron expressions.
+    pub crons: Vec<String>,
+    /// `[{pattern, …}]` as wrangler sends them.
+    pub routes: Vec<serde_json::Value>,
+    /// Hosts that are its own.
+    pub domains: Vec<String>,
+    /// What wrangler sets beside versions (`script-settings`): tags, observability and so on.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Keys of classes whose objects are given up; whoever runs the Worker deletes them and says so.
+    #[serde(default)]
+    pub discarded: Vec<String>,
+}
+
+/// `subdomain` of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subdomain {
+    /// It answers there.
+    pub enabled: bool,
+    /// Its versions do, too.
+    pub previews_enabled: bool,
+}
+
+/// Code and bindings, as they were uploaded. Never changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// A UUID in lower case, whose first group is no decimal number that fits a port: wrangler makes it
+    /// an image's tag, and takes `name:123` for a host and a port.
+    pub id: String,
+    /// Counts a Worker's versions from 1.
+    pub number: u64,
+    /// When it was uploaded, RFC 3339.
+    pub created: String,
+    /// Who uploaded it: the token's name.
+    pub author: String,
+    /// `workers/message` and the like.
+    pub annotations: BTreeMap<String, String>,
+    /// The module that is run; `None`: assets only.
+    pub main_module: Option<String>,
+    /// All modules.
+    pub modules: Vec<Module>,
+    /// Bindings apart from secrets, in the order of the upload.
+    pub bindings: Vec<Binding>,
+    /// Values of its secrets.
+    pub secrets: BTreeMap<String, Sealed>,
+    /// `YYYY-MM-DD`.
+    pub compatibility_date: String,
+    /// As written.
+    pub compatibility_flags: Vec<String>,
+    /// `containers` of the metadata, as uploaded.
+    pub containers: Vec<serde_json::Value>,
+    /// Changes with the modules.
+    pub etag: String,
+}
+
+/// One module of a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// By which others import it.
+    pub name: String,
+    /// What importing it gives.
+    pub kind: ModuleKind,
+    /// Of its content.
+    pub digest: String,
+    /// Bytes of its content.
+    pub size: u64,
+}
+
+/// Kinds of modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModuleKind {
+    /// An ES module.
+    EsModule,
+    /// A CommonJS module.
+    CommonJs,
+    /// WebAssembly.
+    Wasm,
+    /// Text.
+    Text,
+    /// Bytes.
+    Data,
+    /// Source map of the module of the same name without `.map`; it is not loaded.
+    SourceMap,
+}
+
+/// One binding of `env`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// In `env`.
+    pub name: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: BindingKind,
+}
+
+/// What a binding is, in the API's words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BindingKind {
+    /// A string.
+    PlainText {
+        /// Its value.
+        text: String,
+    },
+    /// A value.
+    Json {
+        /// It.
+        json: serde_json::Value,
+    },
+    /// Durable Objects of this Worker.
+    DurableObjectNamespace {
+        /// The class.
+        class_name: String,
+    },
+    /// What version runs.
+    VersionMetadata {},
+}
+
+impl BindingKind {
+    /// The API's word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::PlainText { .. } => "plain_text",
+            Self::Json { .. } => "json",
+            Self::DurableObjectNamespace { .. } => "durable_object_namespace",
+            Self::VersionMetadata {} => "version_metadata",
+        }
+    }
+}
+
+/// Which version was made live when.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Deployment {
+    /// A UUID.
+    pub id: String,
+    /// The version that has all of the traffic.
+    pub version_id: String,
+    /// When, RFC 3339.
+    pub created: String,
+    /// The token's name.
+    pub author: String,
+    /// `workers/message` and the like.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Worker {
+    pub(crate) fn new(name: &str) -> Self {
+        let now = crate::clock::now();
+        Self {
+            id: uuid::Uuid::new_v4().simple().to_string(),
+            name: name.to_owned(),
+            created: now.clone(),
+            modified: now,
+            migration_tag: None,
+            classes: Classes::new(),
+            versions: Vec::new(),
+            last_number: 0,
+            deployments: Vec::new(),
+            subdomain: Subdomain {
+                enabled: false,
+                previews_enabled: false,
+            },
+            crons: Vec::new(),
+            routes: Vec::new(),
+            domains: Vec::new(),
+            settings: serde_json::Map::new(),
+            discarded: Vec::new(),
+        }
+    }
+
+    /// The version of this id.
+    pub fn version(&self, id: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.id == id)
+    }
+
+    /// The version that is live.
+    pub fn live(&self) -> Option<&Version> {
+        self.version(&self.deployments.first()?.version_id)
+    }
+
+    /// The version that was made last.
+    pub fn latest(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+
+    /// Forgets the oldest deployments and versions; those that a remembered deployment names stay.
+    pub(crate) fn forget(&mut self) {
+        self.deployments.truncate(DEPLOYMENTS_KEPT);
+        let named: std::collections::HashSet<&str> = self
+            .deployments
+            .iter()
+            .map(|deployment| deployment.version_id.as_str())
+            .collect();
+        let surplus = self.versions.len().saturating_sub(VERSIONS_KEPT);
+        let mut index = 0;
+        self.versions.retain(|version| {
+            let old = index < surplus;
+            index += 1;
+            !old || named.contains(version.id.as_str())
+        });
+    }
+}
+
+/// An id for a version; see [`Version::id`].
+pub(crate) fn version_id() -> String {
+    loop {
+        let id = uuid::Uuid::new_v4().hyphenated().to_string();
+        if !id.as_bytes()[..8].iter().all(u8::is_ascii_digit) {
+            return id;
+        }
+    }
+}
+
+/// Whether a Worker may have this name (wrangler's own rule; it is a host name's label, too).
+pub(crate) fn is_name(name: &str) -> bool {
+    let allowed = |char: char| {
+        char.is_ascii_lowercase() || char.is_ascii_digit() || matches!(char, '-' | '_')
+    };
+    (1..=63).contains(&name.len())
+        && name.chars().all(allowed)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_labels() {
+        for name in ["a", "my-worker", "my_worker1", &"x".repeat(63)] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a.b",
+            "a/b",
+            "é",
+            "..",
+            &"x".repeat(64),
+        ] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn bindings_are_written_as_the_api_has_them() {
+        let json = serde_json::json!({"name": "COUNTER", "type": "durable_object_namespace", "class_name": "Counter"});
+        let binding: Binding = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&binding).unwrap(), json);
+        let json = serde_json::json!({"name": "V", "type": "version_metadata"});
+        let binding: Binding = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&binding).unwrap(), json);
+    }
+}

@@ -1,0 +1,70 @@
+//! One application behind the gateway: where its requests go now, and which of them wait.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::Upstream;
+use crate::gate::Gate;
+use crate::pool::Pool;
+
+/// Paths that trigger a handler of the Worker by hand.
+const TRIGGER_PATHS: &str = "/cdn-cgi/handler/";
+
+/// An application. There is no upstream at first: requests are held until [`Site::set_upstream`].
+#[derive(Debug)]
+pub struct Site {
+    pub(crate) gate: Gate,
+    triggers: RwLock<Option<Arc<Pool>>>,
+    pub(crate) hold_limit: Duration,
+}
+
+impl Site {
+    /// A site whose requests wait for an upstream at most for `hold_limit`; then they are answered
+    /// with 503.
+    pub fn new(hold_limit: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            gate: Gate::default(),
+            triggers: RwLock::default(),
+            hold_limit,
+        })
+    }
+
+    /// Sends requests there from now on. Connections to the former upstream are not reused.
+    pub fn set_upstream(&self, upstream: Upstream) {
+        self.gate.set_upstream(Pool::new(upstream));
+    }
+
+    /// Where `/cdn-cgi/handler/…` goes; `None`: to the Worker, like every other path.
+    pub fn set_triggers(&self, upstream: Option<Upstream>) {
+        let pool = upstream.map(Pool::new);
+        *self
+            .triggers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = pool;
+    }
+
+    /// New requests wait (at most for the hold limit) until [`Site::release`].
+    pub fn hold(&self) {
+        self.gate.hold(true);
+    }
+
+    /// Lets the held requests go to the upstream.
+    pub fn release(&self) {
+        self.gate.hold(false);
+    }
+
+    /// Waits until no request is in flight (held ones and WebSockets do not count), at most for
+    /// `limit`. Returns how many still are.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.gate.drain(limit).await
+    }
+
+    /// The pool for triggers, if the path is one.
+    pub(crate) fn triggers_for(&self, path: &str) -> Option<Arc<Pool>> {
+        if !path.starts_with(TRIGGER_PATHS) {
+            return None;
+        }
+        let triggers = self.triggers.read().unwrap_or_else(PoisonError::into_inner);
+        triggers.clone()
+    }
+}

@@ -1,0 +1,137 @@
+//! A running `berth serve`, and an unmodified wrangler that deploys to it.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use http::{HeaderValue, Method, header};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::session::child::Process;
+use crate::{Client, Killed, Project, Reply, START_PATIENCE, World, wrangler};
+
+/// A `berth serve` with a data directory of its own. Ends with [`ServerSession::stop`], or when it is
+/// dropped.
+#[derive(Debug)]
+pub struct ServerSession {
+    process: Process,
+    world: World,
+    client: Client,
+    port: String,
+    variables: serde_json::Value,
+}
+
+impl ServerSession {
+    pub(crate) async fn start(world: World, data: &Path) -> Self {
+        let slot = world.slot().await;
+        let mut command = world.command();
+        command
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--api",
+                "127.0.0.1:0",
+                "--json",
+            ])
+            .env("BERTH_DATA_DIR", data);
+        // Nothing of the server is in a project.
+        let mut process = Process::spawn_in(data, command, Path::new("/nonexistent"));
+        process.slot = Some(slot);
+        let ready = tokio::time::timeout(
+            START_PATIENCE,
+            process.events.find_from(0, |event| event.kind() == "ready"),
+        );
+        let Ok(Some(ready)) = ready.await else {
+            panic!("the server is not ready\n{}", process.transcript());
+        };
+        let address = ready.text("address").to_owned();
+        if let Some(footprint) = &mut process.footprint {
+            footprint.identify(ready.text("session"), None);
+        }
+        let mut env = world.command();
+        env.args(["env", "--json"]).env("BERTH_DATA_DIR", data);
+        let variables = env.output().expect("run berth env").stdout;
+        let (_, port) = address.rsplit_once(':').expect("it is an address");
+        Self {
+            port: port.to_owned(),
+            client: Client::new(&format!("http://{address}")),
+            variables: serde_json::from_slice(&variables).expect("berth env prints JSON"),
+            process,
+            world,
+        }
+    }
+
+    /// What `berth env` says of a variable.
+    pub fn variable(&self, name: &str) -> &str {
+        self.variables[name].as_str().expect("it is a variable")
+    }
+
+    /// `GET path` of a deployed Worker.
+    pub async fn get(&self, worker: &str, path: &str) -> Reply {
+        let mut request = self.client.request(Method::GET, path, "");
+        let host = format!("{worker}.localhost:{}", self.port);
+        let host = HeaderValue::from_str(&host).expect("a Worker's name is a label");
+        request.headers_mut().insert(header::HOST, host);
+        self.client.send(request).await
+    }
+
+    /// The same, which must answer 200; the text.
+    pub async fn text(&self, worker: &str, path: &str) -> String {
+        self.get(worker, path).await.ok().text()
+    }
+
+    /// Runs the pinned wrangler on a project to its end.
+    pub async fn wrangler<const N: usize>(
+        &self,
+        project: &Project,
+        arguments: [&str; N],
+        input: &str,
+    ) -> Output {
+        let mut command = wrangler::command(&self.world, project);
+        command.args(arguments);
+        for (name, value) in self.variables.as_object().expect("it is an object") {
+            command.env(name, value.as_str().expect("it is text"));
+        }
+        let mut child = tokio::process::Command::from(command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("spawn wrangler");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        // A command that reads nothing may have ended.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        child.wait_with_output().await.expect("run wrangler")
+    }
+
+    /// The same for a command that must succeed; its standard output.
+    pub async fn wrangler_ok<const N: usize>(
+        &self,
+        project: &Project,
+        arguments: [&str; N],
+        input: &str,
+    ) -> String {
+        let output = self.wrangler(project, arguments, input).await;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "wrangler {arguments:?}: {}\n{stdout}{}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr),
+            self.process.transcript(),
+        );
+        stdout
+    }
+
+    /// Kills its process without warning.
+    pub async fn kill(self) -> Killed {
+        self.process.kill().await
+    }
+
+    /// Ctrl-C, then waits for the end and checks that nothing that ran is left.
+    pub async fn stop(self) {
+        self.process.stop().await;
+    }
+}
