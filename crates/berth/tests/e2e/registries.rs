@@ -62,6 +62,25 @@ impl Machine {
         child.wait_with_output().await.unwrap()
     }
 
+    /// Its own registry, and where that listens.
+    async fn registry(&self, listen: &str) -> (tokio::process::Child, String) {
+        use tokio::io::AsyncBufReadExt as _;
+        let mut command = self.world.command();
+        command
+            .args(["registry", "serve", "--listen", listen, "--json"])
+            .env("BERTH_DATA_DIR", self.path("data"))
+            .stdout(Stdio::piped());
+        let mut server = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let out = server.stdout.take().unwrap();
+        let mut lines = tokio::io::BufReader::new(out).lines();
+        let line = lines.next_line().await.unwrap().unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        (server, ready["address"].as_str().unwrap().to_owned())
+    }
+
     async fn run(&self, arguments: &[&str]) -> Output {
         self.input(arguments, "").await
     }
@@ -530,20 +549,8 @@ async fn configured_registries_are_used_and_their_secrets_are_encrypted() {
 /// `[::1]:5000/x` is a name, with everything that a name does: login, tokens, push, pull by digest.
 #[tokio::test]
 async fn a_registry_may_have_an_address_of_ipv6() {
-    use tokio::io::AsyncBufReadExt as _;
     let machine = Machine::new();
-    let mut command = machine.world.command();
-    command
-        .args(["registry", "serve", "--listen", "[::1]:0", "--json"])
-        .env("BERTH_DATA_DIR", machine.path("data"))
-        .stdout(Stdio::piped());
-    let mut server = tokio::process::Command::from(command)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = tokio::io::BufReader::new(server.stdout.take().unwrap()).lines();
-    let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
-    let host = ready["address"].as_str().unwrap().to_owned();
+    let (_server, host) = machine.registry("[::1]:0").await;
     assert!(host.starts_with("[::1]:"), "{host}");
     let name = format!("{host}/team/app:1");
     machine.import(&name).await;
@@ -575,20 +582,8 @@ async fn a_registry_may_have_an_address_of_ipv6() {
 
 #[tokio::test]
 async fn our_own_registry_is_pushed_to_and_pulled_from() {
-    use tokio::io::AsyncBufReadExt as _;
     let (one, two) = (Machine::new(), Machine::new());
-    let mut command = one.world.command();
-    command
-        .args(["registry", "serve", "--listen", "127.0.0.1:0", "--json"])
-        .env("BERTH_DATA_DIR", one.path("data"))
-        .stdout(Stdio::piped());
-    let mut server = tokio::process::Command::from(command)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = tokio::io::BufReader::new(server.stdout.take().unwrap()).lines();
-    let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
-    let host = ready["address"].as_str().unwrap().to_owned();
+    let (mut server, host) = one.registry("127.0.0.1:0").await;
     let name = format!("{host}/team/app:1");
     one.import(&name).await;
     let refused = one.refused(&["images", "push", &name]).await;
