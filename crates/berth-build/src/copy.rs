@@ -3,6 +3,7 @@
 //! Sources and destination are resolved by descriptor inside their roots ([`berth_image::Root`]), so
 //! neither a link in the context nor one in the image leads to the host's files.
 
+mod file;
 mod mode;
 mod owner;
 mod reuse;
@@ -144,7 +145,7 @@ fn add_xattrs(key: &mut Key, root: &Root, item: &Item) -> std::io::Result<()> {
     let Some(file) = root.open_any(&item.source, flags)? else {
         return Ok(());
     };
-    for (name, value) in write::xattrs(&file)? {
+    for (name, value) in file::xattrs(&file)? {
         key.add("xattr").add(name.as_bytes()).add(value);
     }
     Ok(())

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use super::http::Client;
-use super::tools;
+use super::tools::{self, output};
 
 /// Image names that the configuration gives.
 const SIDECAR_IMAGE: &str = "berth-bench/sidecar:latest";
@@ -305,17 +305,4 @@ fn workerd_of_berth() -> anyhow::Result<PathBuf> {
 
 fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
-/// Standard output of a command that must succeed.
-fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("could not start {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -36,10 +36,9 @@ pub(super) fn install(packages: &[&str]) -> anyhow::Result<()> {
     output(&mut command).map(drop)
 }
 
-/// Standard output of a command that must succeed.
+/// Standard output of a command that must succeed; it reads nothing unless it was told what.
 pub(super) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command
-        .stdin(Stdio::null())
         .output()
         .with_context(|| format!("could not start {command:?}"))?;
     ensure!(

@@ -20,8 +20,8 @@ use berth_image::{ImageStore, Root};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::file::{create, times, xattrs};
 use super::select::{join, resolved};
-use super::write::{create, times, xattrs};
 use crate::cache::Former;
 use crate::cache::stat::{Identity, now};
 use crate::epoch::Epoch;

@@ -6,8 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use berth_distribution::{
-    Client, Credential, DistributionError, HostConfig, Keyring, PullOptions, PushOptions,
-    Registries,
+    Client, Credential, DistributionError, HostConfig, Keyring, PullOptions, Registries,
 };
 use berth_image::{Image, Reference};
 use berth_test::DockerRegistry;
@@ -17,7 +16,7 @@ use serde_json::json;
 use crate::fake::Fake;
 use crate::image::{DOCKER_MANIFEST, Pack, TestImage, index};
 use crate::server::{Reply, Server};
-use crate::{Store, client, options, reference};
+use crate::{Store, client, options, push, reference};
 
 /// An image in a store, from nowhere that matters.
 async fn stored(image: &TestImage) -> (Store, Image) {
@@ -47,16 +46,7 @@ async fn images_go_there_and_come_back() {
     let (store, stored) = stored(&image).await;
     let name = reference(&format!("{}/team/app:1.0", registry.host()));
     let client = client();
-    let pushed = client
-        .push(
-            &store.store,
-            &stored,
-            &name,
-            &PushOptions::default(),
-            &|_| {},
-        )
-        .await
-        .unwrap();
+    let pushed = push(&client, &store, &stored, &name).await.unwrap();
     assert_eq!((pushed.sent, pushed.digest.clone()), (4, image.digest()));
     let pulled = pull(&client, &name).await.unwrap();
     assert_eq!(pulled.id, stored.id);
@@ -73,16 +63,7 @@ async fn images_go_there_and_come_back() {
 
     // The layers are mounted from the repository that has them.
     let other = reference(&format!("{}/team/other:1.0", registry.host()));
-    let pushed = client
-        .push(
-            &store.store,
-            &stored,
-            &other,
-            &PushOptions::default(),
-            &|_| {},
-        )
-        .await
-        .unwrap();
+    let pushed = push(&client, &store, &stored, &other).await.unwrap();
     assert_eq!(pushed.sent, 1, "only the configuration");
     assert_eq!(pull(&client, &other).await.unwrap().id, stored.id);
 
@@ -127,16 +108,7 @@ async fn images_in_dockers_own_format_stay_in_it() {
         .unwrap();
     let registry = DockerRegistry::start();
     let name = reference(&format!("{}/app", registry.host()));
-    client()
-        .push(
-            &store.store,
-            &pulled.image,
-            &name,
-            &PushOptions::default(),
-            &|_| {},
-        )
-        .await
-        .unwrap();
+    push(&client(), &store, &pulled.image, &name).await.unwrap();
     let found = client().manifest(&name).await.unwrap();
     assert_eq!(
         (&*found.media_type, found.digest),
@@ -157,16 +129,7 @@ async fn uploads_in_parts_are_taken() {
     let registries = Registries::default().with_host(registry.host(), config);
     let client = Client::new(registries, Keyring::default(), options());
     let name = reference(&format!("{}/app", registry.host()));
-    client
-        .push(
-            &store.store,
-            &stored,
-            &name,
-            &PushOptions::default(),
-            &|_| {},
-        )
-        .await
-        .unwrap();
+    push(&client, &store, &stored, &name).await.unwrap();
     assert_eq!(pull(&client, &name).await.unwrap().id, stored.id);
 }
 
@@ -223,16 +186,7 @@ async fn a_push_goes_on_over_connections_that_are_cut() {
     registries.parallel = 1;
     let client = Client::new(registries, Keyring::default(), options());
     let name = reference(&format!("{address}/app"));
-    client
-        .push(
-            &store.store,
-            &stored,
-            &name,
-            &PushOptions::default(),
-            &|_| {},
-        )
-        .await
-        .unwrap();
+    push(&client, &store, &stored, &name).await.unwrap();
     let direct = reference(&format!("{}/app", registry.host()));
     assert_eq!(pull(&client, &direct).await.unwrap().id, stored.id);
 }
@@ -260,15 +214,7 @@ async fn passwords_are_checked() {
     );
     let (store, stored) = stored(&TestImage::new(14, &[Pack::Gzip], 1000)).await;
     let name = reference(&format!("{host}/app"));
-    good.push(
-        &store.store,
-        &stored,
-        &name,
-        &PushOptions::default(),
-        &|_| {},
-    )
-    .await
-    .unwrap();
+    push(&good, &store, &stored, &name).await.unwrap();
     assert_eq!(pull(&good, &name).await.unwrap().id, stored.id);
 }
 
@@ -350,16 +296,7 @@ async fn tokens_of_a_token_server_are_fetched_again_when_they_have_ended() {
     let client = Client::new(Registries::default(), me, options());
     for repository in ["team/one", "team/two"] {
         let name = reference(&format!("{host}/{repository}:1"));
-        client
-            .push(
-                &store.store,
-                &stored,
-                &name,
-                &PushOptions::default(),
-                &|_| {},
-            )
-            .await
-            .unwrap();
+        push(&client, &store, &stored, &name).await.unwrap();
         assert_eq!(pull(&client, &name).await.unwrap().id, stored.id);
     }
     let asked = tokens.requests();

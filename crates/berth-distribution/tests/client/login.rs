@@ -5,15 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use berth_distribution::credentials::{DockerConfig, Kind, Vault};
 use berth_distribution::{
-    Client, Credential, DistributionError, HostConfig, Keyring, PullOptions, PushOptions,
-    Registries,
+    Client, Credential, DistributionError, HostConfig, Keyring, PullOptions, Registries,
 };
 use serde_json::json;
 
 use crate::fake::Fake;
 use crate::image::{Pack, TestImage};
 use crate::server::{Reply, Request, Server};
-use crate::{Store, options, reference};
+use crate::{Store, options, push, reference};
 
 fn image() -> TestImage {
     TestImage::new(3, &[Pack::Gzip, Pack::Gzip, Pack::Gzip], 20_000)
@@ -184,16 +183,7 @@ async fn a_token_that_ends_in_the_middle_is_fetched_again() {
     let stored = store.store.resolve(&stored.name).unwrap().unwrap();
     let name = reference(&format!("{host}/team/app"));
     let client = with(me(&host));
-    client
-        .push(
-            &store.store,
-            &stored,
-            &name,
-            &PushOptions::default(),
-            &|_| {},
-        )
-        .await
-        .unwrap();
+    push(&client, &store, &stored, &name).await.unwrap();
     assert_eq!(fake.manifest("latest").unwrap(), image.manifest);
     let asked = servers.tokens.requests();
     assert!(asked.len() >= 5, "{}", asked.len());
@@ -374,16 +364,7 @@ async fn what_may_be_read_may_still_not_be_written() {
     let name = reference(&format!("{host}/team/app"));
     let stored = store.store.resolve(&name.canonical()).unwrap().unwrap();
     let client = with(Keyring::default());
-    let error = client
-        .push(
-            &store.store,
-            &stored,
-            &name,
-            &PushOptions::default(),
-            &|_| {},
-        )
-        .await
-        .unwrap_err();
+    let error = push(&client, &store, &stored, &name).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("`{host}` does not let an anonymous user push `{name}`: read only (DENIED)")

@@ -14,8 +14,10 @@ mod server;
 
 use std::time::Duration;
 
-use berth_distribution::{Backoff, Client, ClientOptions, Keyring, Registries};
-use berth_image::{ImageStore, Reference};
+use berth_distribution::{
+    Backoff, Client, ClientOptions, DistributionError, Keyring, PushOptions, Pushed, Registries,
+};
+use berth_image::{Image, ImageStore, Reference};
 
 /// Short waits, so that no test is slow.
 fn options() -> ClientOptions {
@@ -57,6 +59,19 @@ impl Store {
             .collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+/// Pushes as nobody has asked for anything special.
+async fn push(
+    client: &Client,
+    store: &Store,
+    image: &Image,
+    name: &Reference,
+) -> Result<Pushed, DistributionError> {
+    let options = PushOptions::default();
+    client
+        .push(&store.store, image, name, &options, &|_| {})
+        .await
 }
 
 fn reference(text: &str) -> Reference {

@@ -33,15 +33,7 @@ async fn push(
     image: &Image,
     name: &str,
 ) -> Result<Pushed, DistributionError> {
-    client
-        .push(
-            &store.store,
-            image,
-            &reference(name),
-            &PushOptions::default(),
-            &|_| {},
-        )
-        .await
+    crate::push(client, store, image, &reference(name)).await
 }
 
 #[tokio::test]

@@ -27,7 +27,9 @@ pub(crate) fn apt_install(packages: &[&str]) {
         let mut command = Command::new("apt-get");
         command
             .env("DEBIAN_FRONTEND", "noninteractive")
-            .arg("-qq")
+            // Services must not start, and other tests may be installing something.
+            .env("RUNLEVEL", "1")
+            .args(["-qq", "-o", "DPkg::Lock::Timeout=300"])
             .args(arguments);
         assert!(command.status().unwrap().success(), "apt-get {arguments:?}");
     };
@@ -171,4 +173,39 @@ async fn podman_pulls_tags_and_pushes() {
     server.check_image("other/app", "2").await;
     podman(&["rmi", "-f", &first, &second]);
     podman(&["pull", "-q", &policy, "--tls-verify=false", &second]);
+
+    // With a login, by Docker's token protocol: push, and pull by digest.
+    let closed = Server::start(json!({"anonymous": "nothing"}));
+    let auth = format!(
+        "--authfile={}",
+        directory.path().join("auth.json").display()
+    );
+    let third = format!("{}/team/app:3", closed.address);
+    podman(&["tag", &second, &third]);
+    let password = password();
+    let login = ["-u", "v1", "-p", &password, &closed.address];
+    podman(&[&["login", &auth, "--tls-verify=false"][..], &login].concat());
+    let digest = directory.path().join("digest");
+    let file = format!("--digestfile={}", digest.display());
+    podman(&[
+        "push",
+        "-q",
+        &policy,
+        &auth,
+        &file,
+        "--tls-verify=false",
+        &third,
+    ]);
+    podman(&["rmi", "-f", &second, &third]);
+    let digest = std::fs::read_to_string(digest).unwrap();
+    let by_digest = format!("{}/team/app@{}", closed.address, digest.trim());
+    podman(&[
+        "pull",
+        "-q",
+        &policy,
+        &auth,
+        "--tls-verify=false",
+        &by_digest,
+    ]);
+    podman(&["logout", &auth, &closed.address]);
 }

@@ -83,6 +83,33 @@ impl Store {
         self.ok(&["import", tar.to_str().unwrap(), name]).await;
     }
 
+    /// An engine over this store.
+    pub(crate) async fn engine(&self) -> EngineSession {
+        let points = self.directory.path().join("points");
+        std::fs::create_dir(&points).unwrap();
+        world().engine_in(&self.data(), &points).await
+    }
+
+    /// An engine whose container `one` runs the image `server:1`.
+    pub(crate) async fn running_server(&self) -> EngineSession {
+        let engine = self.engine().await;
+        let tree = self.directory.path().join("server");
+        std::fs::create_dir_all(tree.join("bin")).unwrap();
+        std::fs::copy(compile_static(&world(), SERVER), tree.join("bin/server")).unwrap();
+        self.import_tree(&tree, "server:1").await;
+        let run = [
+            "run",
+            "-d",
+            "--name",
+            "one",
+            "server:1",
+            "/bin/server",
+            "8080",
+        ];
+        engine.docker_ok(run, "").await;
+        engine
+    }
+
     pub(crate) async fn names(&self) -> Vec<String> {
         let list = self.json(&["list"]).await;
         let rows = list.as_array().unwrap().iter();
@@ -193,30 +220,9 @@ async fn room_is_made_from_what_is_longest_unused() {
 /// process does all that while the engine has the store open.
 #[tokio::test]
 async fn an_image_in_use_stays() {
-    let world = world();
     let store = Store::new();
-    let points = store.directory.path().join("points");
-    std::fs::create_dir(&points).unwrap();
-    let engine = world.engine_in(&store.data(), &points).await;
-    let tree = store.directory.path().join("server");
-    std::fs::create_dir_all(tree.join("bin")).unwrap();
-    std::fs::copy(compile_static(&world, SERVER), tree.join("bin/server")).unwrap();
-    store.import_tree(&tree, "server:1").await;
+    let engine = store.running_server().await;
     store.import("idle:1", 1000).await;
-    engine
-        .docker_ok(
-            [
-                "run",
-                "-d",
-                "--name",
-                "one",
-                "server:1",
-                "/bin/server",
-                "8080",
-            ],
-            "",
-        )
-        .await;
 
     let inspected = store.json(&["inspect", "server:1"]).await;
     assert_eq!(inspected[0]["neededBy"][0], "container `one`");
@@ -306,13 +312,10 @@ async fn start_one(engine: &EngineSession, image: &str, variant: &str, starts: &
 async fn containers_start_while_others_collect() {
     const VARIANTS: [&str; 2] = ["red", "blue"];
     const ENOUGH: usize = 15;
-    let world = world();
     let store = Store::new();
     let registry = DockerRegistry::start();
-    let points = store.directory.path().join("points");
-    std::fs::create_dir(&points).unwrap();
-    let engine = world.engine_in(&store.data(), &points).await;
-    let program = compile_static(&world, WHOLE);
+    let engine = store.engine().await;
+    let program = compile_static(&world(), WHOLE);
     let name = |variant: &str| format!("{}/{variant}:1", registry.host());
     let archive = |variant: &str| store.directory.path().join(format!("{variant}.tar"));
     let mut digests = Vec::new();

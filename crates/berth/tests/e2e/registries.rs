@@ -62,6 +62,25 @@ impl Machine {
         child.wait_with_output().await.unwrap()
     }
 
+    /// Its own registry, and where that listens.
+    async fn registry(&self, listen: &str) -> (tokio::process::Child, String) {
+        use tokio::io::AsyncBufReadExt as _;
+        let mut command = self.world.command();
+        command
+            .args(["registry", "serve", "--listen", listen, "--json"])
+            .env("BERTH_DATA_DIR", self.path("data"))
+            .stdout(Stdio::piped());
+        let mut server = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let out = server.stdout.take().unwrap();
+        let mut lines = tokio::io::BufReader::new(out).lines();
+        let line = lines.next_line().await.unwrap().unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        (server, ready["address"].as_str().unwrap().to_owned())
+    }
+
     async fn run(&self, arguments: &[&str]) -> Output {
         self.input(arguments, "").await
     }
@@ -158,6 +177,55 @@ async fn images_are_pushed_and_pulled() {
         .refused(&["images", "pull", &name, "--platform", "x"])
         .await;
     assert!(refused.contains("`x` is not a platform"), "{refused}");
+}
+
+/// gzip unless somebody says something else: the command, or the configuration of a registry.
+#[tokio::test]
+async fn layers_that_were_built_are_compressed_as_asked() {
+    let registry = DockerRegistry::start();
+    let machine = Machine::new();
+    let name = format!("{}/team/built:1", registry.host());
+    let project = Project::empty();
+    project.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let context = project.path().to_str().unwrap();
+    let kind = async || {
+        let text = machine.ok(&["images", "inspect", &name]).await;
+        let inspected: Value = serde_json::from_str(&text).unwrap();
+        let kind = inspected[0]["layers"][0]["mediaType"].as_str().unwrap();
+        kind.rsplit('.').next().unwrap().to_owned()
+    };
+    let build = ["containers", "build", context, "--tag", &name];
+    let push = ["containers", "push", &name, "--json"];
+    let sent = async |arguments: &[&str]| {
+        let events = lines_of(&machine.ok(arguments).await);
+        events.last().unwrap()["sent"].clone()
+    };
+    machine.ok(&[&build[..], &["--push"]].concat()).await;
+    assert_eq!(kind().await, "tar+gzip");
+    assert_eq!(sent(&push).await, 0);
+    assert_eq!(
+        sent(&[&push[..], &["--compression", "zstd"]].concat()).await,
+        1
+    );
+    assert_eq!(kind().await, "tar+zstd");
+    // Both are kept, and known.
+    assert_eq!(sent(&push).await, 0);
+    assert_eq!(kind().await, "tar+gzip");
+    let config = serde_json::json!({
+        "registries": { registry.host(): { "compression": "zstd" } },
+    });
+    std::fs::write(machine.path("data/registries.json"), config.to_string()).unwrap();
+    assert_eq!(sent(&push).await, 0);
+    assert_eq!(kind().await, "tar+zstd");
+
+    let refused = machine
+        .refused(&["images", "push", &name, "--compression", "lz4"])
+        .await;
+    assert!(refused.contains("`gzip` or `zstd`"), "{refused}");
+    let refused = machine
+        .refused(&[&build[..], &["--compression", "zstd"]].concat())
+        .await;
+    assert!(refused.contains("--push"), "{refused}");
 }
 
 #[tokio::test]
@@ -481,20 +549,8 @@ async fn configured_registries_are_used_and_their_secrets_are_encrypted() {
 /// `[::1]:5000/x` is a name, with everything that a name does: login, tokens, push, pull by digest.
 #[tokio::test]
 async fn a_registry_may_have_an_address_of_ipv6() {
-    use tokio::io::AsyncBufReadExt as _;
     let machine = Machine::new();
-    let mut command = machine.world.command();
-    command
-        .args(["registry", "serve", "--listen", "[::1]:0", "--json"])
-        .env("BERTH_DATA_DIR", machine.path("data"))
-        .stdout(Stdio::piped());
-    let mut server = tokio::process::Command::from(command)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = tokio::io::BufReader::new(server.stdout.take().unwrap()).lines();
-    let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
-    let host = ready["address"].as_str().unwrap().to_owned();
+    let (_server, host) = machine.registry("[::1]:0").await;
     assert!(host.starts_with("[::1]:"), "{host}");
     let name = format!("{host}/team/app:1");
     machine.import(&name).await;
@@ -526,20 +582,8 @@ async fn a_registry_may_have_an_address_of_ipv6() {
 
 #[tokio::test]
 async fn our_own_registry_is_pushed_to_and_pulled_from() {
-    use tokio::io::AsyncBufReadExt as _;
     let (one, two) = (Machine::new(), Machine::new());
-    let mut command = one.world.command();
-    command
-        .args(["registry", "serve", "--listen", "127.0.0.1:0", "--json"])
-        .env("BERTH_DATA_DIR", one.path("data"))
-        .stdout(Stdio::piped());
-    let mut server = tokio::process::Command::from(command)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = tokio::io::BufReader::new(server.stdout.take().unwrap()).lines();
-    let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
-    let host = ready["address"].as_str().unwrap().to_owned();
+    let (mut server, host) = one.registry("127.0.0.1:0").await;
     let name = format!("{host}/team/app:1");
     one.import(&name).await;
     let refused = one.refused(&["images", "push", &name]).await;

@@ -9,7 +9,6 @@ use berth_test::{DockerRegistry, Ended, Frame, Program, Project, Screen, compile
 use serde_json::Value;
 
 use crate::image_store::Store;
-use crate::images::SERVER;
 use crate::world;
 
 const ROWS: u16 = 24;
@@ -78,25 +77,8 @@ fn is_layer(row: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_what_is_needed_is_asked_about() {
-    let world = world();
     let store = Store::new();
-    let points = store.directory.path().join("points");
-    std::fs::create_dir(&points).unwrap();
-    let engine = world.engine_in(&store.data(), &points).await;
-    let tree = store.directory.path().join("server");
-    std::fs::create_dir_all(tree.join("bin")).unwrap();
-    std::fs::copy(compile_static(&world, SERVER), tree.join("bin/server")).unwrap();
-    store.import_tree(&tree, "server:1").await;
-    let run = [
-        "run",
-        "-d",
-        "--name",
-        "one",
-        "server:1",
-        "/bin/server",
-        "8080",
-    ];
-    engine.docker_ok(run, "").await;
+    let engine = store.running_server().await;
 
     // Whatever is not a yes is a no.
     for answer in ["n\n", "\n", "\u{4}"] {
@@ -279,11 +261,8 @@ async fn a_build_is_redrawn_in_place_whatever_it_prints() {
 /// `docker builder prune`: what no image needs of the build cache goes, if somebody says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_build_cache_is_pruned_when_somebody_agrees() {
-    let world = world();
     let store = Store::new();
-    let points = store.directory.path().join("points");
-    std::fs::create_dir(&points).unwrap();
-    let engine = world.engine_in(&store.data(), &points).await;
+    let engine = store.engine().await;
     let project = Project::empty();
     project.write("kept", "1".repeat(1_000_000));
     project.write("gone", "2".repeat(1_000_000));
