@@ -92,14 +92,13 @@ pub enum RemoteError {
 impl Hint for RemoteError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Http { source, .. } if is_about_trust(source) => BUNDLE,
             Self::NoGit => "install it, for example with `apt-get install git`",
             Self::Checksum { .. } => "if the new content is what you want, change `--checksum`",
             Self::Git { message, .. } if message.contains("Host key verification") => {
                 "connect once with ssh, so that the server's key is known"
             }
-            Self::Git { message, .. } if message.contains("certificate verif") => {
-                "name the bundle with the server's authority: `SSL_CERT_FILE=bundle.pem`"
-            }
+            Self::Git { message, .. } if message.contains("certificate verif") => BUNDLE,
             Self::Git { url, .. } if !url.starts_with("http") => {
                 "keys come from an agent (`--ssh default`, or SSH_AUTH_SOCK) or a file: `--ssh default=KEY`"
             }
@@ -107,6 +106,21 @@ impl Hint for RemoteError {
         };
         Some(hint.to_owned())
     }
+}
+
+/// What to do where nobody known has signed a certificate.
+const BUNDLE: &str = "name the bundle with the server's authority: `SSL_CERT_FILE=bundle.pem`";
+
+/// Whether one of the causes is a certificate.
+fn is_about_trust(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("certificate") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Name of a download whose URL has none.

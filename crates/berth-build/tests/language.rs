@@ -70,30 +70,47 @@ async fn an_agent_is_reached_through_a_socket_of_the_step() {
     let world = World::new();
     let socket = world.directory.path().join("agent.sock");
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    // An agent that knows two messages, and tells which ones have come.
     let agent = std::thread::spawn(move || {
-        for _ in 0..2 {
+        let mut asked = Vec::new();
+        while asked.len() < 3 {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut text = String::new();
-            stream.read_to_string(&mut text).unwrap();
-            stream
-                .write_all(format!("signed {text}").as_bytes())
-                .unwrap();
+            let mut request = [0; 5];
+            while stream.read_exact(&mut request).is_ok() {
+                asked.push(request[4]);
+                let answer: &[u8] = match request[4] {
+                    11 => &[0, 0, 0, 5, 12, 0, 0, 0, 7],
+                    _ => &[0, 0, 0, 1, 14],
+                };
+                stream.write_all(answer).unwrap();
+            }
         }
+        asked
     });
     let mut request = world.request(
         "FROM base\n\
-         RUN --mount=type=ssh talk $SSH_AUTH_SOCK one\n\
-         RUN --mount=type=ssh,target=/agent,uid=1000,mode=0600 mode /agent; talk /agent two\n\
+         RUN --mount=type=ssh ask $SSH_AUTH_SOCK 11\n\
+         RUN --mount=type=ssh ask $SSH_AUTH_SOCK 19; ask $SSH_AUTH_SOCK 22; ask $SSH_AUTH_SOCK 27\n\
+         RUN --mount=type=ssh,target=/agent,uid=1000,mode=0600 mode /agent; ask /agent 13; ask /agent 11\n\
          RUN --mount=type=ssh,id=other env SSH_AUTH_SOCK\n",
     );
     request.ssh.insert("default".to_owned(), vec![socket]);
     let built = world.run(&request).await.unwrap();
-    let unset = "SSH_AUTH_SOCK=(unset)";
     assert_eq!(
         built.output(),
-        ["signed one", "600 1000:0", "signed two", unset]
+        [
+            "answer 12: 7",
+            // Remove all keys, lock, an extension: not for a step.
+            "answer 5",
+            "answer 5",
+            "answer 5",
+            "600 1000:0",
+            "answer 14",
+            "answer 12: 7",
+            "SSH_AUTH_SOCK=(unset)",
+        ]
     );
-    agent.join().unwrap();
+    assert_eq!(agent.join().unwrap(), [11, 13, 11]);
     let report = world
         .fail("FROM base\nRUN --mount=type=ssh,id=none,required exit 0\n")
         .await;

@@ -61,7 +61,10 @@ async fn files_and_repositories_come_over_https_from_an_authority_of_ones_own() 
     // Nobody has said that the authority is to be trusted.
     for line in dockerfile.lines().skip(1).take(3) {
         let report = world.fail(&format!("FROM base\n{line}\n")).await;
-        assert!(report.contains("certificate"), "{line}: {report}");
+        assert!(
+            report.contains("certificate") && report.contains("SSL_CERT_FILE=bundle.pem"),
+            "{line}: {report}"
+        );
     }
     let mut request = world.request(&dockerfile);
     request.ca_bundle = Some(server.authority(world.directory.path()));
@@ -222,14 +225,14 @@ async fn with_keys() {
 
     // And in a step: the agent answers, in its own protocol, with as many keys as there are files.
     let mut request = world.request(
-        "FROM base\nRUN --mount=type=ssh identities $SSH_AUTH_SOCK\n\
-         RUN --mount=type=ssh,id=both identities $SSH_AUTH_SOCK\n",
+        "FROM base\nRUN --mount=type=ssh ask $SSH_AUTH_SOCK 11\n\
+         RUN --mount=type=ssh,id=both ask $SSH_AUTH_SOCK 11\n",
     );
     request.ssh.insert("default".to_owned(), with("ed25519"));
     let both = vec![keys.join("ed25519"), keys.join("rsa")];
     request.ssh.insert("both".to_owned(), both);
     let built = world.run(&request).await.unwrap();
-    assert_eq!(built.output(), ["1 keys", "2 keys"]);
+    assert_eq!(built.output(), ["answer 12: 1", "answer 12: 2"]);
 
     // What is no key, or wants a passphrase, is named.
     for (paths, text) in [

@@ -2,6 +2,11 @@
 //!
 //! Matching is that of Docker's own library (moby/patternmatcher): patterns are cleaned paths, `**`
 //! crosses directories, `!` takes back, and what a directory's patterns said holds for what is in it.
+//!
+//! That library comes to two results where patterns take back: by the path alone, and by walking from the
+//! top, when a pattern is not looked at for a directory that is excluded already. Docker walks, and then
+//! sends no content of a file that is excluded by its path, so that an empty file is left. Here such a
+//! file is left out: nothing that Docker would have kept back comes along.
 
 use regex::Regex;
 
@@ -100,12 +105,17 @@ impl Ignore {
             .any(|pattern| !pattern.keep && all(pattern))
     }
 
-    /// Whether a path (relative, with `/`) is excluded.
+    /// Whether a path (relative, with `/`) is excluded, by itself.
     pub(crate) fn excludes(&self, path: &str) -> bool {
         self.excludes_below(path, &Above::default()).0
     }
 
-    /// The same, where what the directory above said is known; and what this path says for those
+    /// Whether a file that a walk has come to is excluded all the same, by its path alone.
+    pub(crate) fn keeps_back(&self, path: &str) -> bool {
+        self.has_exceptions() && self.excludes(path)
+    }
+
+    /// Whether a path is excluded where what the directory above said is known; and what this path says for those
     /// below it.
     pub(crate) fn excludes_below(&self, path: &str, above: &Above) -> (bool, Above) {
         let mut excluded = false;

@@ -69,7 +69,7 @@ impl<'a> Walk<'a> {
             on_the_way: path.is_empty(),
         };
         if !is_directory {
-            if !ignored {
+            if !ignored && !self.ignore.keeps_back(&text) {
                 self.items.push(item);
             }
             return Ok(());
@@ -103,6 +103,9 @@ impl<'a> Walk<'a> {
             let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             let walked = is_directory && self.may_want_below(&source, &target, &said);
             if !(wanted || walked) {
+                continue;
+            }
+            if !is_directory && self.ignore.keeps_back(&String::from_utf8_lossy(&source)) {
                 continue;
             }
             let read_link =

@@ -116,22 +116,25 @@ static int one(int argc, char **argv) {
     ssize_t n = read(fd, buffer, sizeof buffer);
     return n < 0 || write(1, buffer, n) != n || write(1, "\n", 1) != 1;
   }
-  if (!strcmp(verb, "identities")) { /* asks an ssh agent how many keys it has */
+  if (!strcmp(verb, "ask")) { /* a message of this type to an ssh agent; what comes back, and its count */
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     unsigned char buffer[16384];
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     const char *path = a[0] == '$' ? getenv(a + 1) : a;
     strncpy(address.sun_path, path ? path : "", sizeof address.sun_path - 1);
     if (connect(fd, (struct sockaddr *)&address, sizeof address)) return fail("connect", a);
-    if (write(fd, "\0\0\0\1\13", 5) != 5) return 1;
-    size_t have = 0;
-    while (have < 9) {
+    char request[5] = {0, 0, 0, 1, (char)atoi(b)};
+    if (write(fd, request, 5) != 5) return 1;
+    size_t have = 0, need = 5;
+    while (have < need) {
       ssize_t n = read(fd, buffer + have, sizeof buffer - have);
       if (n <= 0) return fail("read", a);
       have += n;
+      if (have >= 5 && buffer[4] == 12) need = 9;
     }
-    if (buffer[4] != 12) return fail("no answer", a);
-    printf("%d keys\n", buffer[8]);
+    if (need == 9) printf("answer %d: %d\n", buffer[4], buffer[8]);
+    else printf("answer %d\n", buffer[4]);
+    close(fd);
     fflush(stdout);
     return 0;
   }
