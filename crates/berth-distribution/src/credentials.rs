@@ -133,6 +133,9 @@ pub enum CredentialError {
         /// The file.
         path: PathBuf,
     },
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] berth_store::SealError),
     /// What was given is not what such a registry needs.
     #[error("{problem}")]
     Invalid {
@@ -168,6 +171,7 @@ impl Hint for CredentialError {
                 "its key file was replaced: `berth containers registries delete {domain}` and \
                  configure it again"
             )),
+            Self::Key(error) => error.hint(),
             Self::Invalid { hint, .. } => hint.clone(),
             Self::Ecr { .. } => Some(
                 "check the access key, and that it may call ecr:GetAuthorizationToken".to_owned(),

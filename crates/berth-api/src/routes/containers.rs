@@ -4,7 +4,7 @@
 //! what it would send, so that what was sent comes back word for word and nothing is `null`.
 
 use axum::extract::{Path, Query, State};
-use berth_control::containers::Application;
+use berth_control::containers::{Application, Rollout};
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
@@ -165,46 +165,42 @@ pub(super) async fn roll_out(
     let (application, rollout) = blocking(move || control.roll_out(&id, &asked)).await?;
     settle(&api, &application).await?;
     let total = api.runtime.instances(&application.namespace_id).len();
-    result(json!({
-        "id": rollout.id,
-        "created_at": rollout.created,
-        "last_updated_at": rollout.created,
-        "description": rollout.description,
-        "kind": "full_auto",
-        "strategy": "rolling",
-        "current_version": rollout.from_version,
-        "target_version": rollout.to_version,
-        "current_configuration": before.sent.get("configuration").cloned().unwrap_or_default(),
-        "target_configuration": rollout.configuration,
-        "status": "completed",
-        "health": {"instances": health(&api, &application)},
-        "steps": [],
-        "progress": {
-            "total_steps": 1, "current_step": 1, "updated_instances": total, "total_instances": total,
-        },
-        "started_at": rollout.created,
-    }))
+    let mut shown = describe_rollout(&rollout);
+    shown["current_configuration"] = before
+        .sent
+        .get("configuration")
+        .cloned()
+        .unwrap_or_default();
+    shown["health"] = json!({"instances": health(&api, &application)});
+    shown["progress"] = json!({
+        "total_steps": 1, "current_step": 1, "updated_instances": total, "total_instances": total,
+    });
+    result(shown)
 }
 
 /// `GET applications/{id}/rollouts`: newest first.
 pub(super) async fn rollouts(State(api): State<Api>, Path((_, id)): OfApplication) -> Answer {
     let application = find(&api, &id).await?;
-    let rollouts = application.rollouts.iter().map(|rollout| {
-        json!({
-            "id": rollout.id,
-            "created_at": rollout.created,
-            "last_updated_at": rollout.created,
-            "description": rollout.description,
-            "kind": "full_auto",
-            "strategy": "rolling",
-            "current_version": rollout.from_version,
-            "target_version": rollout.to_version,
-            "target_configuration": rollout.configuration,
-            "status": "completed",
-            "steps": [],
-        })
-    });
+    let rollouts = application.rollouts.iter().map(describe_rollout);
     result(rollouts.collect::<Vec<_>>())
+}
+
+/// Every instance takes it at once, so that it is completed when it is made.
+fn describe_rollout(rollout: &Rollout) -> Value {
+    json!({
+        "id": rollout.id,
+        "created_at": rollout.created,
+        "last_updated_at": rollout.created,
+        "started_at": rollout.created,
+        "description": rollout.description,
+        "kind": "full_auto",
+        "strategy": "rolling",
+        "current_version": rollout.from_version,
+        "target_version": rollout.to_version,
+        "target_configuration": rollout.configuration,
+        "status": "completed",
+        "steps": [],
+    })
 }
 
 /// `GET dash/applications`: `wrangler containers list`.

@@ -5,22 +5,17 @@
 //! <data>/keys/registries.key           the key, 32 random bytes; mode 0600
 //! ```
 //!
-//! A secret is sealed with XChaCha20-Poly1305 under a random nonce, bound to its domain, kind and
-//! public half, so that nothing in the file can be exchanged for something else. The file alone (a
-//! backup of the data directory without `keys`) gives nothing away.
+//! A secret is sealed ([`SealKey`]) and bound to its domain, kind and public half, so that nothing in the
+//! file can be exchanged for something else. The file alone (a backup of the data directory without
+//! `keys`) gives nothing away.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use chacha20poly1305::aead::{Aead as _, Payload};
-use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
-use rand::TryRngCore as _;
+use berth_store::{SealKey, Sealed};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +23,6 @@ use super::CredentialError;
 use crate::json_file::{self, FileError};
 
 const VERSION: u32 = 1;
-const KEY_LEN: usize = 32;
-const NONCE_LEN: usize = 24;
 
 /// The kinds of registries, as wrangler's API names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,8 +100,7 @@ struct Entry {
     kind: Kind,
     public_credential: String,
     created: u64,
-    nonce: String,
-    sealed: String,
+    sealed: Sealed,
 }
 
 /// The secrets of one data directory.
@@ -157,26 +149,15 @@ impl Vault {
         if file.registries.contains_key(domain) {
             return Ok(false);
         }
-        let mut nonce = [0; NONCE_LEN];
-        random(&mut nonce)?;
-        let payload = Payload {
-            msg: secret.as_bytes(),
-            aad: &associated(domain, kind, public_credential),
-        };
-        let sealed = self
-            .cipher(true)?
-            .encrypt(XNonce::from_slice(&nonce), payload)
-            .map_err(|_| CredentialError::Invalid {
-                problem: "the secret is too long to be encrypted".to_owned(),
-                hint: None,
-            })?;
+        let owner = associated(domain, kind, public_credential);
+        let key = SealKey::open(&self.key_path)?;
+        let sealed = key.seal(&owner, secret.as_bytes())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let entry = Entry {
             kind,
             public_credential: public_credential.to_owned(),
             created: now.map_or(0, |now| now.as_secs()),
-            nonce: STANDARD.encode(nonce),
-            sealed: STANDARD.encode(sealed),
+            sealed,
         };
         file.registries.insert(domain.to_owned(), entry);
         self.write(&file)?;
@@ -202,18 +183,13 @@ impl Vault {
             domain: domain.to_owned(),
             path: self.path.clone(),
         };
-        let nonce = STANDARD.decode(&entry.nonce).map_err(|_| sealed())?;
-        let message = STANDARD.decode(&entry.sealed).map_err(|_| sealed())?;
-        if nonce.len() != NONCE_LEN || !self.key_path.exists() {
+        if !self.key_path.exists() {
             return Err(sealed());
         }
-        let payload = Payload {
-            msg: &message,
-            aad: &associated(domain, entry.kind, &entry.public_credential),
-        };
-        let secret = self
-            .cipher(false)?
-            .decrypt(XNonce::from_slice(&nonce), payload)
+        let owner = associated(domain, entry.kind, &entry.public_credential);
+        let key = SealKey::open(&self.key_path)?;
+        let secret = key
+            .open_sealed(&owner, &entry.sealed)
             .map_err(|_| sealed())?;
         Ok(Configured {
             domain: domain.to_owned(),
@@ -222,33 +198,6 @@ impl Vault {
             created: entry.created,
             secret: String::from_utf8(secret).map_err(|_| sealed())?,
         })
-    }
-
-    /// The cipher with the machine's key, which is made when it is first needed.
-    fn cipher(&self, make: bool) -> Result<XChaCha20Poly1305, CredentialError> {
-        if make && !self.key_path.exists() {
-            let mut key = [0; KEY_LEN];
-            random(&mut key)?;
-            json_file::replace(&self.key_path, &key)?;
-        }
-        let read = || -> std::io::Result<Vec<u8>> {
-            let mut file = std::fs::File::open(&self.key_path)?;
-            let mode = file.metadata()?.permissions().mode();
-            if mode & 0o077 != 0 {
-                return Err(std::io::Error::other(format!(
-                    "other users may read it (mode {:o}): nothing is sealed with such a key",
-                    mode & 0o777
-                )));
-            }
-            let mut key = Vec::new();
-            file.read_to_end(&mut key)?;
-            if key.len() != KEY_LEN {
-                return Err(std::io::Error::other(format!("a key has {KEY_LEN} bytes")));
-            }
-            Ok(key)
-        };
-        let key = read().map_err(FileError::io("use", &self.key_path))?;
-        Ok(XChaCha20Poly1305::new(Key::from_slice(&key)))
     }
 
     fn read(&self) -> Result<File, CredentialError> {
@@ -292,21 +241,14 @@ impl Vault {
 }
 
 /// What a sealed secret belongs to.
-fn associated(domain: &str, kind: Kind, public_credential: &str) -> Vec<u8> {
-    format!("{VERSION}\0{domain}\0{kind}\0{public_credential}").into_bytes()
-}
-
-fn random(bytes: &mut [u8]) -> Result<(), CredentialError> {
-    rand::rngs::OsRng
-        .try_fill_bytes(bytes)
-        .map_err(|error| CredentialError::Invalid {
-            problem: format!("this machine gives no random numbers: {error}"),
-            hint: None,
-        })
+fn associated(domain: &str, kind: Kind, public_credential: &str) -> String {
+    format!("{VERSION}\0{domain}\0{kind}\0{public_credential}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -355,10 +297,7 @@ mod tests {
         assert!(vault.get("a.io").unwrap().is_some());
         let mode = std::fs::Permissions::from_mode(0o644);
         fs_err::set_permissions(&vault.key_path, mode).unwrap();
-        assert!(matches!(
-            vault.get("a.io"),
-            Err(CredentialError::File(FileError::Io { .. }))
-        ));
+        assert!(matches!(vault.get("a.io"), Err(CredentialError::Key(_))));
         fs_err::remove_file(&vault.key_path).unwrap();
         assert!(matches!(
             vault.get("a.io"),
