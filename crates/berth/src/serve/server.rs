@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use berth_control::Control;
-use berth_error::Report;
+use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Sites};
 use berth_registry::server::{Server as ApiServer, ServerOptions};
 use tokio::sync::mpsc;
@@ -69,6 +70,7 @@ impl Server {
         requests: mpsc::UnboundedSender<RequestEvent>,
     ) -> Result<Self, Report> {
         let directory = paths.data.join("server");
+        private(&directory)?;
         let Some(lock) = Lock::take(&directory.join("lock"))? else {
             return Err(Report::new(
                 format!(
@@ -161,4 +163,15 @@ impl Server {
         }
         self.daemon.end().await;
     }
+}
+
+/// Objects, secrets and code of Workers are below it: for its owner only, whatever the umask says.
+fn private(directory: &Path) -> Result<(), Report> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let make = || -> std::io::Result<()> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(directory)?;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
+    };
+    make().context(format!("could not make `{}`", directory.display()))
 }

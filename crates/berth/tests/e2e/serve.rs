@@ -1,5 +1,7 @@
 //! `berth serve`: an unmodified wrangler deploys Workers to it, changes them and takes them away.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use berth_test::{Program, Project, ServerSession, compile_static};
 use http::StatusCode;
 use serde_json::Value;
@@ -163,6 +165,11 @@ async fn wrangler_deploys_changes_and_deletes_a_worker() {
     assert_eq!(server.text("counter", "/count").await, "3");
 
     let apps = data.path().join("server/apps");
+    let mode = std::fs::metadata(data.path().join("server"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o077, 0, "objects and code are nobody else's");
     assert_eq!(std::fs::read_dir(&apps).unwrap().count(), 1);
     server
         .wrangler_ok(&project, ["delete", "--force"], "")
