@@ -9,7 +9,6 @@ mod make;
 mod prune;
 mod pull;
 mod push;
-mod size;
 mod tag;
 
 use std::process::ExitCode;

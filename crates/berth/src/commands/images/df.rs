@@ -8,9 +8,9 @@ use berth_image::ImageStore;
 use serde_json::{Value, json};
 
 use super::print_json;
-use super::size::size;
 use crate::printer;
 use crate::table::Table;
+use crate::transfer::units::size;
 
 pub(super) fn run(store: &ImageStore, json: bool) -> Result<ExitCode, Report> {
     let usage = store.usage()?;

@@ -7,10 +7,10 @@ use berth_image::ImageStore;
 use serde_json::{Value, json};
 
 use super::print_json;
-use super::size::size;
 use crate::cli::ImagesListArgs;
 use crate::printer;
 use crate::table::Table;
+use crate::transfer::units::size;
 
 pub(super) fn run(store: &ImageStore, args: &ImagesListArgs) -> Result<ExitCode, Report> {
     let mut images = store.list()?;

@@ -7,9 +7,9 @@ use berth_image::{ImageStore, Policy};
 use serde_json::{Value, json};
 
 use super::print_json;
-use super::size::size;
 use crate::cli::ImagesPruneArgs;
 use crate::printer;
+use crate::transfer::units::size;
 
 pub(super) fn run(store: &ImageStore, args: &ImagesPruneArgs) -> Result<ExitCode, Report> {
     let collected = store.collect(&Policy {
