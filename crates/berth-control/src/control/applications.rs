@@ -86,7 +86,8 @@ impl Control {
         Ok(application)
     }
 
-    /// Changes what is wanted; image and size of instances change with the next rollout.
+    /// Changes what is wanted. A `configuration` is only checked: it comes with the rollout, and until then
+    /// whoever compares sees that it is not there. A rollout that failed is asked for again like that.
     ///
     /// # Errors
     /// [`ControlError::NoApplication`], [`ControlError::Application`].
@@ -95,9 +96,12 @@ impl Control {
         id: &str,
         changes: &Map<String, Value>,
     ) -> Result<Application, ControlError> {
+        if changes.contains_key("configuration") {
+            containers::instance(configuration(changes, "configuration")?)?;
+        }
         self.update_application(id, |application| {
             for (name, value) in changes {
-                if name == "name" || name == "durable_objects" {
+                if matches!(name.as_str(), "name" | "durable_objects" | "configuration") {
                     continue;
                 }
                 if value.is_null() {
@@ -106,7 +110,6 @@ impl Control {
                     application.sent.insert(name.clone(), value.clone());
                 }
             }
-            containers::instance(configuration(&application.sent, "configuration")?)?;
             Ok(())
         })
     }

@@ -408,6 +408,17 @@ fn an_application_is_echoed_and_changes_with_rollouts() {
         (5, "app-a")
     );
     assert_eq!(changed.live.image, "image:1", "no rollout yet");
+    let shown = &changed.sent["configuration"]["image"];
+    assert_eq!(
+        shown, "image:1",
+        "who compares must see that it is not rolled out"
+    );
+    let wrong = json!({"configuration": {"image": ""}});
+    assert!(
+        control
+            .modify_application(&made.id, wrong.as_object().unwrap())
+            .is_err()
+    );
     let request = json!({"description": "new", "target_configuration": {"image": "image:2"}});
     let (rolled, rollout) = control
         .roll_out(&made.id, request.as_object().unwrap())

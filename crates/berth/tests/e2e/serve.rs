@@ -92,6 +92,21 @@ async fn wrangler_deploys_changes_and_deletes_a_worker() {
         "{listed}"
     );
 
+    project.write("more.json", r#"{"ONE": "1", "TWO": "2"}"#);
+    let bulk = ["secret", "bulk", "more.json"];
+    server.wrangler_ok(&project, bulk, "").await;
+    let delete = ["secret", "delete", "TWO"];
+    server.wrangler_ok(&project, delete, "").await;
+    let listed = server.wrangler_ok(&project, ["secret", "list"], "").await;
+    assert!(
+        listed.contains("ONE") && !listed.contains("TWO"),
+        "{listed}"
+    );
+    let deployments = ["deployments", "list", "--json"];
+    let listed = server.wrangler_ok(&project, deployments, "").await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 4);
+
     // A new version has the objects and the secrets of the one before.
     project.write("wrangler.jsonc", CONFIG.replace("hello", "howdy"));
     let second = server
@@ -109,7 +124,7 @@ async fn wrangler_deploys_changes_and_deletes_a_worker() {
         .wrangler_ok(&project, ["versions", "list", "--json"], "")
         .await;
     let listed: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(listed.as_array().unwrap().len(), 3);
+    assert_eq!(listed.as_array().unwrap().len(), 5);
     let shown = server
         .wrangler_ok(&project, ["versions", "view", version(&second)], "")
         .await;
@@ -163,6 +178,10 @@ async fn wrangler_deploys_changes_and_deletes_a_worker() {
         (&first["version"], &"hello".into())
     );
     assert_eq!(server.text("counter", "/count").await, "3");
+
+    let put = ["versions", "secret", "put", "LATER"];
+    server.wrangler_ok(&project, put, "later").await;
+    assert_eq!(about(&server).await, back, "that version waits");
 
     let apps = data.path().join("server/apps");
     let mode = std::fs::metadata(data.path().join("server"))
@@ -355,20 +374,32 @@ async fn wrangler_builds_pushes_and_rolls_out_containers() {
         .await;
     assert!(!info.contains(&image), "{info}");
 
-    // They are there again after the server was killed, and go with the Worker.
+    // Images of one's own accord, and an application without its Worker.
+    let build = ["containers", "build", ".", "--tag", "by-hand:one"];
+    server.wrangler_ok(&project, build, "").await;
+    let push = ["containers", "push", "by-hand:one"];
+    let pushed = server.wrangler_ok(&project, push, "").await;
+    assert!(pushed.contains("by-hand:one"), "{pushed}");
+
+    // They are there again after the server was killed, go when they are deleted, come with the next
+    // deployment, and go with the Worker.
     let killed = server.kill().await;
     killed.footprint.assert_processes_end();
     let server = world.server(data.path()).await;
     assert_eq!(server.text("greeter", "/a").await, "howdy 1");
+    let list = ["containers", "list", "--json"];
+    let none = serde_json::json!([]);
+    server
+        .wrangler_ok(&project, ["containers", "delete", id], "")
+        .await;
+    let listed = server.wrangler_ok(&project, list, "").await;
+    assert_eq!(serde_json::from_str::<Value>(&listed).unwrap(), none);
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    assert_eq!(server.text("greeter", "/a").await, "howdy 1");
     server
         .wrangler_ok(&project, ["delete", "--force"], "")
         .await;
-    let listed = server
-        .wrangler_ok(&project, ["containers", "list", "--json"], "")
-        .await;
-    assert_eq!(
-        serde_json::from_str::<Value>(&listed).unwrap(),
-        serde_json::json!([])
-    );
+    let listed = server.wrangler_ok(&project, list, "").await;
+    assert_eq!(serde_json::from_str::<Value>(&listed).unwrap(), none);
     server.stop().await;
 }
