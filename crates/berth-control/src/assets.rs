@@ -2,15 +2,18 @@
 //!
 //! A file is kept once, by the digest of its content, like a module. A version names a manifest, which is
 //! content, too, and says which path is which file. Files come in an upload session before the version
-//! that needs them ([`session`]).
+//! that needs them.
 //!
 //! Source: `deploy-helpers/src/deploy/helpers/assets.ts` of workers-sdk.
 
-pub(crate) mod session;
+mod session;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use session::{Announced, AnnouncedFile};
+pub(crate) use session::{Claims, KIND as SESSION_KIND, Session};
 
 /// Files of one Worker.
 pub const MOST_FILES: usize = 100_000;

@@ -5,6 +5,7 @@
 //! | [`server`] | the parts, and their order of start and end |
 //! | [`apps`] | which Workers are to run: records compared with what runs |
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
+//! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
@@ -13,6 +14,7 @@
 pub(crate) mod admin;
 mod app;
 mod apps;
+mod assets;
 mod containers;
 mod project;
 mod registry;

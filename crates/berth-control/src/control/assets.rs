@@ -6,8 +6,10 @@ use berth_store::StoreError;
 
 use super::Control;
 use crate::ControlError;
-use crate::assets::session::{self, Announced, Claims, Session};
-use crate::assets::{Asset, Assets, AssetsConfig, AssetsError, Manifest, NewAssets};
+use crate::assets::{
+    Announced, Asset, Assets, AssetsConfig, AssetsError, Claims, Manifest, NewAssets, SESSION_KIND,
+    Session,
+};
 use crate::worker::{self, Version, Worker};
 
 /// A session that has begun.
@@ -38,7 +40,7 @@ impl Control {
         let known = self.known_assets(worker)?;
         let session = Session::new(worker, announced, &known)?;
         let id = uuid::Uuid::new_v4().to_string();
-        self.inner.store.create(session::KIND, &id, &session)?;
+        self.inner.store.create(SESSION_KIND, &id, &session)?;
         Ok(AssetsSession {
             token: self.assets_token(&id, &session)?,
             buckets: session.buckets(),
@@ -92,11 +94,11 @@ impl Control {
             kept.insert(hash.clone(), asset);
         }
         let session = loop {
-            let found = self.inner.store.get::<Session>(session::KIND, &id)?;
+            let found = self.inner.store.get::<Session>(SESSION_KIND, &id)?;
             let mut record = found.ok_or(AssetsError::Token)?;
             record.value.present.extend(kept.clone());
             let store = &self.inner.store;
-            match store.replace(session::KIND, &id, &record.value, record.revision) {
+            match store.replace(SESSION_KIND, &id, &record.value, record.revision) {
                 Ok(_) => break record.value,
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -133,7 +135,7 @@ impl Control {
                 wanted.extend(files.map(|asset| asset.digest));
             }
         }
-        for (_, record) in self.inner.store.list::<Session>(session::KIND)? {
+        for (_, record) in self.inner.store.list::<Session>(SESSION_KIND)? {
             let present = record.value.present.into_values();
             wanted.extend(present.map(|asset| asset.digest));
         }
@@ -185,10 +187,7 @@ impl Control {
 
     fn session(&self, token: &str) -> Result<(String, Session), ControlError> {
         let claims = Claims::read(token, &self.inner.key).ok_or(AssetsError::Token)?;
-        let found = self
-            .inner
-            .store
-            .get::<Session>(session::KIND, &claims.sub)?;
+        let found = self.inner.store.get::<Session>(SESSION_KIND, &claims.sub)?;
         let session = found.map(|record| record.value);
         match session {
             Some(session) if !session.is_over() => Ok((claims.sub, session)),
@@ -216,7 +215,7 @@ impl Control {
                 }
             }
         }
-        for (_, record) in self.inner.store.list::<Session>(session::KIND)? {
+        for (_, record) in self.inner.store.list::<Session>(SESSION_KIND)? {
             if record.value.worker == worker {
                 for asset in record.value.present.into_values() {
                     learn(asset);
@@ -227,9 +226,9 @@ impl Control {
     }
 
     fn forget_sessions(&self) -> Result<(), ControlError> {
-        for (id, record) in self.inner.store.list::<Session>(session::KIND)? {
+        for (id, record) in self.inner.store.list::<Session>(SESSION_KIND)? {
             if record.value.is_forgotten() {
-                match self.inner.store.delete(session::KIND, &id, record.revision) {
+                match self.inner.store.delete(SESSION_KIND, &id, record.revision) {
                     // Somebody else has deleted it.
                     Ok(()) | Err(StoreError::Conflict { .. }) => {}
                     Err(error) => return Err(error.into()),
@@ -237,5 +236,140 @@ impl Control {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::assets::AnnouncedFile;
+    use crate::upload::{Part, Upload, UploadError};
+
+    const ONE: &str = "11111111111111111111111111111111";
+    const TWO: &str = "22222222222222222222222222222222";
+
+    fn control() -> (tempfile::TempDir, Control) {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path();
+        let control = Control::open(&data.join("control"), &data.join("key")).unwrap();
+        (directory, control)
+    }
+
+    fn announced(hash: &str, size: u64) -> Announced {
+        let hash = hash.to_owned();
+        Announced::from([("/page.html".to_owned(), AnnouncedFile { hash, size })])
+    }
+
+    fn upload(metadata: &serde_json::Value) -> Result<Upload, UploadError> {
+        let part = Part {
+            name: "index.js".to_owned(),
+            content_type: "application/javascript+module".to_owned(),
+            bytes: b"export default {}".to_vec(),
+        };
+        let main = metadata.get("main_module").is_some();
+        let parts = main.then_some(part).into_iter().collect();
+        Upload::parse(metadata.to_string().as_bytes(), parts)
+    }
+
+    fn deploy(control: &Control, metadata: &serde_json::Value) -> Result<Worker, ControlError> {
+        let new = control.prepare("app", "me", upload(metadata)?)?;
+        new.commit(true)
+    }
+
+    fn page(control: &Control, worker: &Worker) -> Option<Vec<u8>> {
+        let manifest = control.manifest(worker.live()?.assets.as_ref()?).unwrap();
+        let path = control.content().path(&manifest.files["page.html"].digest);
+        fs_err::read(path).ok()
+    }
+
+    #[test]
+    fn files_come_once_and_stay_with_their_version() {
+        let (_directory, control) = control();
+        let begun = control.begin_assets("app", announced(ONE, 3)).unwrap();
+        assert_eq!(begun.buckets, [[ONE]]);
+        assert!(control.knows_assets_token(&begun.token).unwrap());
+        assert!(!control.knows_assets_token("a.b.c").unwrap());
+        let early = deploy(&control, &json!({"assets": {"jwt": begun.token}})).unwrap_err();
+        assert!(matches!(
+            early,
+            ControlError::Assets(AssetsError::Missing(1))
+        ));
+        for (hash, bytes) in [(ONE, "four"), (TWO, "two")] {
+            let file = [(hash.to_owned(), bytes.as_bytes().to_vec())];
+            assert!(control.put_assets(&begun.token, &file).is_err());
+        }
+        let file = [(ONE.to_owned(), b"one".to_vec())];
+        let token = control.put_assets(&begun.token, &file).unwrap().unwrap();
+        let worker = deploy(&control, &json!({"assets": {"jwt": token}})).unwrap();
+        assert_eq!(page(&control, &worker).unwrap(), b"one");
+
+        // The same again needs no file; what it belongs to is another Worker's not.
+        let again = control.begin_assets("app", announced(ONE, 3)).unwrap();
+        assert!(again.buckets.is_empty());
+        let other = control.begin_assets("other", announced(ONE, 3)).unwrap();
+        assert_eq!(other.buckets.len(), 1);
+        let foreign = control.prepare("other", "me", {
+            upload(&json!({"assets": {"jwt": again.token}})).unwrap()
+        });
+        assert!(matches!(
+            foreign.unwrap_err(),
+            ControlError::Assets(AssetsError::Token)
+        ));
+    }
+
+    #[test]
+    fn assets_are_kept_only_if_that_is_said() {
+        let (_directory, control) = control();
+        let begun = control.begin_assets("app", announced(ONE, 3)).unwrap();
+        let file = [(ONE.to_owned(), b"one".to_vec())];
+        let jwt = control.put_assets(&begun.token, &file).unwrap().unwrap();
+        let code =
+            json!({"main_module": "index.js", "bindings": [{"name": "A", "type": "assets"}]});
+        let with = |extra: serde_json::Value| {
+            let mut metadata = code.clone();
+            let extra = extra.as_object().unwrap().clone();
+            metadata.as_object_mut().unwrap().extend(extra);
+            metadata
+        };
+        let nothing = deploy(&control, &with(json!({"assets": {"config": {}}}))).unwrap_err();
+        assert!(nothing.to_string().contains("no `jwt`"), "{nothing}");
+        deploy(&control, &with(json!({"assets": {"jwt": jwt}}))).unwrap();
+        let kept = deploy(&control, &with(json!({"keep_assets": true}))).unwrap();
+        assert_eq!(page(&control, &kept).unwrap(), b"one");
+        let config = json!({"assets": {"config": {"_headers": "x"}}});
+        let kept = deploy(&control, &with(config)).unwrap();
+        let assets = kept.live().unwrap().assets.clone().unwrap();
+        assert_eq!(assets.config.headers.as_deref(), Some("x"));
+        let gone = deploy(&control, &json!({"main_module": "index.js"})).unwrap();
+        assert_eq!(gone.live().unwrap().assets, None);
+        assert!(deploy(&control, &code).is_err(), "a binding for nothing");
+    }
+
+    #[test]
+    fn what_only_code_can_use_is_refused_without_any() {
+        for metadata in [
+            json!({"assets": {}, "bindings": [{"name": "A", "type": "assets"}]}),
+            json!({"assets": {"config": {"run_worker_first": true}}}),
+            json!({"assets": {}, "containers": [{"class_name": "A"}]}),
+        ] {
+            let error = upload(&metadata).unwrap_err();
+            assert!(matches!(error, UploadError::OnlyAssets), "{metadata}");
+        }
+        let (_directory, control) = control();
+        for config in [
+            json!({"base_path": "/docs"}),
+            json!({"run_worker_first": ["api"]}),
+        ] {
+            let metadata = json!({"main_module": "index.js", "assets": {"config": config}});
+            let error = deploy(&control, &metadata).unwrap_err();
+            assert!(matches!(
+                error,
+                ControlError::Assets(AssetsError::Config(_))
+            ));
+        }
+        let unknown = json!({"assets": {"config": {"html_handling": "fancy"}}});
+        assert!(upload(&unknown).unwrap_err().to_string().contains("fancy"));
     }
 }

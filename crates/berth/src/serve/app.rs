@@ -16,6 +16,7 @@ use berth_workerd::{
 };
 use tokio::sync::{mpsc, watch};
 
+use super::assets::{Layout, Layouts};
 use super::containers::{Containers, Images};
 use super::project;
 use crate::dev::worker::lead;
@@ -39,6 +40,7 @@ pub(super) struct Surroundings {
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) layouts: Arc<Layouts>,
 }
 
 /// A Worker and the images of its container classes.
@@ -122,6 +124,8 @@ impl App {
 struct Running {
     config: String,
     path: PathBuf,
+    /// Its assets stay there while it may be started again.
+    _layout: Option<Arc<Layout>>,
 }
 
 struct Runner {
@@ -168,10 +172,10 @@ impl Runner {
 
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
         let Wanted { worker, images } = wanted;
-        if worker.live().is_none() {
+        let Some(version) = worker.live() else {
             self.stop().await;
             return Ok(());
-        }
+        };
         let state = self.surroundings.directory.join("state");
         let generated = self.surroundings.directory.join("generated");
         let listen = Listen::Unix(self.surroundings.socket.clone());
@@ -185,15 +189,25 @@ impl Runner {
             listen: listen.clone(),
             containers: containers.options(images),
         };
-        let (config, source_map) = configuration(&self.surroundings.control, worker, &options)?;
+        let control = &self.surroundings.control;
+        let layout = self.surroundings.layouts.of(control, version).await?;
+        let (config, source_map) = configuration(control, worker, &options, layout.as_deref())?;
         let same = self
             .running
             .as_ref()
             .is_some_and(|running| running.config == config);
         if !same || self.workerd.is_none() {
             let path = write(&generated, &uuid::Uuid::new_v4().to_string(), &config)?;
-            self.run_with(Running { config, path }, listen, source_map)
-                .await?;
+            self.run_with(
+                Running {
+                    config,
+                    path,
+                    _layout: layout,
+                },
+                listen,
+                source_map,
+            )
+            .await?;
         }
         for (class, image) in images {
             if let Some(class) = worker.classes.get(class) {
@@ -329,6 +343,7 @@ impl Runner {
 pub(super) async fn check(
     control: &Control,
     toolchain: &Toolchain,
+    layouts: &Arc<Layouts>,
     directory: &Path,
     worker: &Worker,
 ) -> Result<(), Report> {
@@ -342,7 +357,8 @@ pub(super) async fn check(
         listen: listen.clone(),
         containers: None,
     };
-    let (config, source_map) = configuration(control, worker, &options)?;
+    let layout = layouts.of(control, version).await?;
+    let (config, source_map) = configuration(control, worker, &options, layout.as_deref())?;
     let config = write(directory, &version.id, &config)?;
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
@@ -361,12 +377,13 @@ fn configuration(
     control: &Control,
     worker: &Worker,
     options: &ComposeOptions,
+    layout: Option<&Layout>,
 ) -> Result<(String, Option<PathBuf>), Report> {
     let Some(version) = worker.live() else {
         let text = format!("nothing of `{}` is deployed", worker.name);
         return Err(Report::new(text, None));
     };
-    let (project, bundle) = project::of(control, worker, version, &options.generated_dir)?;
+    let (project, bundle) = project::of(control, worker, version, &options.generated_dir, layout)?;
     let config = berth_workerd::compose(&project, &bundle, options)?;
     Ok((config, bundle.source_map))
 }

@@ -14,6 +14,7 @@ use berth_gateway::{Sites, Table};
 use berth_workerd::Toolchain;
 
 use super::app::{self, App, Surroundings, Wanted};
+use super::assets::Layouts;
 use super::containers::Containers;
 
 /// What the apps of a server share.
@@ -26,6 +27,7 @@ pub(super) struct Apps {
     pub(super) session: PathBuf,
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) layouts: Arc<Layouts>,
     pub(super) sites: Arc<Sites>,
     /// Workers answer at `<name>.<base domain>`.
     pub(super) base_domain: String,
@@ -85,6 +87,7 @@ impl Apps {
                 .join(format!("w-{}", &worker.id[..12.min(worker.id.len())])),
             cgroup: self.cgroup.clone(),
             containers: Arc::clone(&self.containers),
+            layouts: Arc::clone(&self.layouts),
         }
     }
 
@@ -135,8 +138,15 @@ impl Runtime for Deployed {
             .prefix("try-")
             .tempdir_in(&self.0.session)
             .map_err(|error| format!("no directory to try it out in: {error}"))?;
-        let checked =
-            app::check(&self.0.control, &self.0.toolchain, directory.path(), worker).await;
+        let apps = &self.0;
+        let checked = app::check(
+            &apps.control,
+            &apps.toolchain,
+            &apps.layouts,
+            directory.path(),
+            worker,
+        )
+        .await;
         checked.map_err(|report| report.chain().join(": "))
     }
 
