@@ -7,6 +7,7 @@
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
+//! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`admin`] | the token of this machine's administrator |
 
@@ -17,3 +18,4 @@ mod containers;
 mod project;
 mod registry;
 pub(crate) mod server;
+pub(crate) mod settings;

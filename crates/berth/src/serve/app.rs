@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_control::worker::Worker;
 use berth_error::Report;
@@ -20,8 +21,6 @@ use super::containers::{Containers, Images};
 use super::project;
 use crate::dev::worker::lead;
 
-/// Requests wait this long for a Worker that starts or is replaced.
-const HOLD_LIMIT: Duration = Duration::from_secs(30);
 /// How long requests may finish before their workerd is replaced under them.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// How long workerd may take to end.
@@ -39,6 +38,7 @@ pub(super) struct Surroundings {
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) config: Arc<ServerConfig>,
 }
 
 /// A Worker and the images of its container classes.
@@ -65,7 +65,7 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn start(surroundings: Surroundings) -> Self {
-        let site = Site::new(HOLD_LIMIT);
+        let site = Site::new(surroundings.config.gateway.hold);
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
         let (events, received) = mpsc::unbounded_channel();
