@@ -6,12 +6,14 @@
 //!
 //! | module | its job |
 //! |---|---|
+//! | `describe` | routes that describe themselves; how to add one |
 //! | `envelope` | the form of every answer |
 //! | `failure` | errors of the control plane as status and code |
 //! | `guard` | who may do what |
 //! | `routes` | one module for each noun |
 #![forbid(unsafe_code)]
 
+mod describe;
 mod envelope;
 mod failure;
 mod guard;
@@ -100,8 +102,14 @@ pub(crate) struct Api {
 /// The service, for `/client/v4`.
 pub fn router(control: Control, runtime: Arc<dyn Runtime>) -> Router {
     let api = Api { control, runtime };
-    routes::router(api.clone())
+    routes::all()
+        .into_router(api.clone())
         .fallback(envelope::no_route)
         .layer(axum::middleware::from_fn_with_state(api, guard::check))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+}
+
+/// The description of the API, OpenAPI 3.1; `docs/openapi.json` is it.
+pub fn openapi() -> serde_json::Value {
+    routes::all().document()
 }

@@ -32,6 +32,7 @@ mod log;
 mod meter;
 mod model;
 mod mounts;
+mod output;
 mod prepare;
 mod process;
 mod session;
@@ -55,6 +56,7 @@ pub use model::{
     Event, Exec, ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE,
     SleepPolicy, Status, Timings,
 };
+pub use output::{Output, OutputStream};
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use signals::signal_number;
 pub use terminal::resize;

@@ -7,6 +7,7 @@ use axum::extract::{Path, Query, State};
 use berth_control::containers::{Application, Rollout};
 use bytes::Bytes;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -45,8 +46,8 @@ pub(super) async fn me(State(api): State<Api>) -> Answer {
     }))
 }
 
-#[derive(Deserialize)]
-struct Wanted {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Wanted {
     #[serde(default = "fifteen")]
     expiration_minutes: u64,
     #[serde(default)]
@@ -88,7 +89,7 @@ pub(super) async fn registries() -> Answer {
     result(Vec::<Value>::new())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Filter {
     name: Option<String>,
 }
