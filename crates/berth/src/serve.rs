@@ -8,6 +8,7 @@
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
+//! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`admin`] | the token of this machine's administrator |
 
@@ -19,3 +20,4 @@ mod containers;
 mod project;
 mod registry;
 pub(crate) mod server;
+pub(crate) mod settings;

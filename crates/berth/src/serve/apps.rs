@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_api::{Instance, RegistryPassword, Runtime};
+use berth_config::ServerConfig;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
 use berth_gateway::{Sites, Table};
@@ -29,8 +30,7 @@ pub(super) struct Apps {
     pub(super) containers: Arc<Containers>,
     pub(super) layouts: Arc<Layouts>,
     pub(super) sites: Arc<Sites>,
-    /// Workers answer at `<name>.<base domain>`.
-    pub(super) base_domain: String,
+    pub(super) config: Arc<ServerConfig>,
     /// `http://` and the port that is to be named, if any.
     pub(super) port: Option<u16>,
     pub(super) running: Mutex<BTreeMap<String, App>>,
@@ -88,6 +88,7 @@ impl Apps {
             cgroup: self.cgroup.clone(),
             containers: Arc::clone(&self.containers),
             layouts: Arc::clone(&self.layouts),
+            config: Arc::clone(&self.config),
         }
     }
 
@@ -119,7 +120,7 @@ impl Apps {
     }
 
     fn host(&self, name: &str) -> String {
-        format!("{name}.{}", self.base_domain).to_ascii_lowercase()
+        format!("{name}.{}", self.config.base_domain).to_ascii_lowercase()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, App>> {
@@ -183,7 +184,7 @@ impl Runtime for Deployed {
     }
 
     fn base_domain(&self) -> String {
-        self.0.base_domain.clone()
+        self.0.config.base_domain.clone()
     }
 
     async fn provide_image(&self, reference: &str) -> Result<(), String> {
@@ -204,7 +205,7 @@ impl Runtime for Deployed {
     }
 
     fn location(&self) -> String {
-        std::env::var("BERTH_LOCATION").unwrap_or_else(|_| "local".to_owned())
+        self.0.config.location.clone()
     }
 }
 
