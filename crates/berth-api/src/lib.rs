@@ -59,6 +59,24 @@ pub trait Runtime: Send + Sync + 'static {
     /// A password for the server's own registry, or `None` for any other.
     fn registry_password(&self, host: &str, push: bool, seconds: u64) -> Option<RegistryPassword>;
 
+    /// Registries of others for which there are credentials. Blocks.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn registries(&self) -> Result<Vec<OtherRegistry>, String>;
+
+    /// Keeps credentials with which images of another registry are pulled; whether there were none. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    fn add_registry(&self, registry: &OtherRegistry, secret: &str) -> Result<bool, String>;
+
+    /// Forgets the credentials of a registry, which it answers. Blocks.
+    ///
+    /// # Errors
+    /// Why they cannot be changed.
+    fn remove_registry(&self, domain: &str) -> Result<Option<OtherRegistry>, String>;
+
     /// The containers of a Durable Object namespace.
     fn instances(&self, namespace_id: &str) -> Vec<Instance>;
 
@@ -73,6 +91,21 @@ pub struct RegistryPassword {
     pub user: String,
     /// Says itself what it allows and until when.
     pub password: String,
+}
+
+/// A registry of others, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherRegistry {
+    /// Host, as image names have it.
+    pub domain: String,
+    /// `ECR`, `DockerHub`, `GAR` or `default`.
+    pub kind: String,
+    /// User, access key id or e-mail address.
+    pub public: String,
+    /// When, RFC 3339.
+    pub created: String,
+    /// `<store id>:<secret name>` in the Secrets Store, if its secret is from there.
+    pub reference: Option<String>,
 }
 
 /// A container.

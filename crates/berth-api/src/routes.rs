@@ -3,6 +3,7 @@
 mod assets;
 mod containers;
 mod deployments;
+mod registries;
 mod secrets;
 mod settings;
 mod upload;
@@ -190,13 +191,20 @@ fn applications() -> Routes {
         )
         .route(
             "/containers/registries",
-            get(containers::registries, "Other registries with credentials"),
+            get(registries::list, "Other registries with credentials").post(
+                registries::add,
+                about("Credentials for another registry").json::<registries::NewRegistry>(),
+            ),
+        )
+        .route(
+            "/containers/registries/{domain}",
+            crate::describe::delete(registries::delete, "Forgets the credentials of a registry"),
         )
         .route(
             "/containers/registries/{domain}/credentials",
             post(
-                containers::credentials,
-                about("A password for the server's registry").json::<containers::Wanted>(),
+                registries::credentials,
+                about("A password for the server's registry").json::<registries::Wanted>(),
             ),
         )
         .route(

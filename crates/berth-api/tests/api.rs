@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use berth_api::{Instance, RegistryPassword, Runtime};
+use berth_api::{Instance, OtherRegistry, RegistryPassword, Runtime};
 use berth_control::Control;
 use berth_control::token::Scope;
 use berth_control::worker::Worker;
@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 struct Recorder {
     asked: Mutex<Vec<String>>,
     refuse: Mutex<Option<String>>,
+    registries: Mutex<Vec<OtherRegistry>>,
 }
 
 #[async_trait::async_trait]
@@ -58,6 +59,29 @@ impl Runtime for Recorder {
             user: "v1".to_owned(),
             password: format!("{push} {seconds}"),
         })
+    }
+
+    fn registries(&self) -> Result<Vec<OtherRegistry>, String> {
+        Ok(self.registries.lock().unwrap().clone())
+    }
+
+    fn add_registry(&self, registry: &OtherRegistry, secret: &str) -> Result<bool, String> {
+        if registry.domain.contains('/') {
+            return Err(format!("`{}` is no host", registry.domain));
+        }
+        self.asked.lock().unwrap().push(format!("secret {secret}"));
+        let mut known = self.registries.lock().unwrap();
+        let new = known.iter().all(|one| one.domain != registry.domain);
+        if new {
+            known.push(registry.clone());
+        }
+        Ok(new)
+    }
+
+    fn remove_registry(&self, domain: &str) -> Result<Option<OtherRegistry>, String> {
+        let mut known = self.registries.lock().unwrap();
+        let place = known.iter().position(|one| one.domain == domain);
+        Ok(place.map(|place| known.remove(place)))
     }
 
     fn instances(&self, _namespace_id: &str) -> Vec<Instance> {
@@ -442,5 +466,36 @@ async fn passwords_are_for_the_own_registry() {
     assert_eq!(answer["result"]["password"], "true 900");
     let path = world.account("/containers/registries/docker.io/credentials");
     let (status, _) = world.call("POST", &path, "{}").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn registries_have_credentials_once() {
+    let world = world();
+    let path = world.account("/containers/registries");
+    let new = |domain: &str| {
+        json!({
+            "domain": domain, "is_public": false, "kind": "DockerHub",
+            "auth": {"public_credential": "me", "private_credential": "hunter2"},
+        })
+        .to_string()
+    };
+    let (status, body) = world.call("POST", &path, new("docker.io")).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert!(!body.to_string().contains("hunter2"));
+    assert_eq!(world.runtime.asked.lock().unwrap()[0], "secret hunter2");
+    let (status, _) = world.call("POST", &path, new("docker.io")).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let (status, _) = world.call("POST", &path, new("a/b")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let public = r#"{"domain": "x.io", "is_public": true}"#;
+    let (status, _) = world.call("POST", &path, public).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let (_, body) = world.call("GET", &path, "").await;
+    assert_eq!(body["result"][0]["domain"], "docker.io");
+    let one = format!("{path}/docker.io");
+    let (_, body) = world.call("DELETE", &one, "").await;
+    assert_eq!(body["result"]["domain"], "docker.io");
+    let (status, _) = world.call("DELETE", &one, "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 }

@@ -176,14 +176,19 @@ impl Endpoint {
             Place::Known(url) => return url.clone(),
             Place::Loopback { tls, plain } => (tls, plain),
         };
-        let mut root = tls.clone();
-        root.set_path("/v2/");
-        match self
-            .transport
-            .send(&Call::new(Method::GET, root), None, &|_| {})
-            .await
-        {
+        let ask = |url: &Url| {
+            let mut root = url.clone();
+            root.set_path("/v2/");
+            async {
+                self.transport
+                    .send(&Call::new(Method::GET, root), None, &|_| {})
+                    .await
+            }
+        };
+        match ask(tls).await {
             Err(SendError::Transport(error)) if !error.is_certificate() => plain.clone(),
+            // A registry on this machine may speak both, with a certificate of its own.
+            Err(SendError::Transport(_)) if ask(plain).await.is_ok() => plain.clone(),
             _ => tls.clone(),
         }
     }

@@ -32,11 +32,17 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Bytes that are read at once from a connection.
 const READ_BUFFER: usize = 1024 * 1024;
 
+/// The first byte of a TLS connection: a record of the type "handshake".
+const HANDSHAKE: u8 = 0x16;
+
 /// How the server treats its clients.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Certificate chain and key, both PEM; `None` serves plain HTTP.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// With a certificate: whether clients without TLS are served, too. The first byte of a connection
+    /// says which it is.
+    pub plain_too: bool,
     /// Connections at the same time.
     pub max_connections: usize,
     /// A request's head must be complete, and a handshake done, after this time.
@@ -51,6 +57,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             tls: None,
+            plain_too: false,
             max_connections: 1024,
             head_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
@@ -181,8 +188,9 @@ impl Shared {
     async fn connection(&self, stream: TcpStream) {
         // Only costs latency if it fails.
         let _ = stream.set_nodelay(true);
+        let secure = !self.options.plain_too || self.is_handshake(&stream).await;
         let stream = Patient::new(stream, self.options.write_timeout);
-        let Some(tls) = &self.tls else {
+        let Some(tls) = self.tls.as_ref().filter(|_| secure) else {
             return self.serve(stream).await;
         };
         match tokio::time::timeout(self.options.head_timeout, tls.accept(stream)).await {
@@ -190,6 +198,13 @@ impl Shared {
             Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
             Err(_) => tracing::debug!("a handshake took too long"),
         }
+    }
+
+    /// Whether a client begins with TLS. One that says nothing in time is none, and is sent away as such.
+    async fn is_handshake(&self, stream: &TcpStream) -> bool {
+        let mut first = [0];
+        let peeked = tokio::time::timeout(self.options.head_timeout, stream.peek(&mut first));
+        matches!(peeked.await, Ok(Ok(1))) && first == [HANDSHAKE]
     }
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {

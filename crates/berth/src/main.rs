@@ -12,6 +12,7 @@ mod host;
 mod lock;
 mod paths;
 mod printer;
+mod registries;
 mod remote;
 mod running;
 mod secret;

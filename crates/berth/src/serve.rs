@@ -7,8 +7,10 @@
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
+//! | [`certificate`] | the registry's own |
 //! | [`registry`] | where their images are pushed |
 //! | [`settings`] | `berth.toml` and the command line |
+//! | [`others`] | credentials for the registries of others |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`admin`] | the token of this machine's administrator |
 
@@ -16,7 +18,9 @@ pub(crate) mod admin;
 mod app;
 mod apps;
 mod assets;
+pub(crate) mod certificate;
 mod containers;
+mod others;
 mod project;
 mod registry;
 pub(crate) mod server;

@@ -1,4 +1,4 @@
-//! Container applications, their instances, and passwords for the registry.
+//! Container applications and their instances.
 //!
 //! The containers client of wrangler needs 200 and JSON for everything, and compares an application with
 //! what it would send, so that what was sent comes back word for word and nothing is `null`.
@@ -6,17 +6,16 @@
 use axum::extract::{Path, Query, State};
 use berth_control::containers::{Application, Rollout};
 use bytes::Bytes;
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::settings::parse;
 use crate::Api;
+use crate::Instance;
 use crate::envelope::{Answer, result};
 use crate::failure::Failure;
 use crate::guard::blocking;
-use crate::{Instance, RegistryPassword};
 
 /// Below an account and an application.
 type OfApplication = Path<(String, String)>;
@@ -44,49 +43,6 @@ pub(super) async fn me(State(api): State<Api>) -> Answer {
         "locations": [],
         "defaults": {"vcpus": 0.0625, "memory_mib": 256, "disk_mb": 2000},
     }))
-}
-
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct Wanted {
-    #[serde(default = "fifteen")]
-    expiration_minutes: u64,
-    #[serde(default)]
-    permissions: Vec<String>,
-}
-
-fn fifteen() -> u64 {
-    15
-}
-
-/// `POST registries/{domain}/credentials`: a user name and a password that ends.
-pub(super) async fn credentials(
-    State(api): State<Api>,
-    Path((_, domain)): OfApplication,
-    body: Bytes,
-) -> Answer {
-    let wanted: Wanted = parse(&body)?;
-    let push = wanted
-        .permissions
-        .iter()
-        .any(|permission| permission == "push");
-    let seconds = wanted.expiration_minutes.clamp(1, 24 * 60) * 60;
-    match api.runtime.registry_password(&domain, push, seconds) {
-        Some(RegistryPassword { user, password }) => result(json!({
-            "account_id": api.control.account().id,
-            "registry_host": domain,
-            "username": user,
-            "password": password,
-        })),
-        None => {
-            let text = format!("`{domain}` is not this server's registry");
-            Err(Failure::new(StatusCode::NOT_FOUND, 1601, text))
-        }
-    }
-}
-
-/// `GET registries`: none of others yet.
-pub(super) async fn registries() -> Answer {
-    result(Vec::<Value>::new())
 }
 
 #[derive(Deserialize, JsonSchema)]

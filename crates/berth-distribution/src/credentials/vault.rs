@@ -100,6 +100,9 @@ struct Entry {
     kind: Kind,
     public_credential: String,
     created: u64,
+    /// Where the secret is from, for whoever wants to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
     sealed: Sealed,
 }
 
@@ -136,6 +139,12 @@ impl Vault {
             .collect())
     }
 
+    /// Where the secret of a registry is from, as it was said when it was added.
+    pub fn origin(&self, domain: &str) -> Result<Option<String>, CredentialError> {
+        let entry = self.read()?.registries.remove(domain);
+        Ok(entry.and_then(|entry| entry.origin))
+    }
+
     /// Keeps the secret of a registry; `false`: there is one already, and nothing was changed.
     pub fn add(
         &self,
@@ -143,6 +152,18 @@ impl Vault {
         kind: Kind,
         public_credential: &str,
         secret: &str,
+    ) -> Result<bool, CredentialError> {
+        self.add_from(domain, kind, public_credential, secret, None)
+    }
+
+    /// The same, with where the secret is from.
+    pub fn add_from(
+        &self,
+        domain: &str,
+        kind: Kind,
+        public_credential: &str,
+        secret: &str,
+        origin: Option<String>,
     ) -> Result<bool, CredentialError> {
         let _lock = self.lock()?;
         let mut file = self.read()?;
@@ -157,6 +178,7 @@ impl Vault {
             kind,
             public_credential: public_credential.to_owned(),
             created: now.map_or(0, |now| now.as_secs()),
+            origin,
             sealed,
         };
         file.registries.insert(domain.to_owned(), entry);

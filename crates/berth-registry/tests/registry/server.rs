@@ -96,6 +96,7 @@ fn server_options(config: &Value) -> ServerOptions {
         tls: tls.map(|(cert, key)| (cert.into(), key.into())),
         head_timeout: millis(config, "head_ms").unwrap_or(usual.head_timeout),
         write_timeout: millis(config, "write_ms").unwrap_or(usual.write_timeout),
+        plain_too: config["plain_too"] == true,
         ..usual
     }
 }

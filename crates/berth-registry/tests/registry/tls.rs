@@ -35,3 +35,36 @@ async fn clients_come_by_https_and_are_sent_to_https() {
     assert!(plain.is_err());
     assert_eq!(client.get(&url).send().await.unwrap().status(), 401);
 }
+
+#[tokio::test]
+async fn both_kinds_of_clients_come_to_one_port() {
+    provide_cryptography();
+    let directory = tempfile::tempdir().unwrap();
+    let (chain, key) = (
+        directory.path().join("chain.pem"),
+        directory.path().join("key.pem"),
+    );
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
+    let server = Server::start(json!({
+        "anonymous": "read", "cert": chain, "cert_key": key, "plain_too": true, "head_ms": 200,
+    }));
+    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .add_root_certificate(root)
+        .build()
+        .unwrap();
+    // Nobody waits for one that says nothing.
+    let silent = tokio::net::TcpStream::connect(&server.address)
+        .await
+        .unwrap();
+    for scheme in ["https", "http"] {
+        let url = format!("{scheme}://{}/v2/", server.address);
+        assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+    }
+    let mut byte = [0];
+    silent.readable().await.unwrap();
+    assert_eq!(silent.try_read(&mut byte).unwrap(), 0, "it is sent away");
+}

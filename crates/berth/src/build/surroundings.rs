@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use berth_build::BuildRequest;
 
+use crate::serve::certificate;
+
 /// Settings of proxies, in upper and in lower case.
 const PROXIES: [&str; 5] = [
     "HTTP_PROXY",
@@ -61,7 +63,8 @@ fn host_ca_bundle() -> Option<PathBuf> {
         .iter()
         .filter_map(std::env::var_os)
         .map(PathBuf::from)
-        .find(|path| path.is_file());
+        // That of the server's registry is for wrangler, and no bundle.
+        .find(|path| path.is_file() && !certificate::is_own(path));
     named.or_else(|| {
         OWN_AUTHORITIES
             .iter()

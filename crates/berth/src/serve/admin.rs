@@ -10,6 +10,9 @@ use berth_control::token::Scope;
 use berth_error::{Report, ResultExt as _};
 use serde::{Deserialize, Serialize};
 
+/// In which Node finds certificates to trust.
+const CA_VARIABLE: &str = "NODE_EXTRA_CA_CERTS";
+
 /// Where the server's parts are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Addresses {
@@ -21,6 +24,9 @@ pub(crate) struct Addresses {
     pub(crate) docker_host: String,
     /// `WRANGLER_DOCKER_BIN`.
     pub(crate) docker: PathBuf,
+    /// `NODE_EXTRA_CA_CERTS`: the registry's certificate.
+    #[serde(default)]
+    pub(crate) certificate: PathBuf,
 }
 
 /// What a client on this machine needs.
@@ -106,12 +112,13 @@ impl Client {
     }
 
     /// The variables that wrangler needs.
-    pub(crate) fn variables(&self) -> [(&'static str, String); 6] {
+    pub(crate) fn variables(&self) -> [(&'static str, String); 7] {
         let Addresses {
             api,
             registry,
             docker_host,
             docker,
+            certificate,
         } = self.addresses.clone();
         [
             ("CLOUDFLARE_API_BASE_URL", api),
@@ -120,13 +127,22 @@ impl Client {
             ("CLOUDFLARE_CONTAINER_REGISTRY", registry),
             ("WRANGLER_DOCKER_BIN", docker.display().to_string()),
             ("DOCKER_HOST", docker_host),
+            (CA_VARIABLE, certificate.display().to_string()),
         ]
     }
 
     /// The same as lines for a shell.
-    pub(crate) fn exports(&self) -> [String; 6] {
-        self.variables()
-            .map(|(name, value)| format!("export {name}={}", quoted(&value)))
+    pub(crate) fn exports(&self) -> [String; 7] {
+        self.variables().map(|(name, value)| {
+            // Somebody's own authorities are not taken away from Node.
+            let taken = name == CA_VARIABLE
+                && std::env::var_os(name).is_some_and(|set| !set.is_empty() && set != *value);
+            if taken {
+                format!("# {name} is set: add {value} to its file for `containers images`")
+            } else {
+                format!("export {name}={}", quoted(&value))
+            }
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use berth_api::{Instance, RegistryPassword, Runtime};
+use berth_api::{Instance, OtherRegistry, RegistryPassword, Runtime};
 use berth_config::ServerConfig;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
@@ -129,6 +129,15 @@ impl Apps {
     }
 }
 
+/// An error as the API has it.
+fn told(report: berth_error::Report) -> String {
+    let mut text = report.chain().join(": ");
+    for hint in report.hints() {
+        text.push_str(&format!(" ({hint})"));
+    }
+    text
+}
+
 /// The apps, as the API sees them.
 pub(super) struct Deployed(pub(super) Arc<Apps>);
 
@@ -197,6 +206,22 @@ impl Runtime for Deployed {
         // wrangler leaves the port out where it pulls for `dev`.
         let own = registry.host == host || registry.host.split(':').next() == Some(host);
         own.then(|| registry.password(push, seconds))
+    }
+
+    fn registries(&self) -> Result<Vec<OtherRegistry>, String> {
+        self.0.containers.others().list().map_err(told)
+    }
+
+    fn add_registry(&self, registry: &OtherRegistry, secret: &str) -> Result<bool, String> {
+        self.0
+            .containers
+            .others()
+            .add(registry, secret)
+            .map_err(told)
+    }
+
+    fn remove_registry(&self, domain: &str) -> Result<Option<OtherRegistry>, String> {
+        self.0.containers.others().remove(domain).map_err(told)
     }
 
     fn instances(&self, namespace_id: &str) -> Vec<Instance> {

@@ -15,6 +15,7 @@ use berth_image::{Hold, ImageStore, Reference};
 use berth_jail::Limits;
 use berth_workerd::{ClassImages, ContainerOptions};
 
+use super::others::Others;
 use super::registry::OwnRegistry;
 use crate::base;
 use crate::dev::identity;
@@ -121,6 +122,11 @@ impl Containers {
             held.insert(reference.to_owned(), hold);
         }
         Ok(())
+    }
+
+    /// Credentials for the registries of others.
+    pub(super) fn others(&self) -> Others {
+        Others::of(self.store.root())
     }
 
     /// Gives up images that no class runs with.

@@ -1,7 +1,7 @@
 //! The server's own registry: where images are pushed that are to run here.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_api::RegistryPassword;
@@ -11,10 +11,12 @@ use berth_image::{ImageStore, Reference};
 use berth_registry::auth::{
     Actions, Anonymous, Grant, Identity, Pattern, SignedCredentials, SigningKey,
 };
-use berth_registry::server::{Server, ServerOptions};
+use berth_registry::server::Server;
 use berth_registry::storage::Directory;
 use berth_registry::{CollectOptions, Registry, RegistryOptions};
 use tokio_util::sync::CancellationToken;
+
+use super::certificate;
 
 /// How long a password is good for with which the server itself pulls, in seconds.
 const OWN_SECONDS: u64 = 3600;
@@ -25,6 +27,8 @@ const COLLECT_EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
 pub(super) struct OwnRegistry {
     /// As in image names: host and port.
     pub(super) host: String,
+    /// The file of its certificate, which clients are to trust.
+    pub(super) certificate: Option<PathBuf>,
     authority: SignedCredentials,
     registry: Registry,
     serving: tokio::task::JoinHandle<()>,
@@ -37,7 +41,12 @@ pub(super) struct OwnRegistry {
 impl OwnRegistry {
     /// Serves `<data>/registry`.
     pub(super) async fn start(data: &Path, listen: SocketAddr) -> Result<Self, Report> {
-        let server = Server::bind(listen, ServerOptions::default()).await?;
+        let options = certificate::for_address(&data.join("keys"), listen.ip()).await?;
+        let certificate = options
+            .tls
+            .as_ref()
+            .map(|(certificate, _)| certificate.clone());
+        let server = Server::bind(listen, options).await?;
         let root = data.join("registry");
         let directory = Directory::open(&root)?;
         let lock = directory.lock()?.ok_or_else(|| {
@@ -75,6 +84,7 @@ impl OwnRegistry {
         });
         Ok(Self {
             host,
+            certificate,
             authority,
             registry,
             serving,

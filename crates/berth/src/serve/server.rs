@@ -76,6 +76,7 @@ impl Server {
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
             registry: registry.host.clone(),
+            certificate: registry.certificate.clone().unwrap_or_default(),
             docker_host: daemon.docker_host(),
             docker: daemon.docker.clone(),
         };

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use berth_distribution::credentials::{Kind, Vault, gar, is_ecr};
+use berth_distribution::credentials::{Kind, Vault, gar};
 use berth_error::{Report, ResultExt as _};
-use berth_image::Reference;
 
 use crate::cli::ConfigureArgs;
 use crate::printer;
+use crate::registries::{check_domain, kind};
 use crate::secret;
 use crate::transfer::print_json;
 
@@ -56,37 +56,6 @@ fn exists(domain: &str) -> Report {
     )
 }
 
-/// A host as image names have it.
-fn check_domain(domain: &str) -> Result<(), Report> {
-    let hub = ["index.docker.io", "registry-1.docker.io", "hub.docker.com"];
-    if hub.contains(&domain) {
-        return Err(Report::new(
-            format!("`{domain}` is not what image names have"),
-            Some("Docker Hub is `docker.io`".to_owned()),
-        ));
-    }
-    let parsed = format!("{domain}/x").parse::<Reference>();
-    if parsed.is_ok_and(|parsed| parsed.host() == domain) {
-        return Ok(());
-    }
-    Err(Report::new(
-        format!("`{domain}` is not the host of a registry"),
-        Some("give it as image names have it, such as `registry.example.com:5000`".to_owned()),
-    ))
-}
-
-fn kind(domain: &str) -> Kind {
-    if domain == "docker.io" {
-        Kind::DockerHub
-    } else if is_ecr(domain) {
-        Kind::Ecr
-    } else if domain.ends_with("-docker.pkg.dev") {
-        Kind::Gar
-    } else {
-        Kind::Default
-    }
-}
-
 /// The user, by the flag that belongs to the kind of registry.
 fn public_credential(args: &ConfigureArgs, kind: Kind) -> Result<&str, Report> {
     let flags = [
@@ -125,24 +94,4 @@ fn public_credential(args: &ConfigureArgs, kind: Kind) -> Result<&str, Report> {
             )),
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kinds_are_known_by_the_name() {
-        assert_eq!(kind("docker.io"), Kind::DockerHub);
-        assert_eq!(
-            kind("123456789012.dkr.ecr.us-east-1.amazonaws.com"),
-            Kind::Ecr
-        );
-        assert_eq!(kind("europe-west1-docker.pkg.dev"), Kind::Gar);
-        assert_eq!(kind("registry.example.com:5000"), Kind::Default);
-        assert!(check_domain("registry.example.com:5000").is_ok());
-        for bad in ["index.docker.io", "https://x.io", "x.io/a", "", "app"] {
-            assert!(check_domain(bad).is_err(), "{bad}");
-        }
-    }
 }
