@@ -6,6 +6,7 @@
 mod applications;
 mod candidate;
 mod deployments;
+mod rollouts;
 mod secrets;
 mod tokens;
 mod triggers;

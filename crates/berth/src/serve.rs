@@ -7,6 +7,7 @@
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
+//! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`admin`] | the token of this machine's administrator |
 
@@ -16,4 +17,5 @@ mod apps;
 mod containers;
 mod project;
 mod registry;
+mod rollouts;
 pub(crate) mod server;

@@ -101,6 +101,7 @@ pub fn container(class_name: &str) -> ContainerApp {
             disk_mb: 2000,
         },
         sleep: None,
+        chooser: None,
         max_instances: 1,
         rollout_active_grace_period_s: 0,
         rollout_steps: vec![100],

@@ -3,6 +3,7 @@
 //! Invariants: at most one workerd has a Worker's state; a change that does not start leaves the former
 //! one running; objects of a class are deleted only when no workerd that has the class runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use berth_workerd::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::containers::{Containers, Images};
+use super::containers::{Classes, Containers};
 use super::project;
 use crate::dev::worker::lead;
 
@@ -41,11 +42,13 @@ pub(super) struct Surroundings {
     pub(super) containers: Arc<Containers>,
 }
 
-/// A Worker and the images of its container classes.
+/// A Worker and its container classes.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) worker: Worker,
-    pub(super) images: Images,
+    pub(super) classes: Classes,
+    /// What their instances start with now.
+    pub(super) images: BTreeSet<String>,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -90,7 +93,9 @@ impl App {
         self.desired.send_if_modified(|(count, present)| {
             let same = match (&present, &wanted) {
                 (Some(one), Some(other)) => {
-                    one.worker.modified == other.worker.modified && one.images == other.images
+                    one.worker.modified == other.worker.modified
+                        && one.classes == other.classes
+                        && one.images == other.images
                 }
                 (None, None) => *count > 0,
                 _ => false,
@@ -167,7 +172,11 @@ impl Runner {
     }
 
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
-        let Wanted { worker, images } = wanted;
+        let Wanted {
+            worker,
+            classes,
+            images,
+        } = wanted;
         if worker.live().is_none() {
             self.stop().await;
             return Ok(());
@@ -176,14 +185,17 @@ impl Runner {
         let generated = self.surroundings.directory.join("generated");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
-        for image in images.values() {
-            containers.provide(image).await?;
+        for image in images {
+            // It was here when it was deployed. Whoever starts an instance without it is told.
+            if let Err(report) = containers.provide(image).await {
+                tracing::error!(image, "{}", report.render());
+            }
         }
         let options = ComposeOptions {
             state_dir: state.clone(),
             generated_dir: generated.clone(),
             listen: listen.clone(),
-            containers: containers.options(images),
+            containers: containers.options(classes),
         };
         let (config, source_map) = configuration(&self.surroundings.control, worker, &options)?;
         let same = self
@@ -194,11 +206,6 @@ impl Runner {
             let path = write(&generated, &uuid::Uuid::new_v4().to_string(), &config)?;
             self.run_with(Running { config, path }, listen, source_map)
                 .await?;
-        }
-        for (class, image) in images {
-            if let Some(class) = worker.classes.get(class) {
-                containers.retire(&class.key, image);
-            }
         }
         self.discard(worker, &state);
         Ok(())
