@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use berth_api::{Instance, RegistryPassword, Runtime};
 use berth_control::Control;
+use berth_control::rollout::Seen;
 use berth_control::token::Scope;
 use berth_control::worker::Worker;
 use http::{Request, StatusCode};
@@ -420,14 +421,22 @@ async fn an_application_comes_back_as_it_was_sent() {
     assert_eq!(dash["result"][0]["image"], "image:1", "it is under way");
     let (_, shown) = world.call("GET", &format!("{path}/{id}"), "").await;
     assert_eq!(shown["result"]["configuration"]["image"], "image:2");
-    let one = format!("{rollouts}/{}", shown["result"]["active_rollout_id"].as_str().unwrap());
+    let one = format!(
+        "{rollouts}/{}",
+        shown["result"]["active_rollout_id"].as_str().unwrap()
+    );
     let (_, shown) = world.call("GET", &one, "").await;
     let shown = &shown["result"];
-    assert_eq!((&shown["status"], &shown["kind"]), (&json!("pending"), &json!("full_auto")));
+    assert_eq!(
+        (&shown["status"], &shown["kind"]),
+        (&json!("pending"), &json!("full_auto"))
+    );
     assert_eq!(shown["current_configuration"]["image"], "image:1");
-    let step = json!({"id": 1, "step_size": {"percentage": 100}, "description": "", "status": "pending"});
+    let step =
+        json!({"id": 1, "step_size": {"percentage": 100}, "description": "", "status": "pending"});
     assert_eq!(shown["steps"], json!([step]));
-    let progress = json!({"total_steps": 1, "current_step": 0, "updated_instances": 0, "total_instances": 1});
+    let progress =
+        json!({"total_steps": 1, "current_step": 0, "updated_instances": 0, "total_instances": 1});
     assert_eq!(shown["progress"], progress);
     let (status, acted) = world.call("POST", &one, r#"{"action": "next"}"#).await;
     assert_eq!(status, StatusCode::OK, "{acted}");

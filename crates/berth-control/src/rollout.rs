@@ -266,7 +266,9 @@ impl Rollout {
         }
         match act {
             Act::Next => {
-                let running = self.current().is_some_and(|step| step.status == StepStatus::Progressing);
+                let running = self
+                    .current()
+                    .is_some_and(|step| step.status == StepStatus::Progressing);
                 if running {
                     return refuse("`next` is not possible: a step is under way");
                 }
@@ -404,9 +406,7 @@ impl Rollout {
     fn deaf(&self, seen: &[Seen], now_ms: u64) -> Option<String> {
         let deaf = seen.iter().find(|one| {
             let age = one.since_ms.map(|since| now_ms.saturating_sub(since));
-            one.version == self.to_version
-                && one.refused
-                && age.is_some_and(|age| age >= LISTEN_MS)
+            one.version == self.to_version && one.refused && age.is_some_and(|age| age >= LISTEN_MS)
         })?;
         let object = deaf.object.get(..8).unwrap_or(&deaf.object);
         let seconds = LISTEN_MS / 1000;
@@ -449,10 +449,14 @@ impl Step {
 
 /// `step_percentage`, which is repeated to the end, or `steps`.
 fn steps(request: &Map<String, Value>) -> Result<Vec<Step>, ApplicationError> {
-    let each = request.get("step_percentage").filter(|each| !each.is_null());
+    let each = request
+        .get("step_percentage")
+        .filter(|each| !each.is_null());
     let listed = request.get("steps").filter(|listed| !listed.is_null());
     let percentage = |field, value: Option<&Value>| {
-        let value = value.and_then(Value::as_u64).and_then(|value| u8::try_from(value).ok());
+        let value = value
+            .and_then(Value::as_u64)
+            .and_then(|value| u8::try_from(value).ok());
         value
             .filter(|value| (1..=100).contains(value))
             .ok_or_else(|| wrong(field, "must be a whole number, 1 to 100".to_owned()))
@@ -475,13 +479,18 @@ fn steps(request: &Map<String, Value>) -> Result<Vec<Step>, ApplicationError> {
             let listed = listed.as_array();
             let listed = listed.ok_or_else(|| wrong("steps", "must be a list".to_owned()))?;
             for step in listed {
-                let size = step.get("step_size").and_then(|size| size.get("percentage"));
+                let size = step
+                    .get("step_size")
+                    .and_then(|size| size.get("percentage"));
                 let reached = percentage("steps.step_size.percentage", size)?;
                 if steps.last().is_some_and(|last| last.percentage > reached) {
                     return Err(wrong("steps", "must ascend".to_owned()));
                 }
                 let description = step.get("description").and_then(Value::as_str);
-                steps.push(Step::new(reached, description.unwrap_or_default().to_owned()));
+                steps.push(Step::new(
+                    reached,
+                    description.unwrap_or_default().to_owned(),
+                ));
             }
             if steps.last().is_none_or(|last| last.percentage != 100) {
                 return Err(wrong("steps", "must end with 100".to_owned()));

@@ -74,7 +74,7 @@ pub const CLASS_IMAGE: &str = "berth/class:latest";
 pub const VERSION_LABEL: &str = "dev.berth.version";
 
 /// What an instance is made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Chosen {
     /// Instead of [`CLASS_IMAGE`].
     pub image: String,

@@ -124,7 +124,12 @@ impl Control {
         let new = Rollout::new(&request, wanted, live)?;
         let changed = self.change_application(application, |application| {
             application.obeyed = Some(deployment.to_owned());
-            if application.sent.get("configuration").and_then(Value::as_object) != Some(wanted) {
+            if application
+                .sent
+                .get("configuration")
+                .and_then(Value::as_object)
+                != Some(wanted)
+            {
                 put_first(application, new.clone());
             }
             Ok(())
@@ -198,7 +203,10 @@ impl Control {
 
 /// Begins a rollout in place of the one that is under way.
 fn put_first(application: &mut Application, mut new: Rollout) {
-    let sent = application.sent.get("configuration").and_then(Value::as_object);
+    let sent = application
+        .sent
+        .get("configuration")
+        .and_then(Value::as_object);
     let mut former = sent.cloned().unwrap_or_default();
     application.live_version = application.live_version();
     if let Some(unfinished) = application.rollouts.first_mut()
@@ -213,7 +221,9 @@ fn put_first(application: &mut Application, mut new: Rollout) {
     new.former = former;
     application.version = new.to_version;
     let target = new.configuration.clone();
-    application.sent.insert("configuration".to_owned(), target.into());
+    application
+        .sent
+        .insert("configuration".to_owned(), target.into());
     application.rollouts.insert(0, new);
     application.rollouts.truncate(containers::ROLLOUTS_KEPT);
 }

@@ -435,7 +435,10 @@ fn an_application_is_echoed_and_changes_with_rollouts() {
         .progress(&made.id, |rollout| rollout.advance(0, &[], 0))
         .unwrap();
     assert_eq!(ended, Some(Vec::new()));
-    assert_eq!((done.live.image.as_str(), done.live_version()), ("image:2", 2));
+    assert_eq!(
+        (done.live.image.as_str(), done.live_version()),
+        ("image:2", 2)
+    );
     let (_, ended) = control.progress(&made.id, |_| ()).unwrap();
     assert_eq!(ended, None, "none is under way");
     let wrong = json!({"kind": "sometimes", "target_configuration": {"image": "x"}});
@@ -459,7 +462,9 @@ fn a_rollout_that_is_given_up_leaves_what_was_before() {
         .unwrap();
     let ask = |image: &str| {
         let request = json!({"kind": "full_manual", "target_configuration": {"image": image}});
-        control.roll_out(&made.id, request.as_object().unwrap()).unwrap()
+        control
+            .roll_out(&made.id, request.as_object().unwrap())
+            .unwrap()
     };
     let (_, first) = ask("image:2");
     let (application, second) = ask("image:3");
@@ -467,7 +472,10 @@ fn a_rollout_that_is_given_up_leaves_what_was_before() {
     assert_eq!((second.from_version, second.to_version), (1, 3));
     let act = |rollout: &str, act| control.act_on_rollout(&made.id, rollout, act, &[]);
     assert!(act(&first.id, Act::Next).is_err(), "it was replaced");
-    assert!(matches!(act("nope", Act::Next), Err(ControlError::NoRollout(_))));
+    assert!(matches!(
+        act("nope", Act::Next),
+        Err(ControlError::NoRollout(_))
+    ));
     act(&second.id, Act::Next).unwrap();
     let (application, second) = act(&second.id, Act::Revert).unwrap();
     assert_eq!(second.status, Status::Reverted);
@@ -487,8 +495,12 @@ fn going_back_to_a_version_brings_its_image_back() {
     let first = control.worker("app").unwrap().live().unwrap().id.clone();
     let roll = |image: &str| {
         let request = json!({"target_configuration": {"image": image}});
-        control.roll_out(&made.id, request.as_object().unwrap()).unwrap();
-        control.progress(&made.id, |rollout| rollout.advance(0, &[], 0)).unwrap();
+        control
+            .roll_out(&made.id, request.as_object().unwrap())
+            .unwrap();
+        control
+            .progress(&made.id, |rollout| rollout.advance(0, &[], 0))
+            .unwrap();
     };
     deploy(&control, "two", json!({}));
     roll("image:2");
@@ -513,16 +525,24 @@ fn an_application_of_objects_has_no_image_and_no_rollouts() {
     let namespace = with_object(&control);
     let sent = json!({"name": "app-a", "scheduling_policy": "durable_object",
         "durable_objects": {"namespace_id": namespace}});
-    let made = control.create_application(sent.as_object().unwrap().clone()).unwrap();
+    let made = control
+        .create_application(sent.as_object().unwrap().clone())
+        .unwrap();
     assert_eq!(made.id, namespace);
     assert_eq!(made.images().count(), 0);
     let request = json!({"target_configuration": {"image": "image:2"}});
     let refused = control.roll_out(&made.id, request.as_object().unwrap());
     assert!(refused.unwrap_err().to_string().contains("no rollouts"));
     let changes = json!({"scheduling_policy": "default"});
-    assert!(control.modify_application(&made.id, changes.as_object().unwrap()).is_err());
+    assert!(
+        control
+            .modify_application(&made.id, changes.as_object().unwrap())
+            .is_err()
+    );
     let changes = json!({"configuration": {"wrangler_ssh": {"enabled": true}}});
-    let changed = control.modify_application(&made.id, changes.as_object().unwrap()).unwrap();
+    let changed = control
+        .modify_application(&made.id, changes.as_object().unwrap())
+        .unwrap();
     assert_eq!(changed.sent["configuration"], changes["configuration"]);
 }
 

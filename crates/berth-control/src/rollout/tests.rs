@@ -46,16 +46,26 @@ fn again(rollout: &Rollout, seen: &mut [Seen], ended: &[String], now: u64) {
 #[test]
 fn steps_are_repeated_or_listed() {
     assert_eq!(percentages(json!({})).unwrap(), [100]);
-    assert_eq!(percentages(json!({"step_percentage": 25})).unwrap(), [25, 50, 75, 100]);
+    assert_eq!(
+        percentages(json!({"step_percentage": 25})).unwrap(),
+        [25, 50, 75, 100]
+    );
     assert_eq!(percentages(json!({"step_percentage": 100})).unwrap(), [100]);
-    let listed = json!({"steps": [{"step_size": {"percentage": 10}}, {"step_size": {"percentage": 100}}]});
+    let listed =
+        json!({"steps": [{"step_size": {"percentage": 10}}, {"step_size": {"percentage": 100}}]});
     assert_eq!(percentages(listed).unwrap(), [10, 100]);
     for (request, said) in [
         (json!({"step_percentage": 0}), "`step_percentage`"),
         (json!({"step_percentage": 10, "steps": []}), "excludes"),
         (json!({"steps": []}), "end with 100"),
-        (json!({"steps": [{"step_size": {"percentage": 50}}]}), "end with 100"),
-        (json!({"steps": [{"step_size": {"percentage": 50}}, {"step_size": {"percentage": 10}}]}), "ascend"),
+        (
+            json!({"steps": [{"step_size": {"percentage": 50}}]}),
+            "end with 100",
+        ),
+        (
+            json!({"steps": [{"step_size": {"percentage": 50}}, {"step_size": {"percentage": 10}}]}),
+            "ascend",
+        ),
         (json!({"steps": 3}), "list"),
     ] {
         let error = percentages(request).unwrap_err();
@@ -65,7 +75,8 @@ fn steps_are_repeated_or_listed() {
 
 #[test]
 fn each_step_replaces_its_share_and_waits_for_the_new_ones() {
-    let steps = json!({"steps": [{"step_size": {"percentage": 25}}, {"step_size": {"percentage": 100}}]});
+    let steps =
+        json!({"steps": [{"step_size": {"percentage": 25}}, {"step_size": {"percentage": 100}}]});
     let mut rollout = rollout(steps);
     let mut seen = old(4);
     let first = rollout.advance(0, &seen, 0);
@@ -107,7 +118,11 @@ fn the_grace_period_protects_young_instances() {
     assert_eq!(rollout.advance(5_000, &seen, 6_000), ["object-0"]);
     assert_eq!(rollout.advance(5_000, &seen, 9_000).len(), 2);
     seen[0].since_ms = None;
-    assert_eq!(rollout.advance(5_000, &seen, 9_000), ["object-1"], "it starts");
+    assert_eq!(
+        rollout.advance(5_000, &seen, 9_000),
+        ["object-1"],
+        "it starts"
+    );
 }
 
 #[test]
@@ -118,7 +133,10 @@ fn a_failure_takes_everything_back() {
     again(&rollout, &mut seen, &ended, 10);
     rollout.fail("it ended with code 1");
     assert_eq!(rollout.status, Status::Reverted);
-    assert_eq!(rollout.steps[0].reason.as_deref(), Some("it ended with code 1"));
+    assert_eq!(
+        rollout.steps[0].reason.as_deref(),
+        Some("it ended with code 1")
+    );
     assert_eq!(rollout.steps[1].status, StepStatus::Pending);
     let mut back = rollout.advance(0, &seen, 20);
     back.sort();
@@ -154,13 +172,23 @@ fn by_hand_each_step_waits_to_be_asked_for() {
     rollout.act(Act::Next, &seen).unwrap();
     let ended = rollout.advance(0, &seen, 0);
     assert_eq!(ended.len(), 1);
-    assert!(rollout.act(Act::Next, &seen).is_err(), "one after the other");
+    assert!(
+        rollout.act(Act::Next, &seen).is_err(),
+        "one after the other"
+    );
     again(&rollout, &mut seen, &ended, 0);
     assert!(rollout.advance(0, &seen, HEALTHY_MS).is_empty());
     assert_eq!(rollout.status, Status::Progressing);
-    assert!(rollout.advance(0, &seen, HEALTHY_MS + 1).is_empty(), "it waits");
+    assert!(
+        rollout.advance(0, &seen, HEALTHY_MS + 1).is_empty(),
+        "it waits"
+    );
     rollout.act(Act::Previous, &seen).unwrap();
-    assert_eq!(rollout.advance(0, &seen, HEALTHY_MS + 2), ended, "back again");
+    assert_eq!(
+        rollout.advance(0, &seen, HEALTHY_MS + 2),
+        ended,
+        "back again"
+    );
     again(&rollout, &mut seen, &ended, 2_000);
     rollout.act(Act::Next, &seen).unwrap();
     again(&rollout, &mut seen, &ended, 2_000);

@@ -23,11 +23,7 @@ use crate::sidecar::{Sidecar, is_sidecar};
 /// Makes a sidecar or an application container.
 ///
 /// workerd reads 201, 404 (no image) and 409 (name in use: it removes the old one and tries again).
-pub(crate) async fn create(
-    api: &Arc<Api>,
-    name: Option<&str>,
-    mut body: CreateContainer,
-) -> Reply {
+pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, mut body: CreateContainer) -> Reply {
     let name = name.map_or_else(
         || format!("berth-{}", &random_id()[..12]),
         |name| name.trim_start_matches('/').to_owned(),

@@ -157,15 +157,14 @@ impl Containers {
             new.copied().collect()
         };
         for image in new {
-            if let Err(error) = self.hold(image) {
-                let error = berth_error::chain(&error);
-                tracing::warn!(error, image, "an image is not held");
+            if let Err(report) = self.hold(image) {
+                tracing::warn!(image, "{}", report.render());
             }
         }
     }
 
     /// The collector leaves an image alone, if it is here.
-    fn hold(&self, reference: &str) -> Result<(), berth_image::StoreError> {
+    fn hold(&self, reference: &str) -> Result<(), Report> {
         if let Some(image) = self.store.resolve(reference)? {
             let hold = self
                 .store
@@ -210,7 +209,9 @@ impl Containers {
 
     /// Whether somebody has wanted to connect to a container.
     pub(super) fn is_wanted(&self, name: &str) -> bool {
-        self.engine.reached(name).is_some_and(|reached| reached.wanted)
+        self.engine
+            .reached(name)
+            .is_some_and(|reached| reached.wanted)
     }
 
     /// Ends a container as a rollout does: it has its time to end.

@@ -162,7 +162,9 @@ impl Reconciler {
         }
         let objects = objects.unwrap_or_else(|| {
             let live = now.live_version();
-            let stale = seen.iter().filter(|one| one.version != live && one.since_ms.is_some());
+            let stale = seen
+                .iter()
+                .filter(|one| one.version != live && one.since_ms.is_some());
             stale.map(|one| one.object.clone()).collect()
         });
         Ok((now, objects))
@@ -189,7 +191,9 @@ impl Reconciler {
                 let Some(rollout) = application.rollout().filter(|_| !object.is_empty()) else {
                     continue;
                 };
-                let version = failure.version.unwrap_or_else(|| application.wanted(object).1);
+                let version = failure
+                    .version
+                    .unwrap_or_else(|| application.wanted(object).1);
                 if version == rollout.to_version {
                     let id = rollout.id.clone();
                     let (application, _) = control.progress(&application.id, |rollout| {
@@ -224,12 +228,21 @@ fn tell(application: &Application) {
     };
     let (name, steps) = (&application.name, rollout.steps.len());
     if rollout.status == Status::Reverted {
-        let mut reasons = rollout.steps.iter().filter_map(|step| step.reason.as_deref());
+        let mut reasons = rollout
+            .steps
+            .iter()
+            .filter_map(|step| step.reason.as_deref());
         let reason = reasons.next().unwrap_or("somebody asked for it");
         tracing::error!(application = name, reason, "a rollout was given up");
     } else {
         let (status, step) = (rollout.status, rollout.begun);
-        tracing::info!(application = name, ?status, step, steps, "a rollout goes on");
+        tracing::info!(
+            application = name,
+            ?status,
+            step,
+            steps,
+            "a rollout goes on"
+        );
     }
 }
 
@@ -262,7 +275,8 @@ fn failure(event: &Event, apps: &Apps) -> Option<Failure> {
             let exit = info.exit?;
             let age = info.finished_ms?.saturating_sub(info.started_ms?);
             // SIGINT, SIGKILL and SIGTERM come from those who want it to end.
-            let asked = matches!(exit.signal, Some(2 | 9 | 15)) || matches!(exit.code, 130 | 137 | 143);
+            let asked =
+                matches!(exit.signal, Some(2 | 9 | 15)) || matches!(exit.code, 130 | 137 | 143);
             let deaf = exit.code == 0
                 && info.timings.first_listen.is_none()
                 && apps.containers.is_wanted(&info.name);
@@ -276,5 +290,7 @@ fn failure(event: &Event, apps: &Apps) -> Option<Failure> {
 
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
