@@ -21,9 +21,6 @@ use crate::base;
 use crate::dev::identity;
 use crate::host::Host;
 
-/// How long an instance may take to end after SIGTERM, as on Cloudflare.
-const STOP_GRACE: Duration = Duration::from_secs(15 * 60);
-
 /// What the apps need of the host.
 pub(super) struct Containers {
     store: ImageStore,
@@ -33,6 +30,8 @@ pub(super) struct Containers {
     session: String,
     deployment_id: String,
     pub(super) registry: OwnRegistry,
+    /// How long an instance may take to end after SIGTERM.
+    stop_grace: Duration,
     /// Images that classes run with stay in the store.
     held: Mutex<BTreeMap<String, Hold>>,
 }
@@ -41,7 +40,7 @@ pub(super) struct Containers {
 pub(super) type Classes = BTreeMap<String, ClassImages>;
 
 impl Containers {
-    pub(super) fn new(host: &Host, registry: OwnRegistry) -> Self {
+    pub(super) fn new(host: &Host, registry: OwnRegistry, stop_grace: Duration) -> Self {
         Self {
             store: host.store.clone(),
             engine: host.engine.clone(),
@@ -50,6 +49,7 @@ impl Containers {
             session: host.session.id.clone(),
             deployment_id: uuid::Uuid::new_v4().to_string(),
             registry,
+            stop_grace,
             held: Mutex::default(),
         }
     }
@@ -66,7 +66,7 @@ impl Containers {
                 chooser: chooser(application),
                 sleep: None,
                 max_instances: application.max_instances(),
-                stop_grace: STOP_GRACE,
+                stop_grace: self.stop_grace,
                 application_id: application.id.clone(),
             });
         }
@@ -216,7 +216,7 @@ impl Containers {
 
     /// Ends a container as a rollout does: it has its time to end.
     pub(super) async fn end(&self, name: &str) {
-        if let Err(error) = self.engine.stop(name, STOP_GRACE).await {
+        if let Err(error) = self.engine.stop(name, self.stop_grace).await {
             tracing::debug!(%error, name, "it was gone already");
         }
     }
