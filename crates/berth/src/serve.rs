@@ -9,6 +9,7 @@
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`certificate`] | the registry's own |
 //! | [`registry`] | where their images are pushed |
+//! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`others`] | credentials for the registries of others |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
@@ -23,5 +24,6 @@ mod containers;
 mod others;
 mod project;
 mod registry;
+mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
