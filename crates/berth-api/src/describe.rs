@@ -144,8 +144,8 @@ type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
 enum Body {
     Nothing,
     Json(MakeSchema),
-    /// Names of the parts that there must be, and whether there may be others.
-    Form(&'static [&'static str], bool),
+    /// The parts that are known, and whether there may be others.
+    Form(MakeSchema, bool),
     /// A media type.
     Bytes(&'static str),
 }
@@ -182,9 +182,12 @@ impl About {
         self
     }
 
-    /// The body is a multipart form with these parts; `others`: and any more.
-    pub(crate) fn form(mut self, parts: &'static [&'static str], others: bool) -> Self {
-        self.body = Body::Form(parts, others);
+    /// The body is a multipart form, whose parts are the fields of this type, as JSON; `others`: and any more.
+    pub(crate) fn form<T: JsonSchema>(mut self, others: bool) -> Self {
+        self.body = Body::Form(
+            |generator| <T as JsonSchema>::json_schema(generator),
+            others,
+        );
         self
     }
 

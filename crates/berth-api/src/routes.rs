@@ -7,6 +7,7 @@ mod registries;
 mod rollouts;
 mod secrets;
 mod settings;
+mod shapes;
 mod upload;
 mod user;
 mod versions;
@@ -83,7 +84,7 @@ fn scripts() -> Routes {
             "/versions",
             get(versions::list, "Versions of a Worker, newest first").post(
                 upload::post,
-                about("Uploads a version, which is not live").form(&["metadata"], true),
+                about("Uploads a version, which is not live").form::<upload::Form>(true),
             ),
         )
         .route("/versions/{version}", get(versions::one, "A version"))
@@ -118,7 +119,8 @@ fn scripts() -> Routes {
             "/settings",
             get(settings::bindings, "Bindings of the latest version").patch(
                 settings::patch_bindings,
-                about("Sets and deletes secrets by naming all bindings").form(&["settings"], false),
+                about("Sets and deletes secrets by naming all bindings")
+                    .form::<settings::Form>(false),
             ),
         )
         .route(
@@ -169,7 +171,7 @@ fn scripts() -> Routes {
             post(
                 assets::upload,
                 about("Uploads static assets, each in a part that is named by its hash; with the token of the upload")
-                    .form(&[], true)
+                    .form::<assets::Files>(true)
                     .query::<assets::Encoding>(),
             ),
         )
@@ -177,7 +179,7 @@ fn scripts() -> Routes {
             "/workers/scripts/{name}",
             put(
                 upload::put,
-                about("Uploads a version, which is live").form(&["metadata"], true),
+                about("Uploads a version, which is live").form::<upload::Form>(true),
             )
             .delete(workers::delete, "Deletes a Worker with all that it keeps"),
         )
@@ -216,7 +218,7 @@ fn applications() -> Routes {
             )
             .post(
                 containers::create,
-                about("Gives a class its containers").json::<Map<String, Value>>(),
+                about("Gives a class its containers").json::<shapes::NewApplication>(),
             ),
         )
         .route(
@@ -224,7 +226,7 @@ fn applications() -> Routes {
             get(containers::one, "A container application")
                 .patch(
                     containers::modify,
-                    about("Changes a container application").json::<Map<String, Value>>(),
+                    about("Changes a container application").json::<shapes::ChangedApplication>(),
                 )
                 .delete(containers::delete, "Takes a class its containers"),
         )
@@ -232,7 +234,7 @@ fn applications() -> Routes {
             "/containers/applications/{id}/rollouts",
             get(rollouts::list, "Rollouts, newest first").post(
                 rollouts::create,
-                about("Rolls out another image or size").json::<Map<String, Value>>(),
+                about("Rolls out another image or size").json::<shapes::NewRollout>(),
             ),
         )
         .route(

@@ -10,6 +10,7 @@ mod session;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use session::{Announced, AnnouncedFile};
@@ -35,7 +36,7 @@ pub struct Assets {
 }
 
 /// `assets.config` of an upload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AssetsConfig {
     /// `auto-trailing-slash` if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +63,7 @@ pub struct AssetsConfig {
 }
 
 /// Which path a page has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HtmlHandling {
     /// As the file is called.
@@ -76,7 +77,7 @@ pub enum HtmlHandling {
 }
 
 /// What is answered where there is no file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum NotFoundHandling {
     /// 404.
     #[serde(rename = "none")]
@@ -113,7 +114,7 @@ impl NotFoundHandling {
 }
 
 /// Which requests reach the Worker before the assets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum RunWorkerFirst {
     /// All or none.
@@ -123,7 +124,7 @@ pub enum RunWorkerFirst {
 }
 
 /// `assets` of an upload's metadata.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct NewAssets {
     /// The completion token of an upload session; absent when those of the version before stay.
     #[serde(default)]

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use berth_error::Hint;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A Durable Object class.
@@ -29,7 +30,7 @@ pub struct Class {
 pub type Classes = BTreeMap<String, Class>;
 
 /// `migrations` of the metadata that wrangler uploads.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Migrations {
     /// The tag up to which they have been applied; absent for the first ones.
@@ -44,7 +45,7 @@ pub struct Migrations {
 }
 
 /// One migration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Step {
     /// Classes with the old storage.
@@ -60,7 +61,7 @@ pub struct Step {
 }
 
 /// A class with another name.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Renamed {
     /// Before.
@@ -70,7 +71,7 @@ pub struct Renamed {
 }
 
 /// A class that was another Worker's.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transferred {
     /// Its name there.

@@ -9,6 +9,7 @@ mod modules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use error::UploadError;
@@ -74,8 +75,8 @@ pub struct Upload {
 }
 
 /// The metadata's form. What is not named here is not for us.
-#[derive(Deserialize)]
-struct Metadata {
+#[derive(Deserialize, JsonSchema)]
+pub struct Metadata {
     main_module: Option<String>,
     body_part: Option<String>,
     #[serde(default)]

@@ -22,6 +22,8 @@ pub type Body = BoxBody<Bytes, std::convert::Infallible>;
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
+    /// In place of the base's.
+    host: Option<http::HeaderValue>,
     inner: hyper_util::client::legacy::Client<HttpConnector, Body>,
 }
 
@@ -63,9 +65,26 @@ impl Client {
         connector.set_nodelay(true);
         Self {
             base: base.trim_end_matches('/').to_owned(),
+            host: None,
             inner: hyper_util::client::legacy::Client::builder(TokioExecutor::new())
                 .build(connector),
         }
+    }
+
+    /// Says another host in its requests than where they go.
+    pub fn of_host(mut self, host: &str) -> Self {
+        self.host = Some(http::HeaderValue::from_str(host).expect("it is a host"));
+        self
+    }
+
+    /// `GET path`, which must answer 200; the text.
+    pub async fn text(&self, path: &str) -> String {
+        self.get(path).await.ok().text()
+    }
+
+    /// Opens a WebSocket.
+    pub async fn websocket(&self, path: &str) -> crate::WebSocket {
+        crate::WebSocket::connect_as(&self.base, path, self.host.as_ref()).await
     }
 
     /// Where requests go.
@@ -97,11 +116,16 @@ impl Client {
 
     /// A request with a body of any kind; see [`channel_body`].
     pub fn request_with(&self, method: Method, path: &str, body: Body) -> Request<Body> {
-        Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .body(body)
-            .expect("the test's path is a valid one")
+            .expect("the test's path is a valid one");
+        if let Some(host) = &self.host {
+            let headers = request.headers_mut();
+            headers.insert(http::header::HOST, host.clone());
+        }
+        request
     }
 
     /// Sends a request and reads the whole reply, within [`PATIENCE`].

@@ -178,7 +178,7 @@ impl EngineSession {
 
     /// Starts the pinned wrangler on a project and waits until it is ready.
     pub async fn wrangler(&self, project: &Project) -> Wrangler {
-        let mut command = wrangler::command(&self.world, project);
+        let mut command = wrangler::command(&self.world, project, wrangler::Release::Newest);
         command
             .args(["dev", "--ip", "127.0.0.1", "--port", "0"])
             .env("DOCKER_HOST", &self.host)

@@ -29,6 +29,7 @@ mod event;
 mod leak;
 mod process;
 mod project;
+mod schemathesis;
 mod screen;
 mod server;
 mod session;
@@ -50,6 +51,7 @@ pub use session::{DevSession, Failed, Killed, SessionBuilder};
 pub use terminal::Terminal;
 pub use websocket::WebSocket;
 pub use world::World;
+pub use wrangler::Release;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, header};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::session::child::Process;
+use crate::wrangler::Release;
 use crate::{Client, Killed, Project, Reply, START_PATIENCE, World, wrangler};
 
 /// A `berth serve` with a data directory of its own. Ends with [`ServerSession::stop`], or when it is
@@ -18,24 +19,20 @@ pub struct ServerSession {
     client: Client,
     port: String,
     variables: serde_json::Value,
+    release: Release,
 }
 
 impl ServerSession {
-    pub(crate) async fn start(world: World, data: &Path) -> Self {
+    pub(crate) async fn start(world: World, data: &Path, more: &[&str]) -> Self {
         let slot = world.slot().await;
         let mut command = world.command();
-        command
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--api",
-                "127.0.0.1:0",
-                "--registry",
-                "127.0.0.1:0",
-                "--json",
-            ])
-            .env("BERTH_DATA_DIR", data);
+        command.args(["serve", "--json"]);
+        for listener in ["--listen", "--api", "--registry"] {
+            if !more.contains(&listener) {
+                command.args([listener, "127.0.0.1:0"]);
+            }
+        }
+        command.args(more).env("BERTH_DATA_DIR", data);
         // Nothing of the server is in a project.
         let mut process = Process::spawn_in(data, command, Path::new("/nonexistent"));
         process.slot = Some(slot);
@@ -60,7 +57,20 @@ impl ServerSession {
             variables: serde_json::from_slice(&variables).expect("berth env prints JSON"),
             process,
             world,
+            release: Release::default(),
         }
+    }
+
+    /// The same server, with another wrangler from now on.
+    pub fn with_wrangler(mut self, release: Release) -> Self {
+        self.release = release;
+        self
+    }
+
+    /// A client of a deployed Worker, as of a session.
+    pub fn client(&self, worker: &str) -> Client {
+        let host = format!("{worker}.localhost:{}", self.port);
+        self.client.clone().of_host(&host)
     }
 
     /// What `berth env` says of a variable.
@@ -109,7 +119,7 @@ impl ServerSession {
         arguments: [&str; N],
         input: &str,
     ) -> Output {
-        let mut command = wrangler::command(&self.world, project);
+        let mut command = wrangler::command(&self.world, project, self.release);
         command.args(arguments);
         for (name, value) in self.variables.as_object().expect("it is an object") {
             command.env(name, value.as_str().expect("it is text"));
@@ -145,6 +155,11 @@ impl ServerSession {
             self.process.transcript(),
         );
         stdout
+    }
+
+    /// What it has said so far.
+    pub fn transcript(&self) -> String {
+        self.process.transcript()
     }
 
     /// Kills its process without warning.

@@ -3,6 +3,7 @@
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -21,6 +22,28 @@ impl WebSocket {
         match Self::try_connect(base, path).await {
             Ok(socket) => socket,
             Err(error) => panic!("no WebSocket at {path}: {error}"),
+        }
+    }
+
+    /// Connects and says another host, if any.
+    pub(crate) async fn connect_as(
+        base: &str,
+        path: &str,
+        host: Option<&http::HeaderValue>,
+    ) -> Self {
+        let url = format!("{}{path}", base.replacen("http", "ws", 1));
+        let request = url.into_client_request();
+        let mut request = request.expect("the test's path is a valid one");
+        if let Some(host) = host {
+            request
+                .headers_mut()
+                .insert(http::header::HOST, host.clone());
+        }
+        let connect = tokio_tungstenite::connect_async(request);
+        match tokio::time::timeout(PATIENCE, connect).await {
+            Ok(Ok((stream, _response))) => Self { stream },
+            Ok(Err(error)) => panic!("no WebSocket at {path}: {error}"),
+            Err(_) => panic!("no WebSocket at {path} within {PATIENCE:?}"),
         }
     }
 

@@ -68,7 +68,12 @@ impl World {
 
     /// A running `berth serve` with this data directory.
     pub async fn server(&self, data: &Path) -> ServerSession {
-        ServerSession::start(self.clone(), data).await
+        ServerSession::start(self.clone(), data, &[]).await
+    }
+
+    /// The same with more arguments.
+    pub async fn server_with(&self, data: &Path, more: &[&str]) -> ServerSession {
+        ServerSession::start(self.clone(), data, more).await
     }
 
     /// The binary under test.
@@ -126,11 +131,31 @@ impl World {
         cached_in(&self.inner.root, name, make)
     }
 
+    /// A data directory for one server at a time that has the base images, and nothing deployed. It is
+    /// kept, and what was deployed goes with the next call.
+    pub fn data_with_images(&self, name: &str) -> PathBuf {
+        let data = self.cached(&format!("server-{name}"), |data| self.make_images(data));
+        for part in ["server", "registry", "keys"] {
+            match std::fs::remove_dir_all(data.join(part)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    panic!("clear {part} of {}: {error}", data.display())
+                }
+                _ => {}
+            }
+        }
+        data
+    }
+
     fn prepare(&self) {
         let _lock = lock(&self.inner.root.join("base-images.lock"));
+        self.make_images(&self.data_dir());
+    }
+
+    fn make_images(&self, data: &Path) {
         for name in BASE_IMAGES {
             let output = self
                 .command()
+                .env("BERTH_DATA_DIR", data)
                 .args(["images", "make", name])
                 .stderr(Stdio::inherit())
                 .output()

@@ -115,13 +115,9 @@ fn content(body: &Body, generator: &mut SchemaGenerator) -> Option<Value> {
             json!({"application/json": {"schema": schema(generator)}})
         }
         Body::Form(parts, others) => {
+            let mut schema = parts(generator).to_value();
             let text = json!({"type": "string"});
-            let named = parts.iter().map(|part| ((*part).to_owned(), text.clone()));
-            let named: Map<String, Value> = named.collect();
-            let schema = json!({
-                "type": "object", "properties": named, "required": parts,
-                "additionalProperties": if *others { text } else { json!(false) },
-            });
+            schema["additionalProperties"] = if *others { text } else { json!(false) };
             json!({"multipart/form-data": {"schema": schema}})
         }
         Body::Bytes(media_type) => json!({*media_type: {}}),

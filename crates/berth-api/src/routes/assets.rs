@@ -44,6 +44,10 @@ pub(super) async fn begin(State(api): State<Api>, Path((_, name)): Named, body: 
     result(json!({"jwt": session.token, "buckets": session.buckets}))
 }
 
+/// Every part is a file.
+#[derive(JsonSchema)]
+pub(super) struct Files {}
+
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Encoding {
     /// Whether the parts are base64.

@@ -38,7 +38,14 @@ pub(super) async fn bindings(State(api): State<Api>, Path((_, name)): Named) -> 
     }))
 }
 
-#[derive(Deserialize)]
+/// Its parts.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "the description only")]
+pub(super) struct Form {
+    settings: Settings,
+}
+
+#[derive(Deserialize, JsonSchema)]
 struct Settings {
     bindings: Vec<Map<String, Value>>,
 }

@@ -3,8 +3,9 @@
 use axum::Extension;
 use axum::extract::multipart::{Multipart, MultipartError};
 use axum::extract::{Path, State};
-use berth_control::upload::{Part, Upload};
+use berth_control::upload::{Metadata, Part, Upload};
 use berth_control::worker::{Version, Worker};
+use schemars::JsonSchema;
 use serde_json::json;
 
 use super::versions;
@@ -13,6 +14,13 @@ use crate::Api;
 use crate::envelope::{Answer, result};
 use crate::failure::Failure;
 use crate::guard::{Caller, blocking};
+
+/// The parts of an upload; the others are its modules.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "the description only")]
+pub(super) struct Form {
+    metadata: Metadata,
+}
 
 /// `PUT scripts/{name}`: a version that is live at once.
 pub(super) async fn put(

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use berth_test::{DevSession, Project, Reply};
+use berth_test::{Client, Project, Reply};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::world;
 
-async fn post(session: &DevSession, user: Option<&str>, body: Value) -> Reply {
-    let client = session.client();
+async fn post(client: &Client, user: Option<&str>, body: Value) -> Reply {
     let mut request = client.request(Method::POST, "/execute", body.to_string());
     if let Some(user) = user {
         request
@@ -19,38 +18,31 @@ async fn post(session: &DevSession, user: Option<&str>, body: Value) -> Reply {
     client.send(request).await
 }
 
-async fn execute(session: &DevSession, user: &str, language: &str, code: &str) -> Value {
+async fn execute(client: &Client, user: &str, language: &str, code: &str) -> Value {
     let body = json!({ "language": language, "code": code, "timeout": 10_000 });
-    post(session, Some(user), body).await.ok().json()
+    post(client, Some(user), body).await.ok().json()
 }
 
-#[tokio::test]
-async fn users_run_code_in_containers_of_their_own() {
-    let session = world().dev(&Project::example("code-sandbox")).start().await;
-    let nobody = post(&session, None, json!({})).await;
+/// Two users, two languages.
+pub(crate) async fn drive(client: &Client) {
+    let nobody = post(client, None, json!({})).await;
     assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(
-        session
-            .events()
-            .count(|event| event.is_container("started", "")),
-        0
-    );
 
-    let python = execute(&session, "alice", "python", "print(sum(range(100)))").await;
+    let python = execute(client, "alice", "python", "print(sum(range(100)))").await;
     assert_eq!(
         (&python["stdout"], &python["exitCode"]),
         (&json!("4950\n"), &json!(0)),
         "{python}"
     );
     let code = "console.error('oops'); process.exit(3)";
-    let script = execute(&session, "alice", "javascript", code).await;
+    let script = execute(client, "alice", "javascript", code).await;
     assert_eq!(
         (&script["stderr"], &script["exitCode"]),
         (&json!("oops\n"), &json!(3)),
         "{script}"
     );
     let reply = post(
-        &session,
+        client,
         Some("alice"),
         json!({ "language": "cobol", "code": "" }),
     )
@@ -58,7 +50,7 @@ async fn users_run_code_in_containers_of_their_own() {
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
 
     execute(
-        &session,
+        client,
         "alice",
         "python",
         "open('note.txt', 'w').write('hers')",
@@ -66,10 +58,10 @@ async fn users_run_code_in_containers_of_their_own() {
     .await;
     let read = "print(open('note.txt').read())";
     assert_eq!(
-        execute(&session, "alice", "python", read).await["stdout"],
+        execute(client, "alice", "python", read).await["stdout"],
         "hers\n"
     );
-    let bob = execute(&session, "bob", "python", read).await;
+    let bob = execute(client, "bob", "python", read).await;
     assert!(
         bob["stderr"]
             .as_str()
@@ -77,6 +69,20 @@ async fn users_run_code_in_containers_of_their_own() {
             .contains("FileNotFoundError"),
         "{bob}"
     );
+}
+
+#[tokio::test]
+async fn users_run_code_in_containers_of_their_own() {
+    let session = world().dev(&Project::example("code-sandbox")).start().await;
+    let nobody = post(session.client(), None, json!({})).await;
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        session
+            .events()
+            .count(|event| event.is_container("started", "")),
+        0
+    );
+    drive(session.client()).await;
     assert_eq!(
         session
             .events()
@@ -86,12 +92,11 @@ async fn users_run_code_in_containers_of_their_own() {
     session.stop().await;
 }
 
-#[tokio::test]
-async fn code_has_limits() {
-    let session = world().dev(&Project::example("code-sandbox")).start().await;
+/// What code may not do.
+pub(crate) async fn drive_limits(client: &Client) {
     // Boots the container, so that the time below is the snippet's.
     let user = execute(
-        &session,
+        client,
         "eve",
         "python",
         "import os; print(os.getuid() != 0)",
@@ -101,7 +106,7 @@ async fn code_has_limits() {
 
     let began = Instant::now();
     let endless = json!({ "language": "javascript", "code": "for (;;) {}", "timeout": 500 });
-    let endless = post(&session, Some("eve"), endless).await.ok().json();
+    let endless = post(client, Some("eve"), endless).await.ok().json();
     assert_eq!(
         (&endless["timedOut"], &endless["signal"]),
         (&json!(true), &json!("SIGKILL"))
@@ -116,9 +121,9 @@ async fn code_has_limits() {
     let request = "import urllib.request\n\
         try:\n    print(urllib.request.urlopen('http://192.0.2.1/', timeout=5).status)\n\
         except OSError:\n    print('refused')";
-    let network = execute(&session, "eve", "python", request).await;
+    let network = execute(client, "eve", "python", request).await;
     assert_eq!(network["stdout"], "refused\n", "{network}");
-    let write = execute(&session, "eve", "python", "open('/usr/evil', 'w')").await;
+    let write = execute(client, "eve", "python", "open('/usr/evil', 'w')").await;
     assert!(
         write["stderr"]
             .as_str()
@@ -126,5 +131,11 @@ async fn code_has_limits() {
             .contains("PermissionError"),
         "{write}"
     );
+}
+
+#[tokio::test]
+async fn code_has_limits() {
+    let session = world().dev(&Project::example("code-sandbox")).start().await;
+    drive_limits(session.client()).await;
     session.stop().await;
 }

@@ -1,6 +1,6 @@
 //! `examples/cron-batch-job`: a container that does its work, reports and exits.
 
-use berth_test::{DevSession, Project};
+use berth_test::{Client, DevSession, Project};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -14,26 +14,19 @@ async fn finished_runs(session: &DevSession, job: &str, exit_code: i32) -> Value
     session.get(&format!("/runs/{job}")).await.ok().json()
 }
 
-#[tokio::test]
-async fn a_manual_run_reports_and_exits() {
-    let session = world()
-        .dev(&Project::example("cron-batch-job"))
-        .start()
-        .await;
-    let report = session.client().post("/trigger", "").await.ok().json();
+/// A run by hand, which reports.
+pub(crate) async fn drive(client: &Client) {
+    let report = client.post("/trigger", "").await.ok().json();
     assert_eq!(report["total_revenue"], "202.45");
     assert_eq!(report["currency"], "EUR");
     assert_eq!(report["trigger"], "manual");
     assert_eq!(report["products"][0]["name"], "Fountain pen");
-    assert_eq!(
-        session.container("exited", "BatchJob").await.0["exit_code"],
-        0
-    );
-    let runs = finished_runs(&session, "manual", 0).await;
-    assert_eq!(runs[0]["exitCode"], 0, "{runs}");
+}
 
+/// One that cannot be done, which says where.
+pub(crate) async fn drive_broken(client: &Client) {
     let broken = "product,quantity,unit_price\nTea,two,3.50\n";
-    let reply = session.client().post("/trigger", broken).await;
+    let reply = client.post("/trigger", broken).await;
     assert_eq!(
         reply.status,
         StatusCode::UNPROCESSABLE_ENTITY,
@@ -41,6 +34,23 @@ async fn a_manual_run_reports_and_exits() {
         reply.text()
     );
     assert!(reply.text().contains("line 2"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_manual_run_reports_and_exits() {
+    let session = world()
+        .dev(&Project::example("cron-batch-job"))
+        .start()
+        .await;
+    drive(session.client()).await;
+    assert_eq!(
+        session.container("exited", "BatchJob").await.0["exit_code"],
+        0
+    );
+    let runs = finished_runs(&session, "manual", 0).await;
+    assert_eq!(runs[0]["exitCode"], 0, "{runs}");
+
+    drive_broken(session.client()).await;
     let runs = finished_runs(&session, "manual", 2).await;
     assert_eq!(runs[1]["exitCode"], 2, "{runs}");
     session.log("Job failed: line 2").await;

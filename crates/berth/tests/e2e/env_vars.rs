@@ -1,6 +1,6 @@
 //! `examples/env-vars`: every way a value reaches a container, and that state persists.
 
-use berth_test::{DevSession, Project};
+use berth_test::{Client, Project};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
@@ -13,21 +13,20 @@ fn project() -> Project {
     project
 }
 
-async fn variables(session: &DevSession, path: &str) -> Value {
+async fn variables(session: &Client, path: &str) -> Value {
     session.get(path).await.ok().json()["variables"].clone()
 }
 
-async fn verify(session: &DevSession, key: &str) -> StatusCode {
-    let mut request = session.client().request(Method::GET, "/verify", "");
+async fn verify(session: &Client, key: &str) -> StatusCode {
+    let mut request = session.request(Method::GET, "/verify", "");
     request
         .headers_mut()
         .insert("X-API-Key", key.parse().unwrap());
-    session.client().send(request).await.status
+    session.send(request).await.status
 }
 
-#[tokio::test]
-async fn values_arrive_from_every_source() {
-    let session = world().dev(&project()).start().await;
+/// Values from the class, the image, the configuration, secrets and the platform.
+pub(crate) async fn drive(session: &Client) {
     let reply = session.get("/default").await.ok().json();
     assert_eq!(reply["buildInfo"], "Built version 1.2.3");
     assert_eq!(reply["apiKeyLength"], "change-me".len());
@@ -55,15 +54,11 @@ async fn values_arrive_from_every_source() {
         assert!(!value.is_empty(), "{name} is not set in {variables_seen}");
         assert!(!value.contains("xxxx"), "{name} is a placeholder: {value}");
     }
-    assert_eq!(verify(&session, "change-me").await, StatusCode::OK);
-    assert_eq!(verify(&session, "wrong").await, StatusCode::FORBIDDEN);
+    assert_eq!(verify(session, "change-me").await, StatusCode::OK);
+    assert_eq!(verify(session, "wrong").await, StatusCode::FORBIDDEN);
 
-    session
-        .client()
-        .put("/settings/alice", "dark mode")
-        .await
-        .ok();
-    let alice = variables(&session, "/instance/alice").await;
+    session.put("/settings/alice", "dark mode").await.ok();
+    let alice = variables(session, "/instance/alice").await;
     assert_eq!(
         (&alice["INSTANCE_NAME"], &alice["SETTING"]),
         (&"alice".into(), &"dark mode".into())
@@ -73,7 +68,7 @@ async fn values_arrive_from_every_source() {
         Value::Null,
         "start options replace the class's variables"
     );
-    let bob = variables(&session, "/instance/bob").await;
+    let bob = variables(session, "/instance/bob").await;
     assert_eq!(
         (&bob["INSTANCE_NAME"], &bob["SETTING"]),
         (&"bob".into(), &"none".into())
@@ -86,6 +81,12 @@ async fn values_arrive_from_every_source() {
         alice["CLOUDFLARE_APPLICATION_ID"],
         bob["CLOUDFLARE_APPLICATION_ID"]
     );
+}
+
+#[tokio::test]
+async fn values_arrive_from_every_source() {
+    let session = world().dev(&project()).start().await;
+    drive(session.client()).await;
     session.stop().await;
 }
 
@@ -106,7 +107,10 @@ async fn an_environment_and_a_variable_of_the_session_win() {
         .args(["--var", "STAGE:preview"])
         .start()
         .await;
-    assert_eq!(variables(&session, "/default").await["STAGE"], "preview");
+    assert_eq!(
+        variables(session.client(), "/default").await["STAGE"],
+        "preview"
+    );
     session.stop().await;
 }
 
@@ -122,14 +126,14 @@ async fn state_persists_where_it_is_told_to() {
         };
         let session = dev().start().await;
         assert_eq!(
-            variables(&session, "/instance/carol").await["SETTING"],
+            variables(session.client(), "/instance/carol").await["SETTING"],
             "none"
         );
         session.client().put("/settings/carol", "kept").await.ok();
         session.stop().await;
         let session = dev().start().await;
         assert_eq!(
-            variables(&session, "/instance/carol").await["SETTING"],
+            variables(session.client(), "/instance/carol").await["SETTING"],
             "kept"
         );
         session.stop().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use berth_test::Project;
+use berth_test::{Client, Project};
 use http::StatusCode;
 
 use crate::world;
@@ -15,9 +15,8 @@ fn instance(text: &str) -> &str {
     rest.split_whitespace().next().unwrap_or_default()
 }
 
-#[tokio::test]
-async fn each_route_reaches_its_container() {
-    let session = world().dev(&Project::example("hello")).start().await;
+/// What its pages say.
+pub(crate) async fn drive(session: &Client) {
     assert!(session.text("/").await.contains("/container/<id>"));
 
     let alice = session.text("/container/alice").await;
@@ -50,7 +49,12 @@ async fn each_route_reaches_its_container() {
     let one = session.text("/singleton").await;
     assert_eq!(instance(&session.text("/singleton").await), instance(&one));
     assert_eq!(session.get("/nowhere").await.status, StatusCode::NOT_FOUND);
+}
 
+#[tokio::test]
+async fn each_route_reaches_its_container() {
+    let session = world().dev(&Project::example("hello")).start().await;
+    drive(session.client()).await;
     let line = session.log("Listening on port 8080").await;
     assert!(line.text("source").starts_with("MyContainer"), "{line:?}");
     assert_eq!(

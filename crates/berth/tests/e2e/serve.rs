@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::world;
 
-const CONFIG: &str = r#"{
+pub(crate) const CONFIG: &str = r#"{
   "name": "counter",
   "main": "index.js",
   "compatibility_date": "2026-11-01",
@@ -37,19 +37,19 @@ export default {
 };
 "#;
 
-fn counter() -> Project {
+pub(crate) fn counter() -> Project {
     let project = Project::empty();
     project.write("wrangler.jsonc", CONFIG);
     project.write("index.js", WORKER);
     project
 }
 
-async fn about(server: &ServerSession) -> Value {
+pub(crate) async fn about(server: &ServerSession) -> Value {
     server.get("counter", "/").await.ok().json()
 }
 
 /// The id that wrangler prints last.
-fn version(output: &str) -> &str {
+pub(crate) fn version(output: &str) -> &str {
     let (_, id) = output.rsplit_once("Current Version ID: ").expect(output);
     id.trim()
 }

@@ -1,6 +1,6 @@
 //! `examples/websocket-chat`: rooms that do not hear each other, history, large messages, closing.
 
-use berth_test::{Project, WebSocket};
+use berth_test::{Client, Project, WebSocket};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -14,12 +14,8 @@ async fn hear(socket: &mut WebSocket) -> Value {
     socket.json_of("message").await
 }
 
-#[tokio::test]
-async fn a_room_hears_itself_and_nobody_else() {
-    let session = world()
-        .dev(&Project::example("websocket-chat"))
-        .start()
-        .await;
+/// The page, and that only WebSockets chat: nothing that needs a container.
+pub(crate) async fn drive_page(session: &Client) {
     let page = session.get("/").await.ok();
     assert!(
         page.headers["content-type"]
@@ -32,14 +28,10 @@ async fn a_room_hears_itself_and_nobody_else() {
         session.get("/chat?room=lobby").await.status,
         StatusCode::UPGRADE_REQUIRED
     );
-    assert_eq!(
-        session
-            .events()
-            .count(|event| event.is_container("started", "")),
-        0,
-        "nothing so far needs a container"
-    );
+}
 
+/// Rooms.
+pub(crate) async fn drive_rooms(session: &Client) {
     let mut alice = session.websocket("/chat?room=lobby&username=alice").await;
     assert_eq!(
         alice.json().await,
@@ -79,8 +71,25 @@ async fn a_room_hears_itself_and_nobody_else() {
     assert_eq!(alice.json_of("leave").await["username"], "bob");
     let room = session.get("/room?room=lobby").await.ok().json();
     assert_eq!(room, json!({ "members": ["alice", "late"], "messages": 2 }));
-    session.log("bob left").await;
     drop((alice, carol, late));
+}
+
+#[tokio::test]
+async fn a_room_hears_itself_and_nobody_else() {
+    let session = world()
+        .dev(&Project::example("websocket-chat"))
+        .start()
+        .await;
+    drive_page(session.client()).await;
+    assert_eq!(
+        session
+            .events()
+            .count(|event| event.is_container("started", "")),
+        0,
+        "nothing so far needs a container"
+    );
+    drive_rooms(session.client()).await;
+    session.log("bob left").await;
     session.stop().await;
 }
 

@@ -1,0 +1,164 @@
+//! `berth serve`: wrangler 4.86, the newest that runs on Node 20. Its requests differ here and there.
+
+use berth_test::{Project, Release};
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::serve::{CONFIG, about, counter, version};
+use crate::world;
+
+#[tokio::test]
+async fn a_worker_from_its_deployment_to_its_end() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world
+        .server(data.path())
+        .await
+        .with_wrangler(Release::Node20);
+    let project = counter();
+    let release = server.wrangler_ok(&project, ["--version"], "").await;
+    assert!(release.contains("4.86.0"), "{release}");
+    let whoami = server.wrangler_ok(&project, ["whoami"], "").await;
+    assert!(
+        whoami.contains(server.variable("CLOUDFLARE_ACCOUNT_ID")),
+        "{whoami}"
+    );
+    let first = server.wrangler_ok(&project, ["deploy"], "").await;
+    assert_eq!(server.text("counter", "/count").await, "1");
+
+    server
+        .wrangler_ok(&project, ["secret", "put", "KEY"], "hunter2")
+        .await;
+    project.write("more.json", r#"{"ONE": "1", "TWO": "2"}"#);
+    server
+        .wrangler_ok(&project, ["secret", "bulk", "more.json"], "")
+        .await;
+    server
+        .wrangler_ok(&project, ["secret", "delete", "TWO"], "")
+        .await;
+    let listed = server.wrangler_ok(&project, ["secret", "list"], "").await;
+    assert!(
+        listed.contains("ONE") && !listed.contains("TWO"),
+        "{listed}"
+    );
+    assert_eq!(about(&server).await["key"], "hunter2");
+
+    // It finds the migrations that were made, and keeps objects and secrets.
+    project.write("wrangler.jsonc", CONFIG.replace("hello", "howdy"));
+    let second = server.wrangler_ok(&project, ["deploy"], "").await;
+    let now = about(&server).await;
+    assert_eq!(
+        (&now["greeting"], &now["key"]),
+        (&"howdy".into(), &"hunter2".into())
+    );
+    assert_eq!(server.text("counter", "/count").await, "2");
+
+    project.write("wrangler.jsonc", CONFIG.replace("hello", "waiting"));
+    server
+        .wrangler_ok(&project, ["versions", "upload"], "")
+        .await;
+    let listed = server
+        .wrangler_ok(&project, ["versions", "list", "--json"], "")
+        .await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let waiting = listed.as_array().unwrap().last().unwrap()["id"]
+        .as_str()
+        .unwrap();
+    let share = format!("{waiting}@100%");
+    server
+        .wrangler_ok(&project, ["versions", "deploy", &share, "--yes"], "")
+        .await;
+    assert_eq!(about(&server).await["greeting"], "waiting");
+    let viewed = server
+        .wrangler_ok(&project, ["versions", "view", version(&second)], "")
+        .await;
+    assert!(viewed.contains("COUNTER"), "{viewed}");
+    let status = server
+        .wrangler_ok(&project, ["deployments", "status"], "")
+        .await;
+    assert!(status.contains(waiting), "{status}");
+
+    server
+        .wrangler_ok(
+            &project,
+            ["rollback", version(&first), "--yes", "--message", "back"],
+            "",
+        )
+        .await;
+    assert_eq!(about(&server).await["greeting"], "hello");
+    assert_eq!(server.text("counter", "/count").await, "3");
+    server
+        .wrangler_ok(&project, ["delete", "--force"], "")
+        .await;
+    assert_eq!(
+        server.get("counter", "/").await.status,
+        StatusCode::NOT_FOUND
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn containers_and_assets() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world
+        .server(data.path())
+        .await
+        .with_wrangler(Release::Node20);
+    let project = crate::serve_api::prober(&world);
+    project.write("public/page.html", "a page");
+    project.replace(
+        "wrangler.jsonc",
+        r#""main""#,
+        r#""assets": { "directory": "public" }, "main""#,
+    );
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    assert_eq!(server.text("prober", "/page").await, "a page");
+    let own = server.text("prober", "/connect/127.0.0.1/8080").await;
+    assert!(own.contains("200 OK"), "{own}");
+    let list = ["containers", "list"];
+    let listed = server.wrangler_ok(&project, list, "").await;
+    assert!(listed.contains("prober-prober"), "{listed}");
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let id = listed[0]["id"].as_str().unwrap();
+    let info = server
+        .wrangler_ok(&project, ["containers", "info", id], "")
+        .await;
+    assert!(info.contains("prober"), "{info}");
+    let images = ["containers", "images", "list"];
+    let images = server.wrangler_ok(&project, images, "").await;
+    assert!(images.contains("prober-prober"), "{images}");
+    server
+        .wrangler_ok(&project, ["containers", "delete", id], "")
+        .await;
+    server
+        .wrangler_ok(&project, ["delete", "--force"], "")
+        .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_said() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world
+        .server(data.path())
+        .await
+        .with_wrangler(Release::Node20);
+    let project = Project::empty();
+    project.write(
+        "index.js",
+        "throw new Error('not today'); export default {};",
+    );
+    project.write(
+        "wrangler.jsonc",
+        r#"{"name": "bad", "main": "index.js", "compatibility_date": "2026-11-01"}"#,
+    );
+    let refused = server.wrangler(&project, ["deploy"], "").await;
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && text.contains("not today"),
+        "{text}"
+    );
+    server.stop().await;
+}
