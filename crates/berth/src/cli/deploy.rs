@@ -137,7 +137,7 @@ pub(crate) enum VersionsCommand {
     /// Show a version
     View {
         /// Its id, or the start of it
-        #[arg(value_name = "VERSION")]
+        #[arg(id = "wanted", value_name = "VERSION")]
         version: String,
         #[command(flatten)]
         worker: WorkerArgs,
@@ -148,7 +148,7 @@ pub(crate) enum VersionsCommand {
     /// Make a version live
     Deploy {
         /// Its id or the start of it; wrangler's `<id>@100%` is understood
-        #[arg(value_name = "VERSION")]
+        #[arg(id = "wanted", value_name = "VERSION")]
         version: String,
         /// A message that goes with the deployment
         #[arg(long, value_name = "TEXT")]
@@ -189,7 +189,7 @@ pub(crate) enum DeploymentsCommand {
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
     /// Id of a version, or the start of it [default: the one that was live before]
-    #[arg(value_name = "VERSION")]
+    #[arg(id = "wanted", value_name = "VERSION")]
     pub(crate) version: Option<String>,
     /// A message that goes with the deployment
     #[arg(short, long, value_name = "TEXT")]

@@ -30,6 +30,7 @@ mod packages;
 mod registries;
 mod serve;
 mod serve_assets;
+mod serve_cli;
 mod sleep;
 mod snapshots;
 mod status_hooks;
