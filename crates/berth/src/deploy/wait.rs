@@ -41,6 +41,8 @@ async fn follow(client: &Client, path: &str, name: &str, steps: &Steps) -> Resul
         let progress = progress(name, &rollout);
         match status {
             "completed" => return Ok(progress),
+            // Its steps are somebody's to begin.
+            _ if rollout["kind"] == "full_manual" => return Ok(format!("{progress} (by hand)")),
             "pending" | "progressing" => {
                 if progress != said {
                     steps.progress("rollout", &progress);

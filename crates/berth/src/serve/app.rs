@@ -3,6 +3,7 @@
 //! Invariants: at most one workerd has a Worker's state; a change that does not start leaves the former
 //! one running; objects of a class are deleted only when no workerd that has the class runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use berth_workerd::{
 use tokio::sync::{mpsc, watch};
 
 use super::assets::{Layout, Layouts};
-use super::containers::{Containers, Images};
+use super::containers::{Classes, Containers};
 use super::project;
 use crate::dev::worker::lead;
 
@@ -43,11 +44,13 @@ pub(super) struct Surroundings {
     pub(super) config: Arc<ServerConfig>,
 }
 
-/// A Worker and the images of its container classes.
+/// A Worker and its container classes.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) worker: Worker,
-    pub(super) images: Images,
+    pub(super) classes: Classes,
+    /// What their instances start with now.
+    pub(super) images: BTreeSet<String>,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -92,7 +95,9 @@ impl App {
         self.desired.send_if_modified(|(count, present)| {
             let same = match (&present, &wanted) {
                 (Some(one), Some(other)) => {
-                    one.worker.modified == other.worker.modified && one.images == other.images
+                    one.worker.modified == other.worker.modified
+                        && one.classes == other.classes
+                        && one.images == other.images
                 }
                 (None, None) => *count > 0,
                 _ => false,
@@ -184,7 +189,11 @@ impl Runner {
     }
 
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
-        let Wanted { worker, images } = wanted;
+        let Wanted {
+            worker,
+            classes,
+            images,
+        } = wanted;
         let Some(version) = worker.live() else {
             self.stop().await;
             return Ok(());
@@ -192,13 +201,16 @@ impl Runner {
         let state = self.surroundings.directory.join("state");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
-        for image in images.values() {
-            containers.provide(image).await?;
+        for image in images {
+            // It was here when it was deployed. Whoever starts an instance without it is told.
+            if let Err(report) = containers.provide(image).await {
+                tracing::error!(image, "{}", report.render());
+            }
         }
         let options = ComposeOptions {
             state_dir: state.clone(),
             listen: listen.clone(),
-            containers: containers.options(images),
+            containers: containers.options(classes),
             trace: None,
         };
         let surroundings = &self.surroundings;
@@ -221,11 +233,6 @@ impl Runner {
             private(&self.surroundings.directory)?;
             let new = Running::new(config, layout)?;
             self.run_with(new, listen, source_map).await?;
-        }
-        for (class, image) in images {
-            if let Some(class) = worker.classes.get(class) {
-                containers.retire(&class.key, image);
-            }
         }
         self.discard(worker, &state);
         Ok(())

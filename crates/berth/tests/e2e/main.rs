@@ -31,6 +31,7 @@ mod registries;
 mod serve;
 mod serve_assets;
 mod serve_cli;
+mod serve_rollout;
 mod sleep;
 mod snapshots;
 mod status_hooks;

@@ -70,9 +70,12 @@ async fn berth_deploys_what_wrangler_deploys_and_only_what_is_new() {
     assert_eq!(after["containers"][0]["change"], "unchanged", "{after}");
     assert_eq!(server.text("greeter", "/a").await, "hello 3");
 
-    // A new image.
+    // A new image, followed to the end of its rollout.
     project.write("greeting", "howdy");
-    let changed = deploy(&server, &project).await;
+    let waited = ["deploy", "--wait", "--json"];
+    let waited = server.berth_ok(&project, waited, "").await;
+    assert!(waited.contains("\"name\":\"rollout\""), "{waited}");
+    let changed: Value = serde_json::from_str(waited.lines().last().unwrap()).unwrap();
     assert_eq!(changed["uploaded"], false, "the Worker is the same");
     assert_eq!(changed["containers"][0]["change"], "rolled out");
     let mut greeting = server.text("greeter", "/a").await;
