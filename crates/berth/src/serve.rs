@@ -5,6 +5,7 @@
 //! | [`server`] | the parts, and their order of start and end |
 //! | [`apps`] | which Workers are to run: records compared with what runs |
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
+//! | [`process`] | its workerd, and how another one takes over |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
 //! | [`settings`] | `berth.toml` and the command line |
@@ -15,6 +16,7 @@ pub(crate) mod admin;
 mod app;
 mod apps;
 mod containers;
+mod process;
 mod project;
 mod registry;
 pub(crate) mod server;
