@@ -1,7 +1,9 @@
 //! Which path is whose. How to add one: see `describe`.
 
+mod assets;
 mod containers;
 mod deployments;
+mod rollouts;
 mod secrets;
 mod settings;
 mod upload;
@@ -148,11 +150,28 @@ fn scripts() -> Routes {
             ),
         )
         .route(
+            "/assets-upload-session",
+            post(
+                assets::begin,
+                about("Begins an upload of static assets; which files are missing")
+                    .json::<assets::NewSession>(),
+            ),
+        )
+        .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),
         );
     Routes::new()
         .route("/workers/scripts", get(workers::list, "Every Worker"))
+        .route(
+            "/workers/assets/upload",
+            post(
+                assets::upload,
+                about("Uploads static assets, each in a part that is named by its hash; with the token of the upload")
+                    .form(&[], true)
+                    .query::<assets::Encoding>(),
+            ),
+        )
         .route(
             "/workers/scripts/{name}",
             put(
@@ -203,9 +222,16 @@ fn applications() -> Routes {
         )
         .route(
             "/containers/applications/{id}/rollouts",
-            get(containers::rollouts, "Rollouts, newest first").post(
-                containers::roll_out,
+            get(rollouts::list, "Rollouts, newest first").post(
+                rollouts::create,
                 about("Rolls out another image or size").json::<Map<String, Value>>(),
+            ),
+        )
+        .route(
+            "/containers/applications/{id}/rollouts/{rollout}",
+            get(rollouts::one, "A rollout, with its steps and progress").post(
+                rollouts::act,
+                about("Begins the next step, undoes one, or all").json::<rollouts::Asked>(),
             ),
         )
         .route(

@@ -5,9 +5,14 @@
 //! | [`server`] | the parts, and their order of start and end |
 //! | [`apps`] | which Workers are to run: records compared with what runs |
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
+<<<<<<< HEAD
 //! | [`process`] | its workerd, and how another one takes over |
+=======
+//! | [`assets`] | static assets as directories, which workerd serves |
+>>>>>>> main
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
+//! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`admin`] | the token of this machine's administrator |
@@ -15,9 +20,11 @@
 pub(crate) mod admin;
 mod app;
 mod apps;
+mod assets;
 mod containers;
 mod process;
 mod project;
 mod registry;
+mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;

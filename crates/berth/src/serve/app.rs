@@ -3,6 +3,7 @@
 //! Invariants: at most one workerd has a Worker's state; a change that does not start leaves the former
 //! one running; objects of a class are deleted only when no workerd that has the class runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,13 @@ use berth_workerd::{
 };
 use tokio::sync::{mpsc, watch};
 
+<<<<<<< HEAD
 use super::containers::{Containers, Images};
 use super::process::{Generation, Process, ProcessOptions, Running};
+=======
+use super::assets::{Layout, Layouts};
+use super::containers::{Classes, Containers};
+>>>>>>> main
 use super::project;
 
 /// What an app is run with, whatever its record says.
@@ -33,14 +39,17 @@ pub(super) struct Surroundings {
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) layouts: Arc<Layouts>,
     pub(super) config: Arc<ServerConfig>,
 }
 
-/// A Worker and the images of its container classes.
+/// A Worker and its container classes.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) worker: Worker,
-    pub(super) images: Images,
+    pub(super) classes: Classes,
+    /// What their instances start with now.
+    pub(super) images: BTreeSet<String>,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -89,7 +98,9 @@ impl App {
         self.desired.send_if_modified(|(count, present)| {
             let same = match (&present, &wanted) {
                 (Some(one), Some(other)) => {
-                    one.worker.modified == other.worker.modified && one.images == other.images
+                    one.worker.modified == other.worker.modified
+                        && one.classes == other.classes
+                        && one.images == other.images
                 }
                 (None, None) => *count > 0,
                 _ => false,
@@ -116,6 +127,31 @@ impl App {
     }
 }
 
+<<<<<<< HEAD
+=======
+/// The configuration that a workerd runs with, and where it reads it.
+#[derive(Debug)]
+struct Running {
+    config: String,
+    file: ConfigFile,
+    /// Its assets stay there while it may be started again.
+    _layout: Option<Arc<Layout>>,
+}
+
+impl Running {
+    /// Secrets are in it: it is on no disk.
+    fn new(config: String, layout: Option<Arc<Layout>>) -> Result<Self, Report> {
+        let file = ConfigFile::in_memory(&config);
+        let file = file.context("could not keep workerd's configuration in memory")?;
+        Ok(Self {
+            config,
+            file,
+            _layout: layout,
+        })
+    }
+}
+
+>>>>>>> main
 struct Runner {
     surroundings: Surroundings,
     site: Arc<Site>,
@@ -157,40 +193,58 @@ impl Runner {
     }
 
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
+<<<<<<< HEAD
         let Wanted { worker, images } = wanted;
         if worker.live().is_none() {
             self.process.stop().await;
+=======
+        let Wanted {
+            worker,
+            classes,
+            images,
+        } = wanted;
+        let Some(version) = worker.live() else {
+            self.stop().await;
+>>>>>>> main
             return Ok(());
-        }
+        };
         let state = self.surroundings.directory.join("state");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
-        for image in images.values() {
-            containers.provide(image).await?;
+        for image in images {
+            // It was here when it was deployed. Whoever starts an instance without it is told.
+            if let Err(report) = containers.provide(image).await {
+                tracing::error!(image, "{}", report.render());
+            }
         }
         let options = ComposeOptions {
             state_dir: state.clone(),
             listen: listen.clone(),
-            containers: containers.options(images),
+            containers: containers.options(classes),
             trace: None,
         };
         let surroundings = &self.surroundings;
+        let layout = surroundings
+            .layouts
+            .of(&surroundings.control, version)
+            .await?;
         let (config, source_map) = configuration(
             &surroundings.control,
             worker,
             &surroundings.directory,
             &options,
+            layout.as_deref(),
         )?;
         if !self.process.runs(&config) {
             private(&self.surroundings.directory)?;
+<<<<<<< HEAD
             self.process
                 .take_over(Running::new(config, source_map)?)
                 .await?;
-        }
-        for (class, image) in images {
-            if let Some(class) = worker.classes.get(class) {
-                containers.retire(&class.key, image);
-            }
+=======
+            let new = Running::new(config, layout)?;
+            self.run_with(new, listen, source_map).await?;
+>>>>>>> main
         }
         self.discard(worker, &state);
         Ok(())
@@ -260,12 +314,13 @@ impl Runner {
 pub(super) async fn check(
     control: &Control,
     toolchain: &Toolchain,
+    layouts: &Arc<Layouts>,
     directory: &Path,
     worker: &Worker,
 ) -> Result<(), Report> {
-    if worker.live().is_none() {
+    let Some(version) = worker.live() else {
         return Ok(());
-    }
+    };
     let listen = Listen::Unix(directory.join("s"));
     let options = ComposeOptions {
         state_dir: directory.join("state"),
@@ -273,8 +328,15 @@ pub(super) async fn check(
         containers: None,
         trace: None,
     };
+<<<<<<< HEAD
     let (config, source_map) = configuration(control, worker, directory, &options)?;
     let config = Running::new(config, None)?.into_file();
+=======
+    let layout = layouts.of(control, version).await?;
+    let (config, source_map) =
+        configuration(control, worker, directory, &options, layout.as_deref())?;
+    let config = Running::new(config, None)?.file;
+>>>>>>> main
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
         config,
@@ -293,12 +355,13 @@ fn configuration(
     worker: &Worker,
     directory: &Path,
     options: &ComposeOptions,
+    layout: Option<&Layout>,
 ) -> Result<(String, Option<PathBuf>), Report> {
     let Some(version) = worker.live() else {
         let text = format!("nothing of `{}` is deployed", worker.name);
         return Err(Report::new(text, None));
     };
-    let (project, bundle) = project::of(control, worker, version, directory)?;
+    let (project, bundle) = project::of(control, worker, version, directory, layout)?;
     let config = berth_workerd::compose(&project, &bundle, options)?;
     Ok((config, bundle.source_map))
 }

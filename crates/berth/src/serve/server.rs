@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
+use super::assets::Layouts;
 use super::containers::Containers;
 use super::registry::OwnRegistry;
 use crate::daemon::Daemon;
@@ -33,6 +34,7 @@ pub(crate) struct Server {
     gateway: Gateway,
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
+    rolling: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
@@ -85,6 +87,7 @@ impl Server {
             control: control.clone(),
             toolchain,
             directory: directory.join("apps"),
+            layouts: Layouts::open(directory.join("assets"))?,
             session: session.dir.clone(),
             cgroup: session.cgroup.clone(),
             containers: Arc::new(Containers::new(
@@ -100,6 +103,7 @@ impl Server {
         let following = tokio::spawn(Arc::clone(&apps).follow());
         apps.sync().await?;
         apps.all_settled().await;
+        let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
@@ -110,6 +114,7 @@ impl Server {
             gateway,
             apps,
             following,
+            rolling,
             serving,
             stop,
             daemon,
@@ -139,7 +144,9 @@ impl Server {
         // Only tells that it was cancelled or aborted.
         let _ = self.serving.await;
         self.following.abort();
+        self.rolling.abort();
         let _ = self.following.await;
+        let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
