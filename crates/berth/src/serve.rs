@@ -5,11 +5,8 @@
 //! | [`server`] | the parts, and their order of start and end |
 //! | [`apps`] | which Workers are to run: records compared with what runs |
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
-<<<<<<< HEAD
 //! | [`process`] | its workerd, and how another one takes over |
-=======
 //! | [`assets`] | static assets as directories, which workerd serves |
->>>>>>> main
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |

@@ -18,13 +18,9 @@ use berth_workerd::{
 };
 use tokio::sync::{mpsc, watch};
 
-<<<<<<< HEAD
-use super::containers::{Containers, Images};
-use super::process::{Generation, Process, ProcessOptions, Running};
-=======
 use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
->>>>>>> main
+use super::process::{Generation, Process, ProcessOptions, Running};
 use super::project;
 
 /// What an app is run with, whatever its record says.
@@ -127,31 +123,6 @@ impl App {
     }
 }
 
-<<<<<<< HEAD
-=======
-/// The configuration that a workerd runs with, and where it reads it.
-#[derive(Debug)]
-struct Running {
-    config: String,
-    file: ConfigFile,
-    /// Its assets stay there while it may be started again.
-    _layout: Option<Arc<Layout>>,
-}
-
-impl Running {
-    /// Secrets are in it: it is on no disk.
-    fn new(config: String, layout: Option<Arc<Layout>>) -> Result<Self, Report> {
-        let file = ConfigFile::in_memory(&config);
-        let file = file.context("could not keep workerd's configuration in memory")?;
-        Ok(Self {
-            config,
-            file,
-            _layout: layout,
-        })
-    }
-}
-
->>>>>>> main
 struct Runner {
     surroundings: Surroundings,
     site: Arc<Site>,
@@ -193,19 +164,13 @@ impl Runner {
     }
 
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
-<<<<<<< HEAD
-        let Wanted { worker, images } = wanted;
-        if worker.live().is_none() {
-            self.process.stop().await;
-=======
         let Wanted {
             worker,
             classes,
             images,
         } = wanted;
         let Some(version) = worker.live() else {
-            self.stop().await;
->>>>>>> main
+            self.process.stop().await;
             return Ok(());
         };
         let state = self.surroundings.directory.join("state");
@@ -237,14 +202,8 @@ impl Runner {
         )?;
         if !self.process.runs(&config) {
             private(&self.surroundings.directory)?;
-<<<<<<< HEAD
-            self.process
-                .take_over(Running::new(config, source_map)?)
-                .await?;
-=======
-            let new = Running::new(config, layout)?;
-            self.run_with(new, listen, source_map).await?;
->>>>>>> main
+            let new = Running::new(config, source_map, layout)?;
+            self.process.take_over(new).await?;
         }
         self.discard(worker, &state);
         Ok(())
@@ -328,15 +287,10 @@ pub(super) async fn check(
         containers: None,
         trace: None,
     };
-<<<<<<< HEAD
-    let (config, source_map) = configuration(control, worker, directory, &options)?;
-    let config = Running::new(config, None)?.into_file();
-=======
     let layout = layouts.of(control, version).await?;
     let (config, source_map) =
         configuration(control, worker, directory, &options, layout.as_deref())?;
-    let config = Running::new(config, None)?.file;
->>>>>>> main
+    let config = Running::new(config, None, None)?.into_file();
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
         config,

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::assets::Layout;
 use crate::dev::worker::lead;
 
 /// Once new requests wait, streams of events that began last may take this long.
@@ -44,17 +45,24 @@ pub(super) struct Running {
     config: String,
     file: ConfigFile,
     source_map: Option<PathBuf>,
+    /// Its assets stay there while it may be started again.
+    _layout: Option<Arc<Layout>>,
 }
 
 impl Running {
     /// Secrets are in it: it is on no disk.
-    pub(super) fn new(config: String, source_map: Option<PathBuf>) -> Result<Self, Report> {
+    pub(super) fn new(
+        config: String,
+        source_map: Option<PathBuf>,
+        layout: Option<Arc<Layout>>,
+    ) -> Result<Self, Report> {
         let file = ConfigFile::in_memory(&config);
         let file = file.context("could not keep workerd's configuration in memory")?;
         Ok(Self {
             config,
             file,
             source_map,
+            _layout: layout,
         })
     }
 

@@ -29,13 +29,10 @@ mod limits;
 mod packages;
 mod registries;
 mod serve;
-<<<<<<< HEAD
-mod serve_gate;
-=======
 mod serve_assets;
 mod serve_cli;
+mod serve_gate;
 mod serve_rollout;
->>>>>>> main
 mod sleep;
 mod snapshots;
 mod status_hooks;
