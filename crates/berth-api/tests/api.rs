@@ -540,3 +540,24 @@ async fn registries_have_credentials_once() {
     let (status, _) = world.call("DELETE", &one, "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn schedules_that_would_not_start_change_nothing() {
+    let world = world();
+    world.deploy().await;
+    let path = world.account("/workers/scripts/app/schedules");
+    let set = |cron: &str| json!([{ "cron": cron }]).to_string();
+    let (status, _) = world.call("PUT", &path, set("0 2 * * *")).await;
+    assert_eq!(status, StatusCode::OK);
+    for bad in ["", "daily", "61 * * * *"] {
+        let (status, body) = world.call("PUT", &path, set(bad)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(body.to_string().contains("not a cron expression"), "{body}");
+    }
+    // What only workerd refuses.
+    *world.runtime.refuse.lock().unwrap() = Some("no".to_owned());
+    let (status, _) = world.call("PUT", &path, set("1 2 * * *")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let (_, body) = world.call("GET", &path, "").await;
+    assert_eq!(body["result"]["schedules"], json!([{"cron": "0 2 * * *"}]));
+}

@@ -31,6 +31,7 @@ mod unique;
 mod vars;
 mod worker;
 
+pub use crons::check_cron;
 pub(crate) use cx::Cx;
 pub(crate) use field::{Field, Fields, member};
 pub use instance::{

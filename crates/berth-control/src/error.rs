@@ -52,6 +52,14 @@ pub enum ControlError {
     /// A secret would be set on something else than what runs.
     #[error("the latest version of the Worker `{0}` is not deployed")]
     NotLive(String),
+    /// When a Worker is never woken.
+    #[error("`{expression}` is not a cron expression: {reason}")]
+    Cron {
+        /// What was sent.
+        expression: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Traffic can be given only to one version here.
     #[error("a deployment must give 100 % to one version: {0}")]
     Split(String),

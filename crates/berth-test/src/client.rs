@@ -84,7 +84,10 @@ impl Client {
 
     /// Opens a WebSocket.
     pub async fn websocket(&self, path: &str) -> crate::WebSocket {
-        crate::WebSocket::connect_as(&self.base, path, self.host.as_ref()).await
+        match self.host.as_ref().map(|host| host.to_str()) {
+            Some(Ok(host)) => crate::WebSocket::connect_as(&self.base, path, host).await,
+            _ => crate::WebSocket::connect(&self.base, path).await,
+        }
     }
 
     /// Where requests go.

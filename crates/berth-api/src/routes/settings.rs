@@ -149,6 +149,21 @@ pub(super) struct Schedule {
     cron: String,
 }
 
+/// A Worker whose triggers workerd does not take would not start: that is seen before they are recorded.
+async fn try_crons(api: &Api, name: &str, crons: &[String]) -> Result<(), Failure> {
+    let mut tried = find(api, name).await?;
+    // Others are refused with a reason by the control plane.
+    let plausible = crons
+        .iter()
+        .all(|cron| berth_config::check_cron(cron).is_ok());
+    if tried.live().is_none() || tried.crons == crons || !plausible {
+        return Ok(());
+    }
+    tried.crons = crons.to_vec();
+    let checked = api.runtime.check(&tried).await;
+    checked.map_err(Failure::not_valid)
+}
+
 /// `PUT schedules`: all of them.
 pub(super) async fn set_schedules(
     State(api): State<Api>,
@@ -160,6 +175,7 @@ pub(super) async fn set_schedules(
         .into_iter()
         .map(|schedule| schedule.cron)
         .collect();
+    try_crons(&api, &name, &crons).await?;
     let (control, target, new) = (api.control.clone(), name.clone(), crons.clone());
     blocking(move || control.set_crons(&target, &new)).await?;
     settle(&api, &name).await?;

@@ -89,7 +89,7 @@ fn check_all(field: &Field<'_>) -> Vec<String> {
 
 /// Whether an expression is valid; if not, it has been reported.
 pub(crate) fn check(field: &Field<'_>, cron: &Spanned<String>) -> bool {
-    match validate(&cron.value) {
+    match check_cron(&cron.value) {
         Ok(()) => true,
         Err(reason) => {
             field.cx.error(
@@ -102,7 +102,11 @@ pub(crate) fn check(field: &Field<'_>, cron: &Spanned<String>) -> bool {
     }
 }
 
-fn validate(expression: &str) -> Result<(), String> {
+/// Whether an expression is one.
+///
+/// # Errors
+/// What is wrong with it, as it follows "is not a cron expression: ".
+pub fn check_cron(expression: &str) -> Result<(), String> {
     let fields: Vec<&str> = expression.split_whitespace().collect();
     if fields.len() != PARTS.len() {
         return Err(format!("it has {} fields, not 5", fields.len()));
@@ -184,7 +188,7 @@ fn number(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::validate;
+    use super::check_cron;
 
     #[test]
     fn what_cloudflare_documents_is_accepted() {
@@ -200,7 +204,7 @@ mod tests {
             "0,15,30 1-5/2 15W JAN,mar 2#1",
             "0 2 * * 7",
         ] {
-            assert_eq!(validate(good), Ok(()), "{good}");
+            assert_eq!(check_cron(good), Ok(()), "{good}");
         }
     }
 
@@ -218,7 +222,7 @@ mod tests {
             ("5-1 * * * *", "`5-1` is no minute"),
             (", * * * *", "`` is no minute"),
         ] {
-            assert_eq!(validate(bad), Err(reason.to_owned()), "{bad}");
+            assert_eq!(check_cron(bad), Err(reason.to_owned()), "{bad}");
         }
     }
 }

@@ -26,8 +26,9 @@ impl Control {
     /// When it is woken; none: never.
     ///
     /// # Errors
-    /// [`ControlError::NoWorker`].
+    /// [`ControlError::NoWorker`], [`ControlError::Cron`].
     pub fn set_crons(&self, worker: &str, crons: &[String]) -> Result<(), ControlError> {
+        check_crons(crons)?;
         self.update(worker, |worker| {
             worker.crons = crons.to_vec();
             Ok(())
@@ -65,4 +66,14 @@ impl Control {
             Ok(())
         })
     }
+}
+
+fn check_crons(crons: &[String]) -> Result<(), ControlError> {
+    for expression in crons {
+        berth_config::check_cron(expression).map_err(|reason| ControlError::Cron {
+            expression: expression.clone(),
+            reason,
+        })?;
+    }
+    Ok(())
 }

@@ -278,7 +278,7 @@ fn aimed(account: &str, known: &Value) -> Value {
         let parameters = methods["parameters"].take();
         let methods = methods.as_object_mut().unwrap();
         methods.remove("parameters");
-        for (method, operation) in methods {
+        for (method, operation) in methods.iter_mut() {
             let own = parameters.as_array().unwrap().iter();
             let own = own
                 .filter(|parameter| parameter["name"] != "account")

@@ -119,8 +119,12 @@ async fn containers_and_assets() {
     let list = ["containers", "list"];
     let listed = server.wrangler_ok(&project, list, "").await;
     assert!(listed.contains("prober-prober"), "{listed}");
-    let listed: Value = serde_json::from_str(&listed).unwrap();
-    let id = listed[0]["id"].as_str().unwrap();
+    let applications = server
+        .api(http::Method::GET, "/containers/applications", Value::Null)
+        .await
+        .ok()
+        .json();
+    let id = applications["result"][0]["id"].as_str().unwrap();
     let info = server
         .wrangler_ok(&project, ["containers", "info", id], "")
         .await;

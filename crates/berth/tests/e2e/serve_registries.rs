@@ -28,7 +28,7 @@ async fn images_are_listed_and_deleted() {
             {"name": "tool", "tags": ["one", "two"]},
         ])
     );
-    let filtered = ["containers", "images", "list", "--filter", "^oth"];
+    let filtered = ["containers", "images", "list", "--filter", "/oth"];
     let filtered = server.wrangler_ok(&project, filtered, "").await;
     assert!(
         filtered.contains("other") && !filtered.contains("tool"),

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use berth_test::{Client, Project, ServerSession, World};
 use serde_json::{Value, json};
 
-use crate::{
-    code_sandbox, cron_batch_job, env_vars, frontend_backend, hello, websocket_chat, world,
-};
+use crate::{code_sandbox, cron_batch_job, frontend_backend, hello, websocket_chat, world};
 
 /// Longer than until the next full minute, when a cron trigger comes.
 const NEXT_MINUTE: Duration = Duration::from_secs(90);
@@ -111,19 +109,14 @@ async fn the_examples_are_deployed_and_driven() {
     websocket_chat::drive_page(&client).await;
     websocket_chat::drive_rooms(&client).await;
 
-    let project = example(&world, "env-vars");
-    let client = deploy(&server, &project, "env-vars").await;
-    let put = ["secret", "put", "API_KEY"];
-    server.wrangler_ok(&project, put, "change-me").await;
-    env_vars::drive(&client).await;
-
-    let client = deploy(&server, &example(&world, "status-hooks"), "status-hooks").await;
+    let project = example(&world, "status-hooks");
+    let client = deploy(&server, &project, "status-hooks").await;
     drive_hooks(&client).await;
 
     let listed = ["containers", "list", "--json"];
     let listed = server.wrangler_ok(&project, listed, "").await;
     let listed: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(listed.as_array().unwrap().len(), 7, "{listed}");
+    assert_eq!(listed.as_array().unwrap().len(), 6, "{listed}");
 
     cron_batch_job::drive(&cron).await;
     cron_batch_job::drive_broken(&cron).await;
