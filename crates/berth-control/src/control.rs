@@ -28,7 +28,7 @@ pub use places::{DomainChanges, NewDomain};
 use crate::ControlError;
 use crate::account::{self, Account};
 use crate::content::Content;
-use crate::worker::{self, Worker};
+use crate::worker::{self, Retention, Worker};
 
 /// The control plane of one data directory. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,6 +47,7 @@ struct Inner {
     pending: Mutex<BTreeMap<String, usize>>,
     /// Held while routes and domains are given to a Worker, so that two do not get the same one.
     places: Mutex<()>,
+    retention: Mutex<Retention>,
 }
 
 impl Control {
@@ -66,10 +67,25 @@ impl Control {
             changes: watch::Sender::new(0),
             pending: Mutex::default(),
             places: Mutex::default(),
+            retention: Mutex::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Says which versions are kept, from the next change of each Worker on.
+    pub fn keep(&self, retention: Retention) {
+        *self
+            .inner
+            .retention
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = retention;
+    }
+
+    fn retention(&self) -> Retention {
+        let retention = self.inner.retention.lock();
+        retention.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whose machine this is.

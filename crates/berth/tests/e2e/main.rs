@@ -33,6 +33,7 @@ mod serve_assets;
 mod serve_cli;
 mod serve_gate;
 mod serve_rollout;
+mod serve_versions;
 mod sleep;
 mod snapshots;
 mod status_hooks;
