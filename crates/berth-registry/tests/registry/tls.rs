@@ -63,7 +63,11 @@ async fn both_kinds_of_clients_come_to_one_port() {
     for scheme in ["https", "http"] {
         let url = format!("{scheme}://{}/v2/", server.address);
         let answer = client.get(&url).send().await.unwrap();
-        assert!(answer.headers().contains_key("docker-distribution-api-version"));
+        assert!(
+            answer
+                .headers()
+                .contains_key("docker-distribution-api-version")
+        );
     }
     let mut byte = [0];
     silent.readable().await.unwrap();
