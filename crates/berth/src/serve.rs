@@ -10,6 +10,7 @@
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
+//! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`admin`] | the token of this machine's administrator |
@@ -25,3 +26,4 @@ mod registry;
 mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
+mod sizes;
