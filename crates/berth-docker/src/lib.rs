@@ -14,6 +14,7 @@
 //! | `sidecar` | the egress sidecar: registry, ingress listener, tunnel |
 //! | `trace` | where the time of a cold start went |
 //! | `archive`, `volumes`, `commit` | files in and out, directory and whole-container snapshots |
+//! | `snapshots` | snapshots end some time after their last use |
 //! | `helper` | workerd's file-moving containers, which are none |
 //! | `images` | listing, naming, removing, pulling |
 //! | `system` | what else a Docker client asks |
@@ -47,10 +48,13 @@ mod respond;
 mod routes;
 mod server;
 mod sidecar;
+mod snapshots;
 mod system;
 mod time;
 mod trace;
 mod volumes;
+
+pub use snapshots::expire_snapshots;
 
 use std::path::Path;
 use std::sync::Arc;

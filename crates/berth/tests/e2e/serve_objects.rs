@@ -131,7 +131,7 @@ async fn objects_choose_image_and_size_when_they_start() {
     }
     server.wrangler_ok(&project, ["deploy"], "").await;
     let images = server.get("boxes", "/images").await;
-    let images: Value = serde_json::from_str(&images.text()).expect(&images.text());
+    let images: Value = serde_json::from_str(&images.ok().text()).unwrap();
     let red = images["red"].as_str().unwrap();
     assert!(
         red.contains("@sha256:") && images["blue"] != images["red"],
