@@ -1,5 +1,6 @@
 //! Which path is whose. How to add one: see `describe`.
 
+mod assets;
 mod containers;
 mod deployments;
 mod secrets;
@@ -148,11 +149,28 @@ fn scripts() -> Routes {
             ),
         )
         .route(
+            "/assets-upload-session",
+            post(
+                assets::begin,
+                about("Begins an upload of static assets; which files are missing")
+                    .json::<assets::NewSession>(),
+            ),
+        )
+        .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),
         );
     Routes::new()
         .route("/workers/scripts", get(workers::list, "Every Worker"))
+        .route(
+            "/workers/assets/upload",
+            post(
+                assets::upload,
+                about("Uploads static assets, each in a part that is named by its hash; with the token of the upload")
+                    .form(&[], true)
+                    .query::<assets::Encoding>(),
+            ),
+        )
         .route(
             "/workers/scripts/{name}",
             put(

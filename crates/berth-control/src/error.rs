@@ -3,6 +3,7 @@
 use berth_error::Hint;
 use berth_store::{SealError, StoreError};
 
+use crate::assets::AssetsError;
 use crate::containers::ApplicationError;
 use crate::migrations::MigrationError;
 use crate::upload::UploadError;
@@ -60,6 +61,9 @@ pub enum ControlError {
     /// A container application that cannot be.
     #[error(transparent)]
     Application(#[from] ApplicationError),
+    /// Its static assets.
+    #[error(transparent)]
+    Assets(#[from] AssetsError),
     /// What was uploaded is no Worker.
     #[error(transparent)]
     Upload(#[from] UploadError),

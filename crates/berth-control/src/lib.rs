@@ -8,7 +8,8 @@
 //! | [`migrations`] | Durable Object migrations, as a pure function |
 //! | [`containers`] | container applications: image and size of a class's containers |
 //! | [`upload`] | what wrangler uploads, checked |
-//! | [`content`] | modules, by digest |
+//! | [`content`] | modules and assets, by digest |
+//! | [`assets`] | static assets: manifests, uploads |
 //! | [`control`] | every change, each whole or not at all |
 //!
 //! Nothing here serves HTTP or runs a process: `berth-api` asks, and whoever runs the Workers is woken
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod assets;
 pub mod clock;
 pub mod containers;
 pub mod content;
@@ -29,5 +31,5 @@ pub mod token;
 pub mod upload;
 pub mod worker;
 
-pub use control::{Control, NewVersion};
+pub use control::{AssetsSession, Control, NewVersion};
 pub use error::ControlError;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use berth_store::Sealed;
 use serde::{Deserialize, Serialize};
 
+use crate::assets::Assets;
 use crate::migrations::Classes;
 
 /// The kind of record.
@@ -88,7 +89,10 @@ pub struct Version {
     pub compatibility_flags: Vec<String>,
     /// `containers` of the metadata, as uploaded.
     pub containers: Vec<serde_json::Value>,
-    /// Changes with the modules.
+    /// Its static assets.
+    #[serde(default)]
+    pub assets: Option<Assets>,
+    /// Changes with the modules and the assets.
     pub etag: String,
 }
 
@@ -154,6 +158,8 @@ pub enum BindingKind {
     },
     /// What version runs.
     VersionMetadata {},
+    /// Its static assets.
+    Assets {},
 }
 
 impl BindingKind {
@@ -164,6 +170,7 @@ impl BindingKind {
             Self::Json { .. } => "json",
             Self::DurableObjectNamespace { .. } => "durable_object_namespace",
             Self::VersionMetadata {} => "version_metadata",
+            Self::Assets {} => "assets",
         }
     }
 }

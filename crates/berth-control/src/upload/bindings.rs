@@ -54,7 +54,7 @@ impl Upload {
                 );
                 return Err(UploadError::Bindings(text));
             }
-            "plain_text" | "json" | "durable_object_namespace" | "version_metadata" => {
+            "plain_text" | "json" | "durable_object_namespace" | "version_metadata" | "assets" => {
                 self.bindings.push(recorded(name, binding)?);
             }
             kind => {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_control::worker::Worker;
 use berth_error::{Report, ResultExt as _};
@@ -16,12 +17,11 @@ use berth_workerd::{
 };
 use tokio::sync::{mpsc, watch};
 
+use super::assets::{Layout, Layouts};
 use super::containers::{Containers, Images};
 use super::project;
 use crate::dev::worker::lead;
 
-/// Requests wait this long for a Worker that starts or is replaced.
-const HOLD_LIMIT: Duration = Duration::from_secs(30);
 /// How long requests may finish before their workerd is replaced under them.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// How long workerd may take to end.
@@ -39,6 +39,8 @@ pub(super) struct Surroundings {
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) layouts: Arc<Layouts>,
+    pub(super) config: Arc<ServerConfig>,
 }
 
 /// A Worker and the images of its container classes.
@@ -65,7 +67,7 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn start(surroundings: Surroundings) -> Self {
-        let site = Site::new(HOLD_LIMIT);
+        let site = Site::new(surroundings.config.gateway.hold);
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
         let (events, received) = mpsc::unbounded_channel();
@@ -122,14 +124,20 @@ impl App {
 struct Running {
     config: String,
     file: ConfigFile,
+    /// Its assets stay there while it may be started again.
+    _layout: Option<Arc<Layout>>,
 }
 
 impl Running {
     /// Secrets are in it: it is on no disk.
-    fn new(config: String) -> Result<Self, Report> {
+    fn new(config: String, layout: Option<Arc<Layout>>) -> Result<Self, Report> {
         let file = ConfigFile::in_memory(&config);
         let file = file.context("could not keep workerd's configuration in memory")?;
-        Ok(Self { config, file })
+        Ok(Self {
+            config,
+            file,
+            _layout: layout,
+        })
     }
 }
 
@@ -177,10 +185,10 @@ impl Runner {
 
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
         let Wanted { worker, images } = wanted;
-        if worker.live().is_none() {
+        let Some(version) = worker.live() else {
             self.stop().await;
             return Ok(());
-        }
+        };
         let state = self.surroundings.directory.join("state");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
@@ -194,11 +202,16 @@ impl Runner {
             trace: None,
         };
         let surroundings = &self.surroundings;
+        let layout = surroundings
+            .layouts
+            .of(&surroundings.control, version)
+            .await?;
         let (config, source_map) = configuration(
             &surroundings.control,
             worker,
             &surroundings.directory,
             &options,
+            layout.as_deref(),
         )?;
         let same = self
             .running
@@ -206,7 +219,7 @@ impl Runner {
             .is_some_and(|running| running.config == config);
         if !same || self.workerd.is_none() {
             private(&self.surroundings.directory)?;
-            let new = Running::new(config)?;
+            let new = Running::new(config, layout)?;
             self.run_with(new, listen, source_map).await?;
         }
         for (class, image) in images {
@@ -338,12 +351,13 @@ impl Runner {
 pub(super) async fn check(
     control: &Control,
     toolchain: &Toolchain,
+    layouts: &Arc<Layouts>,
     directory: &Path,
     worker: &Worker,
 ) -> Result<(), Report> {
-    if worker.live().is_none() {
+    let Some(version) = worker.live() else {
         return Ok(());
-    }
+    };
     let listen = Listen::Unix(directory.join("s"));
     let options = ComposeOptions {
         state_dir: directory.join("state"),
@@ -351,8 +365,10 @@ pub(super) async fn check(
         containers: None,
         trace: None,
     };
-    let (config, source_map) = configuration(control, worker, directory, &options)?;
-    let config = Running::new(config)?.file;
+    let layout = layouts.of(control, version).await?;
+    let (config, source_map) =
+        configuration(control, worker, directory, &options, layout.as_deref())?;
+    let config = Running::new(config, None)?.file;
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
         config,
@@ -371,12 +387,13 @@ fn configuration(
     worker: &Worker,
     directory: &Path,
     options: &ComposeOptions,
+    layout: Option<&Layout>,
 ) -> Result<(String, Option<PathBuf>), Report> {
     let Some(version) = worker.live() else {
         let text = format!("nothing of `{}` is deployed", worker.name);
         return Err(Report::new(text, None));
     };
-    let (project, bundle) = project::of(control, worker, version, directory)?;
+    let (project, bundle) = project::of(control, worker, version, directory, layout)?;
     let config = berth_workerd::compose(&project, &bundle, options)?;
     Ok((config, bundle.source_map))
 }

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_api::{Instance, RegistryPassword, Runtime};
+use berth_config::ServerConfig;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
 use berth_gateway::{Sites, Table};
 use berth_workerd::Toolchain;
 
 use super::app::{self, App, Surroundings, Wanted};
+use super::assets::Layouts;
 use super::containers::Containers;
 
 /// What the apps of a server share.
@@ -26,9 +28,9 @@ pub(super) struct Apps {
     pub(super) session: PathBuf,
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) layouts: Arc<Layouts>,
     pub(super) sites: Arc<Sites>,
-    /// Workers answer at `<name>.<base domain>`.
-    pub(super) base_domain: String,
+    pub(super) config: Arc<ServerConfig>,
     /// `http://` and the port that is to be named, if any.
     pub(super) port: Option<u16>,
     pub(super) running: Mutex<BTreeMap<String, App>>,
@@ -85,6 +87,8 @@ impl Apps {
                 .join(format!("w-{}", &worker.id[..12.min(worker.id.len())])),
             cgroup: self.cgroup.clone(),
             containers: Arc::clone(&self.containers),
+            layouts: Arc::clone(&self.layouts),
+            config: Arc::clone(&self.config),
         }
     }
 
@@ -116,7 +120,7 @@ impl Apps {
     }
 
     fn host(&self, name: &str) -> String {
-        format!("{name}.{}", self.base_domain).to_ascii_lowercase()
+        format!("{name}.{}", self.config.base_domain).to_ascii_lowercase()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, App>> {
@@ -135,8 +139,15 @@ impl Runtime for Deployed {
             .prefix("try-")
             .tempdir_in(&self.0.session)
             .map_err(|error| format!("no directory to try it out in: {error}"))?;
-        let checked =
-            app::check(&self.0.control, &self.0.toolchain, directory.path(), worker).await;
+        let apps = &self.0;
+        let checked = app::check(
+            &apps.control,
+            &apps.toolchain,
+            &apps.layouts,
+            directory.path(),
+            worker,
+        )
+        .await;
         checked.map_err(|report| report.chain().join(": "))
     }
 
@@ -173,7 +184,7 @@ impl Runtime for Deployed {
     }
 
     fn base_domain(&self) -> String {
-        self.0.base_domain.clone()
+        self.0.config.base_domain.clone()
     }
 
     async fn provide_image(&self, reference: &str) -> Result<(), String> {
@@ -194,7 +205,7 @@ impl Runtime for Deployed {
     }
 
     fn location(&self) -> String {
-        std::env::var("BERTH_LOCATION").unwrap_or_else(|_| "local".to_owned())
+        self.0.config.location.clone()
     }
 }
 
