@@ -3,8 +3,10 @@
 mod assets;
 mod containers;
 mod deployments;
+mod logs;
 mod secrets;
 mod settings;
+mod tails;
 mod upload;
 mod user;
 mod versions;
@@ -14,10 +16,13 @@ use serde_json::{Map, Value};
 
 use crate::describe::{Routes, about, get, patch, post, put};
 
+pub(crate) use tails::watched;
+
 pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
+        .merge(logs::routes())
         .route(
             "/workers/services/{name}",
             get(
@@ -156,6 +161,7 @@ fn scripts() -> Routes {
                     .json::<assets::NewSession>(),
             ),
         )
+        .merge(tails::routes())
         .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),

@@ -9,6 +9,7 @@ use berth_api::{Instance, RegistryPassword, Runtime};
 use berth_control::Control;
 use berth_control::token::Scope;
 use berth_control::worker::Worker;
+use berth_logs::{Entry, Level, Logs, LogsOptions, Source, Tails};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ use tower::ServiceExt as _;
 struct Recorder {
     asked: Mutex<Vec<String>>,
     refuse: Mutex<Option<String>>,
+    logs: Mutex<Option<Logs>>,
+    tails: Tails,
 }
 
 #[async_trait::async_trait]
@@ -74,6 +77,18 @@ impl Runtime for Recorder {
     fn location(&self) -> String {
         "here".to_owned()
     }
+
+    fn logs(&self) -> Logs {
+        self.logs.lock().unwrap().clone().unwrap()
+    }
+
+    fn tails(&self) -> Tails {
+        self.tails.clone()
+    }
+
+    async fn traced(&self, worker: &str) {
+        self.asked.lock().unwrap().push(format!("traced {worker}"));
+    }
 }
 
 struct World {
@@ -89,6 +104,8 @@ fn world() -> World {
     let control = Control::open(&data.path().join("c"), &data.path().join("k")).unwrap();
     let (_, token) = control.make_token("me", Scope::Deploy, None).unwrap();
     let runtime = Arc::new(Recorder::default());
+    let logs = Logs::open(&data.path().join("logs"), LogsOptions::default()).unwrap();
+    *runtime.logs.lock().unwrap() = Some(logs);
     let router = berth_api::router(control.clone(), Arc::clone(&runtime) as Arc<dyn Runtime>);
     World {
         _data: data,

@@ -195,9 +195,21 @@ impl Store {
             }
         }
         if gone > 0 {
-            self.connection.execute_batch("PRAGMA incremental_vacuum")?;
+            self.shrink()?;
         }
         Ok(gone)
+    }
+
+    /// Gives back to the file system what is free.
+    fn shrink(&self) -> Result<(), LogError> {
+        // Each row that is asked for frees a page.
+        let mut statement = self.connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        drop(rows);
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        self.connection.query_row(checkpoint, [], |_| Ok(()))?;
+        Ok(())
     }
 
     /// Bytes of pages that hold something.

@@ -10,6 +10,7 @@
 //! | [`registry`] | where their images are pushed |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
+//! | [`watch`] | logs, traces and events: who said and did what |
 //! | [`admin`] | the token of this machine's administrator |
 
 pub(crate) mod admin;
@@ -21,3 +22,4 @@ mod project;
 mod registry;
 pub(crate) mod server;
 pub(crate) mod settings;
+mod watch;

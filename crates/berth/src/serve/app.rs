@@ -12,6 +12,7 @@ use berth_control::Control;
 use berth_control::worker::Worker;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
+use berth_logs::Level;
 use berth_workerd::{
     ComposeOptions, ConfigFile, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
 };
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use super::assets::{Layout, Layouts};
 use super::containers::{Containers, Images};
 use super::project;
+use super::watch::Watch;
 use crate::dev::worker::lead;
 
 /// How long requests may finish before their workerd is replaced under them.
@@ -40,6 +42,7 @@ pub(super) struct Surroundings {
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
     pub(super) layouts: Arc<Layouts>,
+    pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
 }
 
@@ -77,6 +80,8 @@ impl App {
             events,
             workerd: None,
             running: None,
+            name: String::new(),
+            version: None,
         };
         let task = tokio::spawn(runner.run(wanted, done, received));
         Self {
@@ -147,6 +152,10 @@ struct Runner {
     events: mpsc::UnboundedSender<WorkerdEvent>,
     workerd: Option<Workerd>,
     running: Option<Running>,
+    /// The Worker's.
+    name: String,
+    /// Which one runs, or is just being started.
+    version: Option<String>,
 }
 
 impl Runner {
@@ -178,7 +187,7 @@ impl Runner {
                     let outcome = outcome.map_err(|report| report.chain().join(": "));
                     let _ = applied.send_replace((count, outcome));
                 }
-                Some(event) = events.recv() => self.hear(event),
+                Some(event) = events.recv() => self.hear(event).await,
             }
         }
     }
@@ -189,6 +198,7 @@ impl Runner {
             self.stop().await;
             return Ok(());
         };
+        self.name.clone_from(&worker.name);
         let state = self.surroundings.directory.join("state");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
@@ -199,7 +209,7 @@ impl Runner {
             state_dir: state.clone(),
             listen: listen.clone(),
             containers: containers.options(images),
-            trace: None,
+            trace: Some(self.surroundings.watch.trace_options(worker, &version.id)),
         };
         let surroundings = &self.surroundings;
         let layout = surroundings
@@ -220,7 +230,16 @@ impl Runner {
         if !same || self.workerd.is_none() {
             private(&self.surroundings.directory)?;
             let new = Running::new(config, layout)?;
-            self.run_with(new, listen, source_map).await?;
+            let former = self.version.replace(version.id.clone());
+            if let Err(report) = self.run_with(new, listen, source_map).await {
+                let text = format!("the version did not start: {}", report.chain().join(": "));
+                self.say(Level::Error, text);
+                self.version = former;
+                return Err(report);
+            }
+            if former.as_ref() != Some(&version.id) {
+                self.say(Level::Info, format!("version {} is live", version.id));
+            }
         }
         for (class, image) in images {
             if let Some(class) = worker.classes.get(class) {
@@ -248,6 +267,7 @@ impl Runner {
             };
             let workerd = Workerd::start(options, self.events.clone()).await?;
             lead(&self.site, &workerd);
+            self.traced(&workerd).await;
             self.site.release();
             self.workerd = Some(workerd);
             self.running = Some(new);
@@ -272,6 +292,7 @@ impl Runner {
             (Err(_), None) => {}
         }
         if workerd.upstream().borrow().is_some() {
+            self.traced(workerd).await;
             lead(&self.site, workerd);
             self.site.release();
         }
@@ -301,7 +322,7 @@ impl Runner {
         });
     }
 
-    fn hear(&self, event: WorkerdEvent) {
+    async fn hear(&self, event: WorkerdEvent) {
         match event {
             WorkerdEvent::Started { pid } => {
                 if let Err(error) = berth_jail::adopt_into_session(&self.surroundings.cgroup, pid) {
@@ -311,25 +332,43 @@ impl Runner {
             WorkerdEvent::Ready { .. } => {
                 // Also after a crash.
                 if let Some(workerd) = &self.workerd {
+                    self.traced(workerd).await;
                     lead(&self.site, workerd);
                     self.site.release();
                 }
             }
             WorkerdEvent::Log { level, text } => {
+                let (worker, version) = (&self.name, self.version.as_deref());
                 if level >= LogLevel::Warn {
-                    tracing::warn!("{text}");
+                    tracing::warn!(worker, "{text}");
                 } else {
-                    tracing::info!("{text}");
+                    tracing::info!(worker, "{text}");
                 }
+                self.surroundings
+                    .watch
+                    .console(worker, version, level, text);
             }
             WorkerdEvent::Crashed { status, restart_in } => {
                 self.site.hold();
                 tracing::error!(status, ?restart_in, "workerd ended");
+                let text = format!("the Worker's process ended ({status}); it is started again");
+                self.say(Level::Error, text);
             }
         }
     }
 
+    fn say(&self, level: Level, text: String) {
+        let watch = &self.surroundings.watch;
+        watch.say(&self.name, self.version.as_deref(), level, text);
+    }
+
+    async fn traced(&self, workerd: &Workerd) {
+        let switch = workerd.trace_switch();
+        self.surroundings.watch.runs(&self.name, switch).await;
+    }
+
     async fn stop(&mut self) {
+        self.surroundings.watch.runs(&self.name, None).await;
         if let Some(workerd) = self.workerd.take() {
             workerd.stop(STOP_GRACE).await;
         }
