@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use berth_control::rollout::Seen;
 use berth_control::{Control, worker::Worker};
 use berth_logs::{Logs, Tails};
 
@@ -63,6 +64,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// The containers of a Durable Object namespace.
     fn instances(&self, namespace_id: &str) -> Vec<Instance>;
 
+    /// The same as a rollout sees them.
+    fn seen(&self, namespace_id: &str) -> Vec<Seen>;
+
     /// Where this machine is.
     fn location(&self) -> String;
 
@@ -96,6 +100,8 @@ pub struct Instance {
     pub name: String,
     /// Name of its image.
     pub image: String,
+    /// The application's version that it runs with, if that chose its image.
+    pub version: Option<u64>,
     /// When it was made, RFC 3339.
     pub created: String,
     /// `running`, `stopped` or `failed`, as the API has it.

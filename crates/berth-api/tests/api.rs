@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use berth_api::{Instance, RegistryPassword, Runtime};
 use berth_control::Control;
+use berth_control::rollout::Seen;
 use berth_control::token::Scope;
 use berth_control::worker::Worker;
 use berth_logs::{Entry, Level, Logs, LogsOptions, Source, Tails};
@@ -69,8 +70,19 @@ impl Runtime for Recorder {
             object: "o-1".to_owned(),
             name: "one".to_owned(),
             image: "image:1".to_owned(),
+            version: Some(1),
             created: "2026-01-01T00:00:00Z".to_owned(),
             state: "running",
+        }]
+    }
+
+    fn seen(&self, _namespace_id: &str) -> Vec<Seen> {
+        vec![Seen {
+            object: "o-1".to_owned(),
+            version: 1,
+            since_ms: Some(0),
+            listened: true,
+            refused: false,
         }]
     }
 
@@ -423,7 +435,36 @@ async fn an_application_comes_back_as_it_was_sent() {
     let (_, dash) = world
         .call("GET", &world.account("/containers/dash/applications"), "")
         .await;
-    assert_eq!(dash["result"][0]["image"], "image:2");
+    assert_eq!(dash["result"][0]["image"], "image:1", "it is under way");
+    let (_, shown) = world.call("GET", &format!("{path}/{id}"), "").await;
+    assert_eq!(shown["result"]["configuration"]["image"], "image:2");
+    let one = format!(
+        "{rollouts}/{}",
+        shown["result"]["active_rollout_id"].as_str().unwrap()
+    );
+    let (_, shown) = world.call("GET", &one, "").await;
+    let shown = &shown["result"];
+    assert_eq!(
+        (&shown["status"], &shown["kind"]),
+        (&json!("pending"), &json!("full_auto"))
+    );
+    assert_eq!(shown["current_configuration"]["image"], "image:1");
+    let step =
+        json!({"id": 1, "step_size": {"percentage": 100}, "description": "", "status": "pending"});
+    assert_eq!(shown["steps"], json!([step]));
+    let progress =
+        json!({"total_steps": 1, "current_step": 0, "updated_instances": 0, "total_instances": 1});
+    assert_eq!(shown["progress"], progress);
+    let (status, acted) = world.call("POST", &one, r#"{"action": "next"}"#).await;
+    assert_eq!(status, StatusCode::OK, "{acted}");
+    assert_eq!(acted["result"]["rollout"]["status"], "progressing");
+    let (_, acted) = world.call("POST", &one, r#"{"action": "revert"}"#).await;
+    assert_eq!(acted["result"]["rollout"]["steps"][0]["status"], "reverted");
+    let (status, refused) = world.call("POST", &one, r#"{"action": "next"}"#).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(refused.to_string().contains("is over"), "{refused}");
+    let (status, _) = world.call("GET", &format!("{rollouts}/nope"), "").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
     assert_eq!(dash["result"][0]["health"]["instances"]["active"], 1);
     let instances = world.account(&format!("/containers/dash/applications/{id}/instances"));
     let (_, shown) = world.call("GET", &instances, "").await;
@@ -460,4 +501,83 @@ async fn passwords_are_for_the_own_registry() {
     let path = world.account("/containers/registries/docker.io/credentials");
     let (status, _) = world.call("POST", &path, "{}").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn tails_are_made_for_workers_that_are_there() {
+    let world = world();
+    let path = world.account("/workers/scripts/w/tails");
+    let (status, none) = world.call("POST", &path, "{}").await;
+    assert_eq!(
+        (status, &none["errors"][0]["code"]),
+        (StatusCode::NOT_FOUND, &json!(10007))
+    );
+    let metadata = json!({"main_module": "index.js", "compatibility_date": "2026-11-01"});
+    let (status, _) = world.upload("PUT", "/workers/scripts/w", &metadata).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, bad) = world
+        .call("POST", &path, r#"{"filters": [{"shape": "round"}]}"#)
+        .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(bad.to_string().contains("is not a filter"), "{bad}");
+    assert!(!world.runtime.tails.wants("w"));
+    for body in ["", "{}", r#"{"filters": [{"outcome": ["ok"]}]}"#] {
+        let (status, made) = world.call("POST", &path, body).await;
+        assert_eq!(status, StatusCode::OK, "{made}");
+        let id = made["result"]["id"].as_str().unwrap();
+        let url = made["result"]["url"].as_str().unwrap();
+        assert!(
+            url.starts_with("ws://") && url.ends_with(&format!("/tails/{id}")),
+            "{url}"
+        );
+        assert!(world.runtime.tails.wants("w"));
+        let other = world.account(&format!("/workers/scripts/other/tails/{id}"));
+        world.call("DELETE", &other, "").await;
+        assert!(world.runtime.tails.wants("w"), "it is not of that Worker");
+        world.call("DELETE", &format!("{path}/{id}"), "").await;
+        assert!(!world.runtime.tails.wants("w"));
+    }
+    assert!(
+        world
+            .runtime
+            .asked
+            .lock()
+            .unwrap()
+            .contains(&"traced w".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn logs_are_asked_for_with_conditions() {
+    let world = world();
+    let logs = world.runtime.logs();
+    for (app, level, text) in [
+        ("a", Level::Log, "one"),
+        ("a", Level::Error, "two"),
+        ("b", Level::Warn, "three"),
+    ] {
+        logs.write(Entry::new(app, Source::Worker, level, text));
+    }
+    let texts = |answer: &Value| -> Vec<String> {
+        let entries = answer["result"].as_array().unwrap().iter();
+        entries
+            .map(|entry| entry["text"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let path = world.account("/berth/logs");
+    let (_, all) = world.call("GET", &path, "").await;
+    assert_eq!(texts(&all), ["one", "two", "three"]);
+    let asked = format!("{path}?app=a&level=warn&source=worker,event&since=1h&text=TW");
+    let (_, some) = world.call("GET", &asked, "").await;
+    assert_eq!(texts(&some), ["two"]);
+    for (query, said) in [
+        ("level=loud", "`level` is `loud`"),
+        ("source=worker,moon", "`source` is `moon`"),
+        ("since=soon", "`since` is `soon`"),
+        ("limit=many", "limit"),
+    ] {
+        let (status, bad) = world.call("GET", &format!("{path}?{query}"), "").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
+        assert!(bad.to_string().contains(said), "{bad}");
+    }
 }

@@ -8,6 +8,7 @@ mod assets;
 mod candidate;
 mod deployments;
 mod pins;
+mod rollouts;
 mod secrets;
 mod tokens;
 mod triggers;

@@ -199,6 +199,9 @@ pub struct Deployment {
     pub author: String,
     /// `workers/message` and the like.
     pub annotations: BTreeMap<String, String>,
+    /// Container configurations that it brings back, by namespace.
+    #[serde(default)]
+    pub configurations: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Worker {
@@ -256,6 +259,20 @@ impl Worker {
             index += 1;
             !old || named.contains(version.id.as_str())
         });
+    }
+}
+
+impl Version {
+    /// The images that objects of a class may start with, by the names that their code uses (`images` of
+    /// `containers` in the metadata).
+    pub fn images(&self, class: &str) -> BTreeMap<String, String> {
+        let of_class = |one: &&serde_json::Value| one["class_name"] == class;
+        let containers = self.containers.iter().find(of_class);
+        let images = containers.and_then(|one| one.get("images")?.as_object());
+        let images = images.into_iter().flatten();
+        images
+            .filter_map(|(name, image)| Some((name.clone(), image.as_str()?.to_owned())))
+            .collect()
     }
 }
 

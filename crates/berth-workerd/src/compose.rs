@@ -79,7 +79,7 @@ pub struct ContainerOptions {
 }
 
 /// Images of one container class.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassImages {
     /// Reference of the default image.
     pub default: Option<String>,

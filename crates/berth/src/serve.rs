@@ -8,6 +8,7 @@
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
+//! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`watch`] | logs, traces and events: who said and did what |
@@ -20,6 +21,7 @@ mod assets;
 mod containers;
 mod project;
 mod registry;
+mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
 mod watch;

@@ -118,6 +118,7 @@ impl NewVersion {
             Ok(worker.clone())
         };
         let worker = if live {
+            control.remember_configurations(&name)?;
             control.update_or_make(&name, change)?
         } else {
             control.update(&name, change)?

@@ -3,6 +3,7 @@
 //! Invariants: at most one workerd has a Worker's state; a change that does not start leaves the former
 //! one running; objects of a class are deleted only when no workerd that has the class runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use berth_workerd::{
 use tokio::sync::{mpsc, watch};
 
 use super::assets::{Layout, Layouts};
-use super::containers::{Containers, Images};
+use super::containers::{Classes, Containers};
 use super::project;
 use super::watch::Watch;
 use crate::dev::worker::lead;
@@ -46,11 +47,13 @@ pub(super) struct Surroundings {
     pub(super) config: Arc<ServerConfig>,
 }
 
-/// A Worker and the images of its container classes.
+/// A Worker and its container classes.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) worker: Worker,
-    pub(super) images: Images,
+    pub(super) classes: Classes,
+    /// What their instances start with now.
+    pub(super) images: BTreeSet<String>,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -97,7 +100,9 @@ impl App {
         self.desired.send_if_modified(|(count, present)| {
             let same = match (&present, &wanted) {
                 (Some(one), Some(other)) => {
-                    one.worker.modified == other.worker.modified && one.images == other.images
+                    one.worker.modified == other.worker.modified
+                        && one.classes == other.classes
+                        && one.images == other.images
                 }
                 (None, None) => *count > 0,
                 _ => false,
@@ -193,7 +198,11 @@ impl Runner {
     }
 
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
-        let Wanted { worker, images } = wanted;
+        let Wanted {
+            worker,
+            classes,
+            images,
+        } = wanted;
         let Some(version) = worker.live() else {
             self.stop().await;
             return Ok(());
@@ -202,13 +211,16 @@ impl Runner {
         let state = self.surroundings.directory.join("state");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
-        for image in images.values() {
-            containers.provide(image).await?;
+        for image in images {
+            // It was here when it was deployed. Whoever starts an instance without it is told.
+            if let Err(report) = containers.provide(image).await {
+                tracing::error!(image, "{}", report.render());
+            }
         }
         let options = ComposeOptions {
             state_dir: state.clone(),
             listen: listen.clone(),
-            containers: containers.options(images),
+            containers: containers.options(classes),
             trace: Some(self.surroundings.watch.trace_options(worker, &version.id)),
         };
         let surroundings = &self.surroundings;
@@ -239,11 +251,6 @@ impl Runner {
             }
             if former.as_ref() != Some(&version.id) {
                 self.say(Level::Info, format!("version {} is live", version.id));
-            }
-        }
-        for (class, image) in images {
-            if let Some(class) = worker.classes.get(class) {
-                containers.retire(&class.key, image);
             }
         }
         self.discard(worker, &state);

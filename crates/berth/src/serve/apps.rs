@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_api::{Instance, RegistryPassword, Runtime};
 use berth_config::ServerConfig;
+use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
 use berth_gateway::{Sites, Table};
@@ -56,7 +57,6 @@ impl Apps {
         // Before workerd can ask for any of them.
         self.containers.set_applications(&workers, &applications);
         self.watch.learn(&workers, &applications);
-        self.containers.keep_only(&applications);
         let mut gone: Vec<String> = running.keys().cloned().collect();
         let mut table = Table::default();
         for worker in workers {
@@ -69,8 +69,11 @@ impl Apps {
                     .hosts
                     .insert(self.host(&worker.name), Arc::clone(&app.site));
             }
-            let images = Containers::images(&worker, &applications);
-            app.want(Some(Wanted { worker, images }));
+            app.want(Some(Wanted {
+                classes: Containers::classes(&worker, &applications),
+                images: Containers::images_now(&worker, &applications),
+                worker,
+            }));
         }
         self.sites.replace(table);
         for id in gone {
@@ -207,6 +210,11 @@ impl Runtime for Deployed {
     fn instances(&self, namespace_id: &str) -> Vec<Instance> {
         // The key of a class is its namespace's id from the beginning.
         self.0.containers.instances(namespace_id)
+    }
+
+    fn seen(&self, namespace_id: &str) -> Vec<Seen> {
+        let seen = self.0.containers.seen(namespace_id).into_iter();
+        seen.map(|(_, one)| one).collect()
     }
 
     fn location(&self) -> String {

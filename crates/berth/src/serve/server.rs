@@ -35,6 +35,7 @@ pub(crate) struct Server {
     gateway: Gateway,
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
+    rolling: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
@@ -108,6 +109,7 @@ impl Server {
         let following = tokio::spawn(Arc::clone(&apps).follow());
         apps.sync().await?;
         apps.all_settled().await;
+        let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
@@ -118,6 +120,7 @@ impl Server {
             gateway,
             apps,
             following,
+            rolling,
             serving,
             stop,
             daemon,
@@ -148,7 +151,9 @@ impl Server {
         // Only tells that it was cancelled or aborted.
         let _ = self.serving.await;
         self.following.abort();
+        self.rolling.abort();
         let _ = self.following.await;
+        let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
         self.watching.end().await;

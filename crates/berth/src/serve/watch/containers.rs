@@ -36,9 +36,11 @@ impl Watch {
                 line,
             } => return self.output(display_name, name, line),
             Event::CreateFailed {
+                name,
                 display_name,
+                full,
                 reason,
-            } => return self.refused(display_name, reason),
+            } => return self.refused(name, display_name, *full, reason),
             Event::Created(container) => (container, "placed", Level::Info),
             Event::Started(container) => (container, "started", Level::Info),
             Event::Exited(container) => {
@@ -54,12 +56,17 @@ impl Watch {
         self.event(container, kind, level, &happened(event));
     }
 
-    fn refused(&self, display_name: &str, reason: &str) {
+    fn refused(&self, name: &str, display_name: &str, full: bool, reason: &str) {
+        let Some((app, object)) = self.owner(name) else {
+            return;
+        };
+        let level = if full { Level::Warn } else { Level::Error };
         let text = format!("was not placed: {reason}");
         self.logs.write(Entry {
+            instance: Some(object),
             label: Some(display_name.to_owned()),
-            data: Some(json!({"event": "create_failed", "reason": reason})),
-            ..Entry::new("", Source::Event, Level::Error, text)
+            data: Some(json!({"event": "refused", "full": full, "reason": reason})),
+            ..Entry::new(&app, Source::Event, level, text)
         });
     }
 
