@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::Listen;
 pub use config_file::ConfigFile;
+pub use process::remove_sockets;
 use process::{Next, Process, send_line};
 use spawner::Spawner;
 pub use traces::TraceSwitch;

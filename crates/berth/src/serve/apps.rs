@@ -97,6 +97,7 @@ impl Apps {
             layouts: Arc::clone(&self.layouts),
             watch: Arc::clone(&self.watch),
             config: Arc::clone(&self.config),
+            name: worker.name.clone(),
         }
     }
 
