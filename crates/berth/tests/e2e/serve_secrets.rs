@@ -79,10 +79,8 @@ fn files_with(directory: &Path, needle: &str, found: &mut Vec<String>) {
         let path = entry.path();
         if kind.is_dir() {
             files_with(&path, needle, found);
-        } else if kind.is_file() {
-            if file_has(&path, needle).unwrap_or_default() {
-                found.push(path.display().to_string());
-            }
+        } else if kind.is_file() && file_has(&path, needle).unwrap_or_default() {
+            found.push(path.display().to_string());
         }
     }
 }
