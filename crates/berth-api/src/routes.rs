@@ -3,10 +3,12 @@
 mod assets;
 mod containers;
 mod deployments;
+mod logs;
 mod places;
 mod rollouts;
 mod secrets;
 mod settings;
+mod tails;
 mod upload;
 mod user;
 mod versions;
@@ -16,10 +18,13 @@ use serde_json::{Map, Value};
 
 use crate::describe::{Routes, about, get, patch, post, put};
 
+pub(crate) use tails::watched;
+
 pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
+        .merge(logs::routes())
         .route(
             "/workers/services/{name}",
             get(
@@ -203,6 +208,7 @@ fn scripts() -> Routes {
                     .json::<assets::NewSession>(),
             ),
         )
+        .merge(tails::routes())
         .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),

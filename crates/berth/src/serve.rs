@@ -14,6 +14,7 @@
 //! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
+//! | [`watch`] | logs, traces and events: who said and did what |
 //! | [`admin`] | the token of this machine's administrator |
 
 pub(crate) mod admin;
@@ -29,3 +30,4 @@ pub(crate) mod server;
 pub(crate) mod settings;
 mod sizes;
 mod snapshots;
+mod watch;
