@@ -3,12 +3,14 @@
 mod assets;
 mod containers;
 mod deployments;
+mod logs;
 mod places;
 mod registries;
 mod rollouts;
 mod secrets;
 mod settings;
 mod shapes;
+mod tails;
 mod upload;
 mod user;
 mod versions;
@@ -18,10 +20,13 @@ use serde_json::{Map, Value};
 
 use crate::describe::{Routes, about, get, patch, post, put};
 
+pub(crate) use tails::watched;
+
 pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
+        .merge(logs::routes())
         .route(
             "/workers/services/{name}",
             get(
@@ -206,6 +211,7 @@ fn scripts() -> Routes {
                     .json::<assets::NewSession>(),
             ),
         )
+        .merge(tails::routes())
         .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),
@@ -275,6 +281,14 @@ fn applications() -> Routes {
                     about("Changes a container application").json::<shapes::ChangedApplication>(),
                 )
                 .delete(containers::delete, "Takes a class its containers"),
+        )
+        .route(
+            "/containers/image-preparations",
+            post(
+                containers::prepare,
+                about("Brings an image that objects may start with")
+                    .json::<containers::Preparation>(),
+            ),
         )
         .route(
             "/containers/applications/{id}/rollouts",

@@ -37,6 +37,14 @@ impl ConfigFile {
         Ok(Self::Memory(Arc::new(file)))
     }
 
+    /// Whether it has a socket of this name.
+    pub(super) fn has_socket(&self, name: &str) -> bool {
+        // Quotes in texts are escaped: this is the field itself, on one line or, if that were long, on more.
+        let text = fs_err::read_to_string(self.path()).unwrap_or_default();
+        let text: String = text.split_whitespace().collect();
+        text.contains(&format!("(name=\"{name}\",address="))
+    }
+
     /// By which another process of the same user opens it.
     pub(super) fn path(&self) -> PathBuf {
         match self {
@@ -52,5 +60,22 @@ impl ConfigFile {
 impl From<PathBuf> for ConfigFile {
     fn from(path: PathBuf) -> Self {
         Self::Path(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_found_however_it_is_printed() {
+        let flat = r#"(sockets = [(name = "traces", address = "unix:/x")])"#;
+        let wrapped = "(sockets = [\n  (\n    name = \"traces\",\n    address = \"unix:/x\",\n  ),\n])";
+        for text in [flat, wrapped] {
+            let config = ConfigFile::in_memory(text).unwrap();
+            assert!(config.has_socket("traces") && !config.has_socket("trace"));
+        }
+        let service = ConfigFile::in_memory(r#"(name = "traces", worker = (x = 1))"#).unwrap();
+        assert!(!service.has_socket("traces"));
     }
 }

@@ -24,6 +24,7 @@ use super::apps::{Apps, Deployed};
 use super::assets::Layouts;
 use super::containers::Containers;
 use super::registry::OwnRegistry;
+use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
 use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
@@ -37,9 +38,11 @@ pub(crate) struct Server {
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
     rolling: tokio::task::JoinHandle<()>,
+    expiring: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
+    watching: Watching,
     pub(crate) client: Client,
     /// The token is new.
     pub(crate) first: bool,
@@ -92,6 +95,9 @@ impl Server {
         let (client, first) = Client::write(&paths.data, &control, addresses)?;
         let address = gateway.local_addr();
         let session = &daemon.host.session;
+        let engine = &daemon.host.engine;
+        let logs = directory.join("logs");
+        let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
         let apps = Arc::new(Apps {
             control: control.clone(),
             toolchain,
@@ -105,6 +111,7 @@ impl Server {
                 config.deploy.stop_grace,
             )),
             sites,
+            watch,
             config: Arc::new(config),
             port: (address.port() != 80).then_some(address.port()),
             running: Mutex::new(BTreeMap::new()),
@@ -116,6 +123,7 @@ impl Server {
         let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
         apps.all_settled().await;
         let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
+        let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
@@ -127,9 +135,11 @@ impl Server {
             apps,
             following,
             rolling,
+            expiring,
             serving,
             stop,
             daemon,
+            watching,
             client,
             first,
             address,
@@ -158,10 +168,12 @@ impl Server {
         let _ = self.serving.await;
         self.following.abort();
         self.rolling.abort();
+        self.expiring.abort();
         let _ = self.following.await;
         let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
+        self.watching.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)
         {
