@@ -6,6 +6,7 @@
 mod applications;
 mod candidate;
 mod deployments;
+pub mod resources;
 mod secrets;
 mod tokens;
 mod triggers;
@@ -37,6 +38,8 @@ struct Inner {
     content: Content,
     account: Account,
     changes: watch::Sender<u64>,
+    /// Held while resources are made, named or deleted: their names are compared over all of them.
+    resources: Mutex<()>,
     /// Digests of modules that no record names yet, with how many uploads need each.
     pending: Mutex<BTreeMap<String, usize>>,
 }
@@ -56,6 +59,7 @@ impl Control {
             content: Content::open(&directory.join("modules"))?,
             account,
             changes: watch::Sender::new(0),
+            resources: Mutex::default(),
             pending: Mutex::default(),
         };
         Ok(Self {
@@ -116,6 +120,8 @@ impl Control {
             }
         }
         self.changed();
+        self.forget_consumer(name)?;
+        self.forget_workflows(name)?;
         self.delete_orphans()?;
         self.collect()
     }

@@ -9,6 +9,7 @@
 //! | [`containers`] | container applications: image and size of a class's containers |
 //! | [`upload`] | what wrangler uploads, checked |
 //! | [`content`] | modules, by digest |
+//! | [`resources`] | what outlives a Worker: KV namespaces, D1 databases, queues, Workflows, secrets stores |
 //! | [`control`] | every change, each whole or not at all |
 //!
 //! Nothing here serves HTTP or runs a process: `berth-api` asks, and whoever runs the Workers is woken
@@ -29,5 +30,5 @@ pub mod token;
 pub mod upload;
 pub mod worker;
 
-pub use control::{Control, NewVersion};
+pub use control::{Control, NewVersion, resources};
 pub use error::ControlError;

@@ -18,6 +18,7 @@
 mod assets;
 mod bindings;
 mod platform;
+mod server;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,9 @@ use berth_error::Hint;
 use indexmap::IndexMap;
 
 pub(crate) use assets::CONFIGURING_ASSETS;
+pub(crate) use platform::{BUNDLED_DATE, EXTRA_HANDLERS};
+pub use server::RESOURCE_HEADER;
+pub use server::{Entrypoint, ServerSide};
 
 use crate::Bundle;
 use crate::capnp::{Capnp, record, texts};
@@ -43,6 +47,8 @@ pub struct ComposeOptions {
     pub listen: Listen,
     /// The container engine; `None` when the project runs without containers.
     pub containers: Option<ContainerOptions>,
+    /// What a server adds; `None`: the Worker has everything to itself.
+    pub server: Option<ServerSide>,
 }
 
 /// Where workerd listens.
@@ -140,22 +146,29 @@ pub fn compose(
     let config = record([
         ("services", services.into()),
         ("sockets", sockets(&context).into()),
-        (
-            "logging",
-            record([
-                ("structuredLogging", true.into()),
-                ("stdoutPrefix", "".into()),
-                ("stderrPrefix", "".into()),
-            ]),
-        ),
+        ("extensions", server::extensions(options.server.as_ref())),
+        ("logging", logging()),
     ]);
-    Ok(format!(
-        "# workerd's configuration of {}, written by Berth. Changes are lost.\n\
+    Ok(file(&project.config_path.display().to_string(), &config))
+}
+
+/// The configuration file of what is called `of`.
+pub(crate) fn file(of: &str, config: &Capnp) -> String {
+    format!(
+        "# workerd's configuration of {of}, written by Berth. Changes are lost.\n\
          using Workerd = import \"/workerd/workerd.capnp\";\n\n\
          const config :Workerd.Config = {};\n",
-        project.config_path.display(),
         config.print(0)
-    ))
+    )
+}
+
+/// As the supervisor reads it.
+pub(crate) fn logging() -> Capnp {
+    record([
+        ("structuredLogging", true.into()),
+        ("stdoutPrefix", "".into()),
+        ("stderrPrefix", "".into()),
+    ])
 }
 
 /// Where clouds keep the credentials of their machines. A class that passes its container's
@@ -170,7 +183,7 @@ const METADATA: [&str; 5] = [
 
 /// Workers' own `fetch()` and the containers' egress. Unlike on Cloudflare's network, private
 /// addresses are allowed: what runs here is the user's own, and so is what it wants to reach.
-fn internet() -> Capnp {
+pub(crate) fn internet() -> Capnp {
     let network = record([
         ("allow", texts(["public", "private"])),
         ("deny", texts(METADATA)),
@@ -188,6 +201,9 @@ fn sockets(context: &Context<'_>) -> Vec<Capnp> {
     let mut sockets = Vec::new();
     if platform::has_triggers(context) {
         sockets.push(socket(context, TRIGGER_SOCKET, platform::TRIGGERS));
+    }
+    if let Some(server) = &context.options.server {
+        sockets.extend(server::sockets(context, server));
     }
     // Last: workerd reports its sockets in this order, and this one means that it is ready.
     sockets.push(socket(context, HTTP_SOCKET, front));
@@ -220,7 +236,11 @@ pub(crate) fn socket_path(path: &Path, name: &str) -> PathBuf {
 
 /// A service on a directory, which is created.
 fn disk(context: &Context<'_>, name: &str, below: &str) -> Result<Capnp, ComposeError> {
-    let path = context.options.state_dir.join(below);
+    directory(name, context.options.state_dir.join(below))
+}
+
+/// A service on a directory, which is created.
+pub(crate) fn directory(name: &str, path: PathBuf) -> Result<Capnp, ComposeError> {
     fs_err::create_dir_all(&path).map_err(|source| ComposeError::Write {
         path: path.clone(),
         source,

@@ -39,6 +39,7 @@ impl Control {
                     .into());
                 }
             }
+            self.check_targets(&worker.name, &target.bindings)?;
             if !force
                 && let Some(live) = worker.live()
                 && target.number < live.number

@@ -131,6 +131,7 @@ impl World {
             generated_dir: self.generated(),
             listen: listen.clone(),
             containers: self.containers.clone(),
+            server: None,
         };
         let text = compose(&self.project, &bundle, &options).unwrap();
         std::fs::create_dir_all(self.generated()).unwrap();
