@@ -19,11 +19,14 @@ mod failure;
 mod guard;
 mod routes;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use berth_control::{Control, worker::Worker};
+use bytes::Bytes;
+use http::{Request, Response};
 
 /// Bytes of a request's body; uploads of Workers are the largest.
 const BODY_LIMIT: usize = 128 << 20;
@@ -61,6 +64,33 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// The containers of a Durable Object namespace.
     fn instances(&self, namespace_id: &str) -> Vec<Instance>;
+
+    /// Waits until everything that runs has been told of queues, secrets of stores and the like as they
+    /// are recorded now.
+    ///
+    /// # Errors
+    /// The records.
+    async fn shared_changed(&self) -> Result<(), String>;
+
+    /// Asks the data plane for something of a resource, which the text names as its front has it
+    /// (`berth-workerd/src/plane/front.js`).
+    ///
+    /// # Errors
+    /// It does not run.
+    async fn data(
+        &self,
+        resource: &str,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, String>;
+
+    /// Where the data plane keeps what it has.
+    fn data_directory(&self) -> PathBuf;
+
+    /// Calls a handler of a Worker past the gateway: `POST path`.
+    ///
+    /// # Errors
+    /// It does not run.
+    async fn call(&self, worker: &str, path: &str, body: Bytes) -> Result<Response<Bytes>, String>;
 
     /// Where this machine is.
     fn location(&self) -> String;

@@ -18,9 +18,11 @@ pub use bundle::{Bundle, BundleError, Bundler, Module, ModuleKind};
 pub use compat::max_compatibility_date;
 pub use compose::{
     ClassImages, ComposeError, ComposeOptions, ContainerOptions, Entrypoint, Listen,
-    RESOURCE_HEADER, ServerSide, compose, unique_key,
+    RESOURCE_HEADER, ServerSide, TraceOptions, compose, unique_key,
 };
 pub use esbuild::SessionError;
 pub use plane::{ConsumerPlan, PlaneOptions, QueuePlan, compose_plane};
-pub use supervise::{LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent, WorkerdOptions};
+pub use supervise::{
+    ConfigFile, LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent, WorkerdOptions,
+};
 pub use toolchain::{Toolchain, ToolchainError, ToolchainEvent};

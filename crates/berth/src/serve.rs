@@ -5,8 +5,16 @@
 //! | [`server`] | the parts, and their order of start and end |
 //! | [`apps`] | which Workers are to run: records compared with what runs |
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
+//! | [`links`] | what an app has of other records: queues, callers and callees, secrets of stores |
+//! | [`reach`] | where an app's workerd is now, for those that call it past the gateway |
+//! | [`peers`] | calls between Workers |
+//! | [`plane`] | the workerd that keeps KV, D1 and queues of all Workers |
+//! | [`deliver`] | messages of queues, from there to the Workers |
+//! | [`trial`] | whether a Worker starts, before it is deployed |
+//! | [`unix`] | one request over a Unix socket |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
+//! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`admin`] | the token of this machine's administrator |
 
@@ -14,6 +22,14 @@ pub(crate) mod admin;
 mod app;
 mod apps;
 mod containers;
+mod deliver;
+mod links;
+mod peers;
+mod plane;
 mod project;
+mod reach;
 mod registry;
 pub(crate) mod server;
+pub(crate) mod settings;
+mod trial;
+mod unix;

@@ -13,6 +13,7 @@ mod workflows;
 use std::fmt;
 use std::sync::{MutexGuard, PoisonError};
 
+pub use berth_store::Sealed;
 use berth_store::StoreError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

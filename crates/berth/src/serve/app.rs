@@ -7,21 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_control::worker::Worker;
-use berth_error::Report;
+use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
 use berth_workerd::{
-    ComposeOptions, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
+    ComposeOptions, ConfigFile, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::containers::{Containers, Images};
+use super::links::Links;
 use super::project;
-use crate::dev::worker::lead;
+use super::reach::Reach;
+use crate::dev::worker::gateway_upstream;
 
-/// Requests wait this long for a Worker that starts or is replaced.
-const HOLD_LIMIT: Duration = Duration::from_secs(30);
 /// How long requests may finish before their workerd is replaced under them.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// How long workerd may take to end.
@@ -39,13 +40,17 @@ pub(super) struct Surroundings {
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) config: Arc<ServerConfig>,
+    /// Socket of the data plane.
+    pub(super) data_plane: PathBuf,
 }
 
-/// A Worker and the images of its container classes.
+/// A Worker, the images of its container classes, and what it has of other records.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) worker: Worker,
     pub(super) images: Images,
+    pub(super) links: Links,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -57,6 +62,7 @@ type Applied = (u64, Result<(), String>);
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) site: Arc<Site>,
+    pub(super) reach: watch::Receiver<Reach>,
     desired: watch::Sender<Desired>,
     applied: watch::Receiver<Applied>,
     /// Ends when the app has.
@@ -65,13 +71,15 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn start(surroundings: Surroundings) -> Self {
-        let site = Site::new(HOLD_LIMIT);
+        let site = Site::new(surroundings.config.gateway.hold);
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
+        let (reach, reached) = watch::channel(Reach::Held);
         let (events, received) = mpsc::unbounded_channel();
         let runner = Runner {
             surroundings,
             site: Arc::clone(&site),
+            reach,
             events,
             workerd: None,
             running: None,
@@ -79,6 +87,7 @@ impl App {
         let task = tokio::spawn(runner.run(wanted, done, received));
         Self {
             site,
+            reach: reached,
             desired,
             applied,
             task,
@@ -90,7 +99,9 @@ impl App {
         self.desired.send_if_modified(|(count, present)| {
             let same = match (&present, &wanted) {
                 (Some(one), Some(other)) => {
-                    one.worker.modified == other.worker.modified && one.images == other.images
+                    one.worker.modified == other.worker.modified
+                        && one.images == other.images
+                        && one.links == other.links
                 }
                 (None, None) => *count > 0,
                 _ => false,
@@ -117,16 +128,26 @@ impl App {
     }
 }
 
-/// The configuration that a workerd runs with, and the file that it is in.
+/// The configuration that a workerd runs with, and where it reads it.
 #[derive(Debug)]
 struct Running {
     config: String,
-    path: PathBuf,
+    file: ConfigFile,
+}
+
+impl Running {
+    /// Secrets are in it: it is on no disk.
+    fn new(config: String) -> Result<Self, Report> {
+        let file = ConfigFile::in_memory(&config);
+        let file = file.context("could not keep workerd's configuration in memory")?;
+        Ok(Self { config, file })
+    }
 }
 
 struct Runner {
     surroundings: Surroundings,
     site: Arc<Site>,
+    reach: watch::Sender<Reach>,
     events: mpsc::UnboundedSender<WorkerdEvent>,
     workerd: Option<Workerd>,
     running: Option<Running>,
@@ -167,13 +188,16 @@ impl Runner {
     }
 
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
-        let Wanted { worker, images } = wanted;
+        let Wanted {
+            worker,
+            images,
+            links,
+        } = wanted;
         if worker.live().is_none() {
             self.stop().await;
             return Ok(());
         }
         let state = self.surroundings.directory.join("state");
-        let generated = self.surroundings.directory.join("generated");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
         for image in images.values() {
@@ -181,19 +205,28 @@ impl Runner {
         }
         let options = ComposeOptions {
             state_dir: state.clone(),
-            generated_dir: generated.clone(),
             listen: listen.clone(),
             containers: containers.options(images),
+            trace: None,
+            server: Some(
+                links.server_side(&self.surroundings.control, &self.surroundings.data_plane)?,
+            ),
         };
-        let (config, source_map) = configuration(&self.surroundings.control, worker, &options)?;
+        let surroundings = &self.surroundings;
+        let (config, source_map) = configuration(
+            &surroundings.control,
+            worker,
+            &surroundings.directory,
+            &options,
+        )?;
         let same = self
             .running
             .as_ref()
             .is_some_and(|running| running.config == config);
         if !same || self.workerd.is_none() {
-            let path = write(&generated, &uuid::Uuid::new_v4().to_string(), &config)?;
-            self.run_with(Running { config, path }, listen, source_map)
-                .await?;
+            private(&self.surroundings.directory)?;
+            let new = Running::new(config)?;
+            self.run_with(new, listen, source_map).await?;
         }
         for (class, image) in images {
             if let Some(class) = worker.classes.get(class) {
@@ -214,46 +247,49 @@ impl Runner {
         let Some(workerd) = &self.workerd else {
             let options = WorkerdOptions {
                 executable: self.surroundings.toolchain.workerd.clone(),
-                config: new.path.clone(),
+                config: new.file.clone(),
                 listen,
                 directory: self.surroundings.directory.clone(),
                 source_map,
             };
             let workerd = Workerd::start(options, self.events.clone()).await?;
-            lead(&self.site, &workerd);
-            self.site.release();
+            self.lead(&workerd);
             self.workerd = Some(workerd);
             self.running = Some(new);
             return Ok(());
         };
         self.site.hold();
+        self.reach.send_replace(Reach::Held);
         let unfinished = self.site.drain(DRAIN_LIMIT).await;
         if unfinished > 0 {
             tracing::info!(unfinished, "requests are cut off by a deployment");
         }
         let mut outcome = workerd
-            .replace(&new.path, listen.clone())
+            .replace(&new.file, listen.clone())
             .await
             .map_err(Report::from);
         match (&outcome, &self.running) {
-            (Ok(()), _) => {
-                if let Some(former) = self.running.replace(new) {
-                    remove(&former.path);
-                }
-            }
+            (Ok(()), _) => self.running = Some(new),
             (Err(_), Some(former)) => {
-                if let Err(again) = workerd.replace(&former.path, listen).await {
+                if let Err(again) = workerd.replace(&former.file, listen).await {
                     outcome = Err(Report::from(again));
                 }
-                remove(&new.path);
             }
             (Err(_), None) => {}
         }
         if workerd.upstream().borrow().is_some() {
-            lead(&self.site, workerd);
-            self.site.release();
+            self.lead(workerd);
         }
         outcome
+    }
+
+    /// Requests go there from now on. Handlers are not called from outside: cron and queues do that.
+    fn lead(&self, workerd: &Workerd) {
+        if let Some(upstream) = workerd.upstream().borrow().clone() {
+            self.site.set_upstream(gateway_upstream(upstream));
+        }
+        self.reach.send_replace(Reach::of(workerd));
+        self.site.release();
     }
 
     /// Deletes the objects of classes that were given up; no workerd has them any more.
@@ -289,8 +325,7 @@ impl Runner {
             WorkerdEvent::Ready { .. } => {
                 // Also after a crash.
                 if let Some(workerd) = &self.workerd {
-                    lead(&self.site, workerd);
-                    self.site.release();
+                    self.lead(workerd);
                 }
             }
             WorkerdEvent::Log { level, text } => {
@@ -302,12 +337,14 @@ impl Runner {
             }
             WorkerdEvent::Crashed { status, restart_in } => {
                 self.site.hold();
+                self.reach.send_replace(Reach::Crashed);
                 tracing::error!(status, ?restart_in, "workerd ended");
             }
         }
     }
 
     async fn stop(&mut self) {
+        self.reach.send_replace(Reach::Held);
         if let Some(workerd) = self.workerd.take() {
             workerd.stop(STOP_GRACE).await;
         }
@@ -331,19 +368,22 @@ pub(super) async fn check(
     toolchain: &Toolchain,
     directory: &Path,
     worker: &Worker,
+    links: &Links,
+    data_plane: &Path,
 ) -> Result<(), Report> {
-    let Some(version) = worker.live() else {
+    if worker.live().is_none() {
         return Ok(());
-    };
+    }
     let listen = Listen::Unix(directory.join("s"));
     let options = ComposeOptions {
         state_dir: directory.join("state"),
-        generated_dir: directory.to_owned(),
         listen: listen.clone(),
         containers: None,
+        trace: None,
+        server: Some(links.server_side(control, data_plane)?),
     };
-    let (config, source_map) = configuration(control, worker, &options)?;
-    let config = write(directory, &version.id, &config)?;
+    let (config, source_map) = configuration(control, worker, directory, &options)?;
+    let config = Running::new(config)?.file;
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
         config,
@@ -360,47 +400,29 @@ pub(super) async fn check(
 fn configuration(
     control: &Control,
     worker: &Worker,
+    directory: &Path,
     options: &ComposeOptions,
 ) -> Result<(String, Option<PathBuf>), Report> {
     let Some(version) = worker.live() else {
         let text = format!("nothing of `{}` is deployed", worker.name);
         return Err(Report::new(text, None));
     };
-    let (project, bundle) = project::of(control, worker, version, &options.generated_dir)?;
+    let (project, bundle) = project::of(control, worker, version, directory)?;
     let config = berth_workerd::compose(&project, &bundle, options)?;
     Ok((config, bundle.source_map))
 }
 
-/// A file of its own for each: the former one may have to be started again. Secrets are in it.
-fn write(directory: &Path, name: &str, config: &str) -> Result<PathBuf, Report> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let path = directory.join(format!("{name}.capnp"));
-    let write = || -> std::io::Result<()> {
-        fs_err::create_dir_all(directory)?;
-        remove(&path);
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        file.write_all(config.as_bytes())
-    };
-    write().map_err(|error| {
-        let text = format!(
-            "could not write workerd's configuration `{}`",
-            path.display()
-        );
-        Report::from_error(&error).context(text)
-    })?;
-    Ok(path)
-}
-
-fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %path.display(), "an old configuration stays behind");
+/// Where an app keeps what is its own: for its owner only.
+fn private(directory: &Path) -> Result<(), Report> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(directory);
+    made.context(format!("could not make `{}`", directory.display()))?;
+    // Former versions left configurations with secrets there.
+    match fs_err::remove_dir_all(directory.join("generated")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Report::from_error(&error))
+        }
+        _ => Ok(()),
     }
 }

@@ -20,9 +20,6 @@ use crate::base;
 use crate::dev::identity;
 use crate::host::Host;
 
-/// How long an instance may take to end after SIGTERM, as on Cloudflare.
-const STOP_GRACE: Duration = Duration::from_secs(15 * 60);
-
 /// What the apps need of the host.
 pub(super) struct Containers {
     store: ImageStore,
@@ -32,6 +29,8 @@ pub(super) struct Containers {
     session: String,
     deployment_id: String,
     pub(super) registry: OwnRegistry,
+    /// How long an instance may take to end after SIGTERM.
+    stop_grace: Duration,
     /// Images that classes run with stay in the store.
     held: Mutex<BTreeMap<String, Hold>>,
 }
@@ -40,7 +39,7 @@ pub(super) struct Containers {
 pub(super) type Images = BTreeMap<String, String>;
 
 impl Containers {
-    pub(super) fn new(host: &Host, registry: OwnRegistry) -> Self {
+    pub(super) fn new(host: &Host, registry: OwnRegistry, stop_grace: Duration) -> Self {
         Self {
             store: host.store.clone(),
             engine: host.engine.clone(),
@@ -49,6 +48,7 @@ impl Containers {
             session: host.session.id.clone(),
             deployment_id: uuid::Uuid::new_v4().to_string(),
             registry,
+            stop_grace,
             held: Mutex::default(),
         }
     }
@@ -68,7 +68,7 @@ impl Containers {
                 },
                 sleep: None,
                 max_instances: application.max_instances(),
-                stop_grace: STOP_GRACE,
+                stop_grace: self.stop_grace,
                 application_id: application.id.clone(),
             });
         }
@@ -136,9 +136,9 @@ impl Containers {
             if container.image == image || container.status != Status::Running {
                 continue;
             }
-            let engine = self.engine.clone();
+            let (engine, stop_grace) = (self.engine.clone(), self.stop_grace);
             tokio::spawn(async move {
-                if let Err(error) = engine.stop(&container.name, STOP_GRACE).await {
+                if let Err(error) = engine.stop(&container.name, stop_grace).await {
                     tracing::debug!(%error, name = container.name, "it was gone already");
                 }
             });

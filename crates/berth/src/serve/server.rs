@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
+use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Sites};
@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
 use super::containers::Containers;
+use super::deliver;
+use super::peers::Peers;
+use super::plane::DataPlane;
 use super::registry::OwnRegistry;
 use crate::daemon::Daemon;
 use crate::dev::screen::Screen;
@@ -28,29 +31,12 @@ use crate::dev::session::toolchain;
 use crate::lock::Lock;
 use crate::paths::Paths;
 
-/// Requests in flight may take this long when the server ends.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// What a server is started with.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    /// Where Workers answer.
-    pub(crate) listen: SocketAddr,
-    /// Where the API answers.
-    pub(crate) api: SocketAddr,
-    /// Where the registry answers.
-    pub(crate) registry: SocketAddr,
-    /// Bytes of the image store, from which on what is not used goes.
-    pub(crate) images_max_size: Option<u64>,
-    /// Workers answer at `<name>.<base domain>`.
-    pub(crate) base_domain: String,
-}
-
 /// A running server.
 pub(crate) struct Server {
     gateway: Gateway,
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
+    delivering: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
@@ -66,7 +52,7 @@ impl Server {
     /// Starts it. Every deployed Worker answers on return, or it has been said why not.
     pub(crate) async fn start(
         paths: &Paths,
-        options: Options,
+        config: ServerConfig,
         requests: mpsc::UnboundedSender<RequestEvent>,
     ) -> Result<Self, Report> {
         let directory = paths.data.join("server");
@@ -82,14 +68,14 @@ impl Server {
         };
         let sites: Arc<Sites> = Arc::default();
         let gateway_options = GatewayOptions {
-            address: options.listen,
+            http: config.listen.http.clone(),
         };
         let gateway = Gateway::bind(gateway_options, Arc::clone(&sites), requests).await?;
-        let listener = ApiServer::bind(options.api, ServerOptions::default()).await?;
+        let listener = ApiServer::bind(config.listen.api, ServerOptions::default()).await?;
         let control = Control::open(&directory, &paths.data.join("keys/control.key"))?;
-        let registry = OwnRegistry::start(&paths.data, options.registry).await?;
+        let registry = OwnRegistry::start(&paths.data, config.listen.registry).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
-        let daemon = Box::pin(Daemon::start(paths, None, options.images_max_size)).await?;
+        let daemon = Box::pin(Daemon::start(paths, None, config.images.max_size)).await?;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
             registry: registry.host.clone(),
@@ -99,18 +85,37 @@ impl Server {
         let (client, first) = Client::write(&paths.data, &control, addresses)?;
         let address = gateway.local_addr();
         let session = &daemon.host.session;
+        let data = directory.join("data");
+        private(&data)?;
+        let plane = Arc::new(DataPlane {
+            control: control.clone(),
+            toolchain: toolchain.clone(),
+            directory: data,
+            socket: session.dir.join("d"),
+            apps: session.dir.join("q"),
+            cgroup: session.cgroup.clone(),
+            running: tokio::sync::Mutex::default(),
+        });
+        let deliveries = plane.apps.clone();
         let apps = Arc::new(Apps {
             control: control.clone(),
             toolchain,
             directory: directory.join("apps"),
             session: session.dir.clone(),
             cgroup: session.cgroup.clone(),
-            containers: Arc::new(Containers::new(&daemon.host, registry)),
+            containers: Arc::new(Containers::new(
+                &daemon.host,
+                registry,
+                config.deploy.stop_grace,
+            )),
             sites,
-            base_domain: options.base_domain,
+            config: Arc::new(config),
             port: (address.port() != 80).then_some(address.port()),
             running: Mutex::new(BTreeMap::new()),
+            plane,
+            peers: Peers::default(),
         });
+        let delivering = deliver::listen(&deliveries, &apps)?;
         let following = tokio::spawn(Arc::clone(&apps).follow());
         apps.sync().await?;
         apps.all_settled().await;
@@ -124,6 +129,7 @@ impl Server {
             gateway,
             apps,
             following,
+            delivering,
             serving,
             stop,
             daemon,
@@ -142,8 +148,8 @@ impl Server {
     /// What follows a Worker's name in the address at which it answers.
     pub(crate) fn apps_at(&self) -> String {
         match self.apps.port {
-            Some(port) => format!("{}:{port}", self.apps.base_domain),
-            None => self.apps.base_domain.clone(),
+            Some(port) => format!("{}:{port}", self.apps.config.base_domain),
+            None => self.apps.config.base_domain.clone(),
         }
     }
 
@@ -154,8 +160,10 @@ impl Server {
         let _ = self.serving.await;
         self.following.abort();
         let _ = self.following.await;
-        self.gateway.shutdown(DRAIN).await;
+        self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
+        self.delivering.abort();
+        let _ = self.delivering.await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)
         {

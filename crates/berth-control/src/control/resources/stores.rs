@@ -295,8 +295,20 @@ impl Control {
     /// # Errors
     /// It was sealed with another key.
     pub fn open_store_secret(&self, secret: &StoreSecret) -> Result<String, ControlError> {
-        let owner = owner(&secret.id);
-        let bytes = self.inner.key.open_sealed(&owner, &secret.value)?;
+        self.open_sealed_store_secret(&secret.id, &secret.value)
+    }
+
+    /// The value that the secret of this id had when it was read.
+    ///
+    /// # Errors
+    /// It was sealed with another key.
+    pub fn open_sealed_store_secret(
+        &self,
+        id: &str,
+        value: &Sealed,
+    ) -> Result<String, ControlError> {
+        let owner = owner(id);
+        let bytes = self.inner.key.open_sealed(&owner, value)?;
         String::from_utf8(bytes)
             .map_err(|_| ControlError::Seal(berth_store::SealError::Foreign(owner)))
     }
