@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use berth_control::ControlError;
+use berth_control::assets::AssetsError;
 use berth_control::migrations::MigrationError;
 use berth_control::resources::Kind;
 use berth_control::upload::UploadError;
@@ -82,6 +83,10 @@ impl From<ControlError> for Failure {
             ControlError::ResourceUsed { .. } => (StatusCode::CONFLICT, BAD_REQUEST),
             ControlError::Resource { .. } => (StatusCode::BAD_REQUEST, BAD_REQUEST),
             ControlError::BindingTarget { .. } => (StatusCode::BAD_REQUEST, NOT_VALID),
+            ControlError::Assets(AssetsError::TooLarge { .. }) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, BAD_REQUEST)
+            }
+            ControlError::Assets(_) => (StatusCode::BAD_REQUEST, BAD_REQUEST),
             ControlError::Upload(UploadError::Inherit(_)) => (StatusCode::BAD_REQUEST, 10057),
             ControlError::Upload(UploadError::TooLarge { .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, 10027)

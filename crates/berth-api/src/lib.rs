@@ -7,12 +7,14 @@
 //! | module | its job |
 //! |---|---|
 //! | `describe` | routes that describe themselves; how to add one |
+//! | `data` | requests to the data plane |
 //! | `envelope` | the form of every answer |
 //! | `failure` | errors of the control plane as status and code |
 //! | `guard` | who may do what |
 //! | `routes` | one module for each noun |
 #![forbid(unsafe_code)]
 
+mod data;
 mod describe;
 mod envelope;
 mod failure;
@@ -96,6 +98,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn location(&self) -> String;
 }
 
+pub use data::Reason;
+
 /// A user name and a password.
 #[derive(Clone)]
 pub struct RegistryPassword {
@@ -127,11 +131,16 @@ pub struct Instance {
 pub(crate) struct Api {
     pub(crate) control: Control,
     pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) transfers: Arc<routes::Transfers>,
 }
 
 /// The service, for `/client/v4`.
 pub fn router(control: Control, runtime: Arc<dyn Runtime>) -> Router {
-    let api = Api { control, runtime };
+    let api = Api {
+        control,
+        runtime,
+        transfers: Arc::default(),
+    };
     routes::all()
         .into_router(api.clone())
         .fallback(envelope::no_route)

@@ -1,13 +1,22 @@
 //! Which path is whose. How to add one: see `describe`.
 
+mod assets;
 mod containers;
+mod d1;
 mod deployments;
+mod kv;
+mod queues;
+mod resources;
 mod secrets;
 mod settings;
+mod stores;
 mod upload;
 mod user;
 mod versions;
 mod workers;
+mod workflows;
+
+pub(crate) use d1::transfer::Transfers;
 
 use serde_json::{Map, Value};
 
@@ -55,11 +64,7 @@ pub(crate) fn all() -> Routes {
                 about("Durable Object classes of all Workers").query::<workers::Page>(),
             ),
         )
-        // There are none yet: `wrangler delete` asks.
-        .route(
-            "/storage/kv/namespaces",
-            get(workers::nothing, "KV namespaces: none"),
-        );
+        .merge(resources::all());
     Routes::new()
         .route("/user", get(user::user, "Who asks"))
         .route(
@@ -72,6 +77,7 @@ pub(crate) fn all() -> Routes {
             get(user::memberships, "Whose accounts the token may use"),
         )
         .nest("/accounts/{account}", account)
+        .merge(resources::outside())
 }
 
 fn scripts() -> Routes {
@@ -148,11 +154,28 @@ fn scripts() -> Routes {
             ),
         )
         .route(
+            "/assets-upload-session",
+            post(
+                assets::begin,
+                about("Begins an upload of static assets; which files are missing")
+                    .json::<assets::NewSession>(),
+            ),
+        )
+        .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),
         );
     Routes::new()
         .route("/workers/scripts", get(workers::list, "Every Worker"))
+        .route(
+            "/workers/assets/upload",
+            post(
+                assets::upload,
+                about("Uploads static assets, each in a part that is named by its hash; with the token of the upload")
+                    .form(&[], true)
+                    .query::<assets::Encoding>(),
+            ),
+        )
         .route(
             "/workers/scripts/{name}",
             put(

@@ -4,8 +4,10 @@
 //! it is made again from what they made. Calls block for as long as the disk takes.
 
 mod applications;
+mod assets;
 mod candidate;
 mod deployments;
+mod pins;
 pub mod resources;
 mod secrets;
 mod tokens;
@@ -18,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use berth_store::{SealKey, Store, StoreError};
 use tokio::sync::watch;
 
+pub use assets::AssetsSession;
 pub use candidate::NewVersion;
 
 use crate::ControlError;
@@ -40,7 +43,7 @@ struct Inner {
     changes: watch::Sender<u64>,
     /// Held while resources are made, named or deleted: their names are compared over all of them.
     resources: Mutex<()>,
-    /// Digests of modules that no record names yet, with how many uploads need each.
+    /// Digests of content that no record names yet, with how many uploads need each.
     pending: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -181,12 +184,14 @@ impl Control {
         self.inner.changes.send_modify(|count| *count += 1);
     }
 
-    /// Deletes modules that nobody needs.
+    /// Deletes modules and assets that nobody needs.
     fn collect(&self) -> Result<(), ControlError> {
         // Held throughout: what is put from now on waits, what was put before is in here.
         let pending = self.pending();
         let mut wanted: HashSet<String> = pending.keys().cloned().collect();
-        for worker in self.workers()? {
+        let workers = self.workers()?;
+        wanted.extend(self.assets_in_use(&workers)?);
+        for worker in workers {
             let modules = worker
                 .versions
                 .into_iter()

@@ -3,6 +3,7 @@
 use berth_error::Hint;
 use berth_store::{SealError, StoreError};
 
+use crate::assets::AssetsError;
 use crate::containers::ApplicationError;
 use crate::control::resources::Kind;
 use crate::migrations::MigrationError;
@@ -103,6 +104,9 @@ pub enum ControlError {
         /// What is not there.
         problem: String,
     },
+    /// Its static assets.
+    #[error(transparent)]
+    Assets(#[from] AssetsError),
     /// What was uploaded is no Worker.
     #[error(transparent)]
     Upload(#[from] UploadError),

@@ -8,8 +8,9 @@
 //! | [`migrations`] | Durable Object migrations, as a pure function |
 //! | [`containers`] | container applications: image and size of a class's containers |
 //! | [`upload`] | what wrangler uploads, checked |
-//! | [`content`] | modules, by digest |
 //! | [`resources`] | what outlives a Worker: KV namespaces, D1 databases, queues, Workflows, secrets stores |
+//! | [`content`] | modules and assets, by digest |
+//! | [`assets`] | static assets: manifests, uploads |
 //! | [`control`] | every change, each whole or not at all |
 //!
 //! Nothing here serves HTTP or runs a process: `berth-api` asks, and whoever runs the Workers is woken
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod assets;
 pub mod clock;
 pub mod containers;
 pub mod content;
@@ -30,5 +32,5 @@ pub mod token;
 pub mod upload;
 pub mod worker;
 
-pub use control::{Control, NewVersion, resources};
+pub use control::{AssetsSession, Control, NewVersion, resources};
 pub use error::ControlError;

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 pub use error::UploadError;
 
+use crate::assets::NewAssets;
 use crate::migrations::Migrations;
 use crate::worker::{Binding, BindingKind, ModuleKind};
 
@@ -62,6 +63,10 @@ pub struct Upload {
     pub compatibility_flags: Vec<String>,
     /// Of Durable Objects.
     pub migrations: Option<Migrations>,
+    /// Static assets that come with it.
+    pub assets: Option<NewAssets>,
+    /// Those of the version before stay.
+    pub keep_assets: bool,
     /// As sent.
     pub containers: Vec<serde_json::Value>,
     /// As sent.
@@ -80,7 +85,9 @@ struct Metadata {
     compatibility_flags: Vec<String>,
     migrations: Option<Migrations>,
     exports: Option<serde_json::Value>,
-    assets: Option<serde_json::Value>,
+    assets: Option<NewAssets>,
+    #[serde(default)]
+    keep_assets: bool,
     #[serde(default)]
     containers: Vec<serde_json::Value>,
     #[serde(default)]
@@ -106,14 +113,12 @@ impl Upload {
         if metadata.exports.is_some_and(|exports| !exports.is_null()) {
             return Err(UploadError::Unsupported("exports"));
         }
-        if metadata.assets.is_some_and(|assets| !assets.is_null()) {
-            return Err(UploadError::Unsupported("assets"));
-        }
         let modules = modules::modules(parts)?;
-        let main_module = metadata.main_module.ok_or(UploadError::NothingToRun)?;
-        let is_main = |module: &&NewModule| module.name == main_module;
-        if !modules.iter().any(|module| is_main(&module)) {
-            return Err(UploadError::NoMain(main_module));
+        match &metadata.main_module {
+            Some(main) if modules.iter().any(|module| module.name == *main) => {}
+            Some(main) => return Err(UploadError::NoMain(main.clone())),
+            None if metadata.assets.is_some() && modules.is_empty() => {}
+            None => return Err(UploadError::NothingToRun),
         }
         let compatibility_date = metadata
             .compatibility_date
@@ -122,7 +127,7 @@ impl Upload {
             return Err(UploadError::Date(compatibility_date));
         }
         let mut upload = Self {
-            main_module: Some(main_module),
+            main_module: metadata.main_module,
             modules,
             bindings: Vec::new(),
             secrets: BTreeMap::new(),
@@ -131,6 +136,8 @@ impl Upload {
             compatibility_date,
             compatibility_flags: metadata.compatibility_flags,
             migrations: metadata.migrations,
+            assets: metadata.assets,
+            keep_assets: metadata.keep_assets,
             containers: metadata.containers,
             annotations: metadata
                 .annotations
@@ -139,7 +146,32 @@ impl Upload {
                 .collect(),
         };
         upload.take_bindings(metadata.bindings)?;
+        upload.check_assets()?;
         Ok(upload)
+    }
+
+    /// What of an upload with assets needs a Worker, or needs assets.
+    fn check_assets(&self) -> Result<(), UploadError> {
+        let files = self.assets.is_some() || self.keep_assets;
+        let is_assets = |binding: &&Binding| matches!(binding.kind, BindingKind::Assets {});
+        if let Some(binding) = self.bindings.iter().find(is_assets)
+            && !files
+        {
+            let text = format!(
+                "the binding `{}` is for assets, and there are none",
+                binding.name
+            );
+            return Err(UploadError::Bindings(text));
+        }
+        if self.main_module.is_some() {
+            return Ok(());
+        }
+        let objects = self.migrations.is_some() || !self.containers.is_empty();
+        let first = self.assets.as_ref().and_then(NewAssets::worker_first);
+        if !self.bindings.is_empty() || objects || first.is_some() {
+            return Err(UploadError::OnlyAssets);
+        }
+        Ok(())
     }
 
     /// The binding that is for a Durable Object class, of each.

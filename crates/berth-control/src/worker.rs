@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use berth_store::Sealed;
 use serde::{Deserialize, Serialize};
 
+use crate::assets::Assets;
 use crate::migrations::Classes;
 
 /// The kind of record.
@@ -88,7 +89,10 @@ pub struct Version {
     pub compatibility_flags: Vec<String>,
     /// `containers` of the metadata, as uploaded.
     pub containers: Vec<serde_json::Value>,
-    /// Changes with the modules.
+    /// Its static assets.
+    #[serde(default)]
+    pub assets: Option<Assets>,
+    /// Changes with the modules and the assets.
     pub etag: String,
 }
 
@@ -200,6 +204,8 @@ pub enum BindingKind {
         /// The secret's name.
         secret_name: String,
     },
+    /// Its static assets.
+    Assets {},
 }
 
 impl BindingKind {
@@ -216,6 +222,7 @@ impl BindingKind {
             Self::Workflow { .. } => "workflow",
             Self::Service { .. } => "service",
             Self::SecretsStoreSecret { .. } => "secrets_store_secret",
+            Self::Assets {} => "assets",
         }
     }
 }

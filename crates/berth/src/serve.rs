@@ -12,6 +12,7 @@
 //! | [`deliver`] | messages of queues, from there to the Workers |
 //! | [`trial`] | whether a Worker starts, before it is deployed |
 //! | [`unix`] | one request over a Unix socket |
+//! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
 //! | [`settings`] | `berth.toml` and the command line |
@@ -21,6 +22,7 @@
 pub(crate) mod admin;
 mod app;
 mod apps;
+mod assets;
 mod containers;
 mod deliver;
 mod links;

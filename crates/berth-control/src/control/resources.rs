@@ -231,6 +231,11 @@ fn check_word(field: &'static str, name: &str, longest: usize) -> Result<(), Con
     Ok(())
 }
 
+/// 64 hexadecimal digits that nobody can guess.
+pub fn secret_id() -> String {
+    hex_id() + &hex_id()
+}
+
 fn hex_id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

@@ -61,6 +61,7 @@ impl Upload {
                 return Err(UploadError::Bindings(text));
             }
             "plain_text"
+            | "assets"
             | "json"
             | "durable_object_namespace"
             | "version_metadata"

@@ -12,8 +12,13 @@ pub enum UploadError {
     #[error("there is no module `{0}`, which the metadata call the main module")]
     NoMain(String),
     /// Neither a main module nor assets.
-    #[error("the metadata name no main module")]
+    #[error("the metadata name no main module, and no assets")]
     NothingToRun,
+    /// Something that only code has a use for.
+    #[error(
+        "there are assets and no main module: bindings, Durable Objects, containers and `run_worker_first` need one"
+    )]
+    OnlyAssets,
     /// A Worker of the old syntax.
     #[error("Workers in service worker syntax are not supported")]
     ServiceWorker,

@@ -17,6 +17,7 @@ use berth_workerd::{
 };
 use tokio::sync::{mpsc, watch};
 
+use super::assets::{Layout, Layouts};
 use super::containers::{Containers, Images};
 use super::links::Links;
 use super::project;
@@ -40,6 +41,7 @@ pub(super) struct Surroundings {
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) layouts: Arc<Layouts>,
     pub(super) config: Arc<ServerConfig>,
     /// Socket of the data plane.
     pub(super) data_plane: PathBuf,
@@ -133,14 +135,20 @@ impl App {
 struct Running {
     config: String,
     file: ConfigFile,
+    /// Its assets stay there while it may be started again.
+    _layout: Option<Arc<Layout>>,
 }
 
 impl Running {
     /// Secrets are in it: it is on no disk.
-    fn new(config: String) -> Result<Self, Report> {
+    fn new(config: String, layout: Option<Arc<Layout>>) -> Result<Self, Report> {
         let file = ConfigFile::in_memory(&config);
         let file = file.context("could not keep workerd's configuration in memory")?;
-        Ok(Self { config, file })
+        Ok(Self {
+            config,
+            file,
+            _layout: layout,
+        })
     }
 }
 
@@ -193,10 +201,10 @@ impl Runner {
             images,
             links,
         } = wanted;
-        if worker.live().is_none() {
+        let Some(version) = worker.live() else {
             self.stop().await;
             return Ok(());
-        }
+        };
         let state = self.surroundings.directory.join("state");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
@@ -213,11 +221,16 @@ impl Runner {
             ),
         };
         let surroundings = &self.surroundings;
+        let layout = surroundings
+            .layouts
+            .of(&surroundings.control, version)
+            .await?;
         let (config, source_map) = configuration(
             &surroundings.control,
             worker,
             &surroundings.directory,
             &options,
+            layout.as_deref(),
         )?;
         let same = self
             .running
@@ -225,7 +238,7 @@ impl Runner {
             .is_some_and(|running| running.config == config);
         if !same || self.workerd.is_none() {
             private(&self.surroundings.directory)?;
-            let new = Running::new(config)?;
+            let new = Running::new(config, layout)?;
             self.run_with(new, listen, source_map).await?;
         }
         for (class, image) in images {
@@ -366,14 +379,15 @@ impl Runner {
 pub(super) async fn check(
     control: &Control,
     toolchain: &Toolchain,
+    layouts: &Arc<Layouts>,
     directory: &Path,
     worker: &Worker,
     links: &Links,
     data_plane: &Path,
 ) -> Result<(), Report> {
-    if worker.live().is_none() {
+    let Some(version) = worker.live() else {
         return Ok(());
-    }
+    };
     let listen = Listen::Unix(directory.join("s"));
     let options = ComposeOptions {
         state_dir: directory.join("state"),
@@ -382,8 +396,10 @@ pub(super) async fn check(
         trace: None,
         server: Some(links.server_side(control, data_plane)?),
     };
-    let (config, source_map) = configuration(control, worker, directory, &options)?;
-    let config = Running::new(config)?.file;
+    let layout = layouts.of(control, version).await?;
+    let (config, source_map) =
+        configuration(control, worker, directory, &options, layout.as_deref())?;
+    let config = Running::new(config, None)?.file;
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
         config,
@@ -402,12 +418,13 @@ fn configuration(
     worker: &Worker,
     directory: &Path,
     options: &ComposeOptions,
+    layout: Option<&Layout>,
 ) -> Result<(String, Option<PathBuf>), Report> {
     let Some(version) = worker.live() else {
         let text = format!("nothing of `{}` is deployed", worker.name);
         return Err(Report::new(text, None));
     };
-    let (project, bundle) = project::of(control, worker, version, directory)?;
+    let (project, bundle) = project::of(control, worker, version, directory, layout)?;
     let config = berth_workerd::compose(&project, &bundle, options)?;
     Ok((config, bundle.source_map))
 }

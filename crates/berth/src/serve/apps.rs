@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::app::{App, Surroundings, Wanted};
+use super::assets::Layouts;
 use super::containers::Containers;
 use super::links::Records;
 use super::peers::{self, Peers, Target};
@@ -35,6 +36,7 @@ pub(super) struct Apps {
     pub(super) session: PathBuf,
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) layouts: Arc<Layouts>,
     pub(super) sites: Arc<Sites>,
     pub(super) config: Arc<ServerConfig>,
     /// `http://` and the port that is to be named, if any.
@@ -152,6 +154,7 @@ impl Apps {
                 .join(format!("w-{}", &worker.id[..12.min(worker.id.len())])),
             cgroup: self.cgroup.clone(),
             containers: Arc::clone(&self.containers),
+            layouts: Arc::clone(&self.layouts),
             config: Arc::clone(&self.config),
             data_plane: self.plane.socket.clone(),
         }
@@ -272,7 +275,14 @@ impl Runtime for Deployed {
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, String> {
         let sent = self.0.plane.send(resource, request).await;
-        sent.map_err(|report| report.chain().join(": "))
+        let mut response = sent.map_err(|report| report.chain().join(": "))?;
+        // workerd's Workers say in the status line why they refuse.
+        let phrase = response.extensions().get::<hyper::ext::ReasonPhrase>();
+        let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
+        if let Some(phrase) = phrase {
+            response.extensions_mut().insert(berth_api::Reason(phrase));
+        }
+        Ok(response)
     }
 
     fn data_directory(&self) -> PathBuf {

@@ -12,6 +12,8 @@ use berth_control::{Control, ControlError};
 use berth_workerd::{Bundle, Module};
 use serde_json::json;
 
+use super::assets::Layout;
+
 /// The project and its modules.
 ///
 /// # Errors
@@ -21,6 +23,7 @@ pub(super) fn of(
     worker: &Worker,
     version: &Version,
     root: &Path,
+    layout: Option<&Layout>,
 ) -> Result<(Project, Bundle), ControlError> {
     let mut project = Project {
         compatibility_date: version.compatibility_date.clone(),
@@ -31,6 +34,12 @@ pub(super) fn of(
     };
     for binding in &version.bindings {
         bind(&mut project, version, binding);
+    }
+    if let (Some(assets), Some(layout)) = (&version.assets, layout) {
+        let mut bindings = version.bindings.iter();
+        let binding = bindings.find(|binding| matches!(binding.kind, BindingKind::Assets {}));
+        let binding = binding.map(|binding| binding.name.clone());
+        project.assets = Some(layout.project(assets, binding));
     }
     let classes = worker.classes.iter();
     project.classes = classes
@@ -108,6 +117,8 @@ fn bind(project: &mut Project, version: &Version, binding: &Binding) {
                 entrypoint: entrypoint.clone(),
             });
         }
+        // It is part of the assets.
+        BindingKind::Assets {} => {}
         // Links have them: they are of a record that changes.
         BindingKind::SecretsStoreSecret { .. } => {}
     }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
+use super::assets::Layouts;
 use super::containers::Containers;
 use super::deliver;
 use super::peers::Peers;
@@ -101,6 +102,7 @@ impl Server {
             control: control.clone(),
             toolchain,
             directory: directory.join("apps"),
+            layouts: Layouts::open(directory.join("assets"))?,
             session: session.dir.clone(),
             cgroup: session.cgroup.clone(),
             containers: Arc::new(Containers::new(

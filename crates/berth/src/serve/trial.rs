@@ -59,6 +59,7 @@ async fn start(apps: &Apps, worker: &Worker, links: &Links) -> Result<(), Report
     app::check(
         &apps.control,
         &apps.toolchain,
+        &apps.layouts,
         directory.path(),
         worker,
         links,

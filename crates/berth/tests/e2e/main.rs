@@ -29,6 +29,7 @@ mod limits;
 mod packages;
 mod registries;
 mod serve;
+mod serve_assets;
 mod sleep;
 mod snapshots;
 mod status_hooks;

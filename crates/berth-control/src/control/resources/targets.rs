@@ -41,6 +41,7 @@ impl Control {
             BindingKind::PlainText { .. }
             | BindingKind::Json { .. }
             | BindingKind::DurableObjectNamespace { .. }
+            | BindingKind::Assets {}
             | BindingKind::VersionMetadata {} => {}
             BindingKind::KvNamespace { namespace_id } => {
                 self.kv_namespace(namespace_id)?;
