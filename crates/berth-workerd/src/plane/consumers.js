@@ -25,5 +25,8 @@ export function consume(settings) {
   for (const queue of Object.keys(consumers)) {
     if (!(queue in settings)) delete consumers[queue];
   }
-  Object.assign(consumers, settings);
+  for (const [queue, consumer] of Object.entries(settings)) {
+    // The binding whose `queue()` is called: `queues.js` has it.
+    consumers[queue] = { consumer: 'app', ...consumer };
+  }
 }

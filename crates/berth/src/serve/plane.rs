@@ -25,6 +25,8 @@ use super::unix::{self, SendError};
 const WAIT: Duration = Duration::from_secs(10);
 /// Pause before a request is tried again that found nobody.
 const RETRY: Duration = Duration::from_millis(20);
+/// How workerd begins to tell of an exception that a Durable Object's caller gets.
+const UNCAUGHT: &str = "Uncaught (in promise)";
 /// How long it may take to end.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -224,7 +226,10 @@ async fn hear(
                 });
             }
             WorkerdEvent::Ready { .. } => started = true,
-            WorkerdEvent::Log { level, text } if level >= LogLevel::Warn => {
+            // SQL that fails is told to whoever sent it.
+            WorkerdEvent::Log { level, text }
+                if level >= LogLevel::Warn && !text.starts_with(UNCAUGHT) =>
+            {
                 tracing::warn!("data plane: {text}");
             }
             WorkerdEvent::Log { text, .. } => tracing::debug!("data plane: {text}"),
