@@ -76,7 +76,9 @@ impl From<ControlError> for Failure {
             ControlError::BindingTaken { .. } => (StatusCode::BAD_REQUEST, 10053),
             ControlError::BadName(_) => (StatusCode::BAD_REQUEST, 10016),
             ControlError::Split(_) => (StatusCode::BAD_REQUEST, BAD_REQUEST),
-            ControlError::NoApplication(_) => (StatusCode::NOT_FOUND, 1602),
+            ControlError::NoApplication(_) | ControlError::NoRollout(_) => {
+                (StatusCode::NOT_FOUND, 1602)
+            }
             ControlError::Application(_) => (StatusCode::BAD_REQUEST, 1600),
             ControlError::NoResource { kind, .. } => (StatusCode::NOT_FOUND, missing(*kind)),
             ControlError::ResourceTaken { kind, .. } => (StatusCode::BAD_REQUEST, taken(*kind)),

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use berth_control::rollout::Seen;
 use berth_control::{Control, worker::Worker};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -93,6 +94,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// It does not run.
     async fn call(&self, worker: &str, path: &str, body: Bytes) -> Result<Response<Bytes>, String>;
+    /// The same as a rollout sees them.
+    fn seen(&self, namespace_id: &str) -> Vec<Seen>;
 
     /// Where this machine is.
     fn location(&self) -> String;
@@ -120,6 +123,8 @@ pub struct Instance {
     pub name: String,
     /// Name of its image.
     pub image: String,
+    /// The application's version that it runs with, if that chose its image.
+    pub version: Option<u64>,
     /// When it was made, RFC 3339.
     pub created: String,
     /// `running`, `stopped` or `failed`, as the API has it.

@@ -7,6 +7,7 @@ mod deployments;
 mod kv;
 mod queues;
 mod resources;
+mod rollouts;
 mod secrets;
 mod settings;
 mod stores;
@@ -226,9 +227,16 @@ fn applications() -> Routes {
         )
         .route(
             "/containers/applications/{id}/rollouts",
-            get(containers::rollouts, "Rollouts, newest first").post(
-                containers::roll_out,
+            get(rollouts::list, "Rollouts, newest first").post(
+                rollouts::create,
                 about("Rolls out another image or size").json::<Map<String, Value>>(),
+            ),
+        )
+        .route(
+            "/containers/applications/{id}/rollouts/{rollout}",
+            get(rollouts::one, "A rollout, with its steps and progress").post(
+                rollouts::act,
+                about("Begins the next step, undoes one, or all").json::<rollouts::Asked>(),
             ),
         )
         .route(

@@ -59,6 +59,9 @@ pub enum ControlError {
     /// There is no such container application.
     #[error("there is no container application `{0}`")]
     NoApplication(String),
+    /// The application has no such rollout.
+    #[error("there is no rollout `{0}`")]
+    NoRollout(String),
     /// A container application that cannot be.
     #[error(transparent)]
     Application(#[from] ApplicationError),

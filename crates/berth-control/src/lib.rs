@@ -7,6 +7,7 @@
 //! | [`worker`] | a Worker: versions, deployments, Durable Object classes; the record |
 //! | [`migrations`] | Durable Object migrations, as a pure function |
 //! | [`containers`] | container applications: image and size of a class's containers |
+//! | [`rollout`] | how a change of those reaches the instances, as a state machine |
 //! | [`upload`] | what wrangler uploads, checked |
 //! | [`resources`] | what outlives a Worker: KV namespaces, D1 databases, queues, Workflows, secrets stores |
 //! | [`content`] | modules and assets, by digest |
@@ -28,6 +29,7 @@ pub mod content;
 mod control;
 mod error;
 pub mod migrations;
+pub mod rollout;
 pub mod token;
 pub mod upload;
 pub mod worker;

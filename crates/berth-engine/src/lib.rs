@@ -48,7 +48,7 @@ mod volumes;
 
 pub use activity::Connected;
 pub use archive::{PathStat, Pieces, WriteOptions};
-pub use engine::{Engine, Tunnel};
+pub use engine::{Engine, Reached, Tunnel};
 pub use error::EngineError;
 pub use meter::Metered;
 pub use model::{

@@ -86,7 +86,7 @@ pub struct ContainerOptions {
 }
 
 /// Images of one container class.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassImages {
     /// Reference of the default image.
     pub default: Option<String>,
@@ -186,6 +186,17 @@ pub(crate) fn logging() -> Capnp {
         ("stdoutPrefix", "".into()),
         ("stderrPrefix", "".into()),
     ])
+}
+
+/// Whether a workerd with this configuration (of [`compose()`]) keeps anything of its own, so that no second
+/// one may run beside it: state, which is always on a disk that it may write, or sockets besides that for
+/// requests.
+pub fn keeps_state(config: &str) -> bool {
+    let triggers = format!("name = \"{TRIGGER_SOCKET}\"");
+    let entrypoint = format!("name = \"{}", server::ENTRYPOINT_SOCKET);
+    ["writable = true", &triggers, &entrypoint]
+        .iter()
+        .any(|sign| config.contains(sign))
 }
 
 /// Where clouds keep the credentials of their machines. A class that passes its container's

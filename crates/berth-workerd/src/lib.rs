@@ -18,7 +18,7 @@ pub use bundle::{Bundle, BundleError, Bundler, Module, ModuleKind};
 pub use compat::max_compatibility_date;
 pub use compose::{
     ClassImages, ComposeError, ComposeOptions, ContainerOptions, Entrypoint, Listen,
-    RESOURCE_HEADER, ServerSide, TraceOptions, compose, unique_key,
+    RESOURCE_HEADER, ServerSide, TraceOptions, compose, keeps_state, unique_key,
 };
 pub use esbuild::SessionError;
 pub use plane::{ConsumerPlan, PlaneOptions, QueuePlan, compose_plane};

@@ -12,9 +12,11 @@
 //! | [`deliver`] | messages of queues, from there to the Workers |
 //! | [`trial`] | whether a Worker starts, before it is deployed |
 //! | [`unix`] | one request over a Unix socket |
+//! | [`process`] | its workerd, and how another one takes over |
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
+//! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`admin`] | the token of this machine's administrator |
@@ -28,9 +30,11 @@ mod deliver;
 mod links;
 mod peers;
 mod plane;
+mod process;
 mod project;
 mod reach;
 mod registry;
+mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
 mod trial;

@@ -118,6 +118,7 @@ impl NewVersion {
             Ok(worker.clone())
         };
         let worker = if live {
+            control.remember_configurations(&name)?;
             control.update_or_make(&name, change)?
         } else {
             control.update(&name, change)?
@@ -146,7 +147,7 @@ impl NewVersion {
             let annotations = self.upload.annotations.clone();
             worker.deploy(&self.id, &self.author, annotations);
         }
-        worker.forget();
+        worker.forget(&self.control.retention());
         Ok(())
     }
 

@@ -30,6 +30,9 @@ impl Control {
             .filter_map(|(name, text)| Some((name.clone(), text.clone()?)))
             .collect();
         let sealed = self.seal(worker, &set)?;
+        if live {
+            self.remember_configurations(worker)?;
+        }
         self.update(worker, |worker| {
             let latest = worker
                 .latest()
@@ -51,7 +54,7 @@ impl Control {
             if live {
                 worker.deploy(&id, author, annotations.clone());
             }
-            worker.forget();
+            worker.forget(&self.retention());
             Ok(id.clone())
         })
     }

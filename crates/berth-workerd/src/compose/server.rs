@@ -17,6 +17,8 @@ use crate::capnp::{Capnp, record, texts};
 pub const RESOURCE_HEADER: &str = "berth-resource";
 /// A `CONNECT` to this host is RPC between two workerd processes.
 const RPC_HOST: &str = "berth-rpc";
+/// How the name of an entrypoint's socket begins.
+pub(super) const ENTRYPOINT_SOCKET: &str = "entry-";
 const PLANE: &str = "berth:plane";
 const D1_RPC: &str = "berth:d1-rpc";
 const D1_RPC_MODULE: &str = include_str!("d1-rpc.js");
@@ -61,7 +63,9 @@ impl Entrypoint {
         let digest = Sha256::digest(key.as_bytes());
         digest[..6]
             .iter()
-            .fold("e".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+            .fold(ENTRYPOINT_SOCKET.to_owned(), |name, byte| {
+                format!("{name}{byte:02x}")
+            })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariants: at most one workerd has a Worker's state; a change that does not start leaves the former
 //! one running; objects of a class are deleted only when no workerd that has the class runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +14,16 @@ use berth_control::worker::Worker;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
 use berth_workerd::{
-    ComposeOptions, ConfigFile, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
+    ComposeOptions, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::assets::{Layout, Layouts};
-use super::containers::{Containers, Images};
+use super::containers::{Classes, Containers};
 use super::links::Links;
+use super::process::{Generation, Process, ProcessOptions, Running};
 use super::project;
 use super::reach::Reach;
-use crate::dev::worker::gateway_upstream;
-
-/// How long requests may finish before their workerd is replaced under them.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-/// How long workerd may take to end.
-const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// What an app is run with, whatever its record says.
 #[derive(Clone)]
@@ -47,11 +43,14 @@ pub(super) struct Surroundings {
     pub(super) data_plane: PathBuf,
 }
 
-/// A Worker, the images of its container classes, and what it has of other records.
+/// A Worker and its container classes.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) worker: Worker,
-    pub(super) images: Images,
+    pub(super) classes: Classes,
+    /// What their instances start with now.
+    pub(super) images: BTreeSet<String>,
+    /// What it has of other records.
     pub(super) links: Links,
 }
 
@@ -78,13 +77,16 @@ impl App {
         let (done, applied) = watch::channel((0, Ok(())));
         let (reach, reached) = watch::channel(Reach::Held);
         let (events, received) = mpsc::unbounded_channel();
+        let options = ProcessOptions {
+            executable: surroundings.toolchain.workerd.clone(),
+            directory: surroundings.directory.clone(),
+            socket: surroundings.socket.clone(),
+            drain: surroundings.config.deploy.drain,
+        };
         let runner = Runner {
+            process: Process::new(options, Arc::clone(&site), reach, events),
             surroundings,
             site: Arc::clone(&site),
-            reach,
-            events,
-            workerd: None,
-            running: None,
         };
         let task = tokio::spawn(runner.run(wanted, done, received));
         Self {
@@ -102,6 +104,7 @@ impl App {
             let same = match (&present, &wanted) {
                 (Some(one), Some(other)) => {
                     one.worker.modified == other.worker.modified
+                        && one.classes == other.classes
                         && one.images == other.images
                         && one.links == other.links
                 }
@@ -130,35 +133,10 @@ impl App {
     }
 }
 
-/// The configuration that a workerd runs with, and where it reads it.
-#[derive(Debug)]
-struct Running {
-    config: String,
-    file: ConfigFile,
-    /// Its assets stay there while it may be started again.
-    _layout: Option<Arc<Layout>>,
-}
-
-impl Running {
-    /// Secrets are in it: it is on no disk.
-    fn new(config: String, layout: Option<Arc<Layout>>) -> Result<Self, Report> {
-        let file = ConfigFile::in_memory(&config);
-        let file = file.context("could not keep workerd's configuration in memory")?;
-        Ok(Self {
-            config,
-            file,
-            _layout: layout,
-        })
-    }
-}
-
 struct Runner {
     surroundings: Surroundings,
     site: Arc<Site>,
-    reach: watch::Sender<Reach>,
-    events: mpsc::UnboundedSender<WorkerdEvent>,
-    workerd: Option<Workerd>,
-    running: Option<Running>,
+    process: Process,
 }
 
 impl Runner {
@@ -166,18 +144,18 @@ impl Runner {
         mut self,
         mut desired: watch::Receiver<Desired>,
         applied: watch::Sender<Applied>,
-        mut events: mpsc::UnboundedReceiver<WorkerdEvent>,
+        mut events: mpsc::UnboundedReceiver<(Generation, WorkerdEvent)>,
     ) {
         loop {
             tokio::select! {
                 changed = desired.changed() => {
                     if changed.is_err() {
                         // The server ends; what the app keeps stays.
-                        return self.stop().await;
+                        return self.process.stop().await;
                     }
                     let (count, wanted) = desired.borrow_and_update().clone();
                     let Some(wanted) = wanted else {
-                        self.stop().await;
+                        self.process.stop().await;
                         self.forget();
                         let _ = applied.send_replace((count, Ok(())));
                         return;
@@ -190,7 +168,7 @@ impl Runner {
                     let outcome = outcome.map_err(|report| report.chain().join(": "));
                     let _ = applied.send_replace((count, outcome));
                 }
-                Some(event) = events.recv() => self.hear(event),
+                Some((generation, event)) = events.recv() => self.hear(generation, event),
             }
         }
     }
@@ -198,23 +176,27 @@ impl Runner {
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
         let Wanted {
             worker,
+            classes,
             images,
             links,
         } = wanted;
         let Some(version) = worker.live() else {
-            self.stop().await;
+            self.process.stop().await;
             return Ok(());
         };
         let state = self.surroundings.directory.join("state");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
-        for image in images.values() {
-            containers.provide(image).await?;
+        for image in images {
+            // It was here when it was deployed. Whoever starts an instance without it is told.
+            if let Err(report) = containers.provide(image).await {
+                tracing::error!(image, "{}", report.render());
+            }
         }
         let options = ComposeOptions {
             state_dir: state.clone(),
             listen: listen.clone(),
-            containers: containers.options(images),
+            containers: containers.options(classes),
             trace: None,
             server: Some(
                 links.server_side(&self.surroundings.control, &self.surroundings.data_plane)?,
@@ -232,77 +214,13 @@ impl Runner {
             &options,
             layout.as_deref(),
         )?;
-        let same = self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.config == config);
-        if !same || self.workerd.is_none() {
+        if !self.process.runs(&config) {
             private(&self.surroundings.directory)?;
-            let new = Running::new(config, layout)?;
-            self.run_with(new, listen, source_map).await?;
-        }
-        for (class, image) in images {
-            if let Some(class) = worker.classes.get(class) {
-                containers.retire(&class.key, image);
-            }
+            let new = Running::new(config, source_map, layout)?;
+            self.process.take_over(new).await?;
         }
         self.discard(worker, &state);
         Ok(())
-    }
-
-    /// Starts workerd, or replaces the one that runs; if the new one does not start, by the former.
-    async fn run_with(
-        &mut self,
-        new: Running,
-        listen: Listen,
-        source_map: Option<PathBuf>,
-    ) -> Result<(), Report> {
-        let Some(workerd) = &self.workerd else {
-            let options = WorkerdOptions {
-                executable: self.surroundings.toolchain.workerd.clone(),
-                config: new.file.clone(),
-                listen,
-                directory: self.surroundings.directory.clone(),
-                source_map,
-            };
-            let workerd = Workerd::start(options, self.events.clone()).await?;
-            self.lead(&workerd);
-            self.workerd = Some(workerd);
-            self.running = Some(new);
-            return Ok(());
-        };
-        self.site.hold();
-        self.reach.send_replace(Reach::Held);
-        let unfinished = self.site.drain(DRAIN_LIMIT).await;
-        if unfinished > 0 {
-            tracing::info!(unfinished, "requests are cut off by a deployment");
-        }
-        let mut outcome = workerd
-            .replace(&new.file, listen.clone())
-            .await
-            .map_err(Report::from);
-        match (&outcome, &self.running) {
-            (Ok(()), _) => self.running = Some(new),
-            (Err(_), Some(former)) => {
-                if let Err(again) = workerd.replace(&former.file, listen).await {
-                    outcome = Err(Report::from(again));
-                }
-            }
-            (Err(_), None) => {}
-        }
-        if workerd.upstream().borrow().is_some() {
-            self.lead(workerd);
-        }
-        outcome
-    }
-
-    /// Requests go there from now on. Handlers are not called from outside: cron and queues do that.
-    fn lead(&self, workerd: &Workerd) {
-        if let Some(upstream) = workerd.upstream().borrow().clone() {
-            self.site.set_upstream(gateway_upstream(upstream));
-        }
-        self.reach.send_replace(Reach::of(workerd));
-        self.site.release();
     }
 
     /// Deletes the objects of classes that were given up; no workerd has them any more.
@@ -328,18 +246,16 @@ impl Runner {
         });
     }
 
-    fn hear(&self, event: WorkerdEvent) {
+    fn hear(&self, generation: Generation, event: WorkerdEvent) {
         match event {
             WorkerdEvent::Started { pid } => {
                 if let Err(error) = berth_jail::adopt_into_session(&self.surroundings.cgroup, pid) {
                     tracing::debug!(%error, pid, "workerd is not in the session's cgroup");
                 }
             }
-            WorkerdEvent::Ready { .. } => {
-                // Also after a crash.
-                if let Some(workerd) = &self.workerd {
-                    self.lead(workerd);
-                }
+            // Also after a crash.
+            WorkerdEvent::Ready { .. } if self.process.is_current(generation) => {
+                self.process.lead();
             }
             WorkerdEvent::Log { level, text } => {
                 if level >= LogLevel::Warn {
@@ -348,20 +264,13 @@ impl Runner {
                     tracing::info!("{text}");
                 }
             }
-            WorkerdEvent::Crashed { status, restart_in } => {
+            WorkerdEvent::Crashed { status, restart_in } if self.process.is_current(generation) => {
                 self.site.hold();
-                self.reach.send_replace(Reach::Crashed);
+                self.process.crashed();
                 tracing::error!(status, ?restart_in, "workerd ended");
             }
+            WorkerdEvent::Ready { .. } | WorkerdEvent::Crashed { .. } => {}
         }
-    }
-
-    async fn stop(&mut self) {
-        self.reach.send_replace(Reach::Held);
-        if let Some(workerd) = self.workerd.take() {
-            workerd.stop(STOP_GRACE).await;
-        }
-        self.running = None;
     }
 
     /// The Worker is deleted, and so is everything that it kept.
@@ -399,7 +308,7 @@ pub(super) async fn check(
     let layout = layouts.of(control, version).await?;
     let (config, source_map) =
         configuration(control, worker, directory, &options, layout.as_deref())?;
-    let config = Running::new(config, None)?.file;
+    let config = Running::new(config, None, None)?.into_file();
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
         config,

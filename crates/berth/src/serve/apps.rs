@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use berth_api::{Instance, RegistryPassword, Runtime};
 use berth_config::ServerConfig;
+use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
 use berth_gateway::{Sites, Table};
@@ -66,7 +67,6 @@ impl Apps {
         let applications = self.control.applications()?;
         // Before workerd can ask for any of them.
         self.containers.set_applications(&workers, &applications);
-        self.containers.keep_only(&applications);
         let mut gone: Vec<String> = running.keys().cloned().collect();
         let mut table = Table::default();
         let records = Records::read(&self.control, workers, &self.session)?;
@@ -80,12 +80,12 @@ impl Apps {
                     .hosts
                     .insert(self.host(&worker.name), Arc::clone(&app.site));
             }
-            let wanted = Wanted {
+            app.want(Some(Wanted {
+                classes: Containers::classes(worker, &applications),
+                images: Containers::images_now(worker, &applications),
                 worker: worker.clone(),
-                images: Containers::images(worker, &applications),
                 links: records.of(worker),
-            };
-            app.want(Some(wanted));
+            }));
         }
         self.peers.replace(self.targets(&records, &running));
         self.sites.replace(table);
@@ -298,6 +298,11 @@ impl Runtime for Deployed {
             CallError::NotRunning => format!("the Worker `{worker}` does not run"),
             CallError::Failed(reason) => format!("the Worker `{worker}`: {reason}"),
         })
+    }
+
+    fn seen(&self, namespace_id: &str) -> Vec<Seen> {
+        let seen = self.0.containers.seen(namespace_id).into_iter();
+        seen.map(|(_, one)| one).collect()
     }
 
     fn location(&self) -> String {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use berth_config::ServerConfig;
 use berth_control::Control;
+use berth_control::worker::Retention;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Sites};
 use berth_registry::server::{Server as ApiServer, ServerOptions};
@@ -31,6 +32,7 @@ use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
 use crate::lock::Lock;
 use crate::paths::Paths;
+use crate::store_limit::StoreLimit;
 
 /// A running server.
 pub(crate) struct Server {
@@ -38,6 +40,7 @@ pub(crate) struct Server {
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
     delivering: tokio::task::JoinHandle<()>,
+    rolling: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
@@ -46,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) first: bool,
     /// Where Workers answer.
     pub(crate) address: SocketAddr,
+    _limit: Option<StoreLimit>,
     _lock: Lock,
 }
 
@@ -74,9 +78,14 @@ impl Server {
         let gateway = Gateway::bind(gateway_options, Arc::clone(&sites), requests).await?;
         let listener = ApiServer::bind(config.listen.api, ServerOptions::default()).await?;
         let control = Control::open(&directory, &paths.data.join("keys/control.key"))?;
+        control.keep(Retention {
+            versions: usize::try_from(config.versions.keep).unwrap_or(usize::MAX),
+            max_age: config.versions.max_age,
+        });
         let registry = OwnRegistry::start(&paths.data, config.listen.registry).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
-        let daemon = Box::pin(Daemon::start(paths, None, config.images.max_size)).await?;
+        let daemon = Box::pin(Daemon::start(paths, None, None)).await?;
+        let images_max_size = config.images.max_size;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
             registry: registry.host.clone(),
@@ -119,8 +128,12 @@ impl Server {
         });
         let delivering = deliver::listen(&deliveries, &apps)?;
         let following = tokio::spawn(Arc::clone(&apps).follow());
+        control.obey_deployments()?;
         apps.sync().await?;
+        // What is deployed is held from here on.
+        let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
         apps.all_settled().await;
+        let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
@@ -132,12 +145,14 @@ impl Server {
             apps,
             following,
             delivering,
+            rolling,
             serving,
             stop,
             daemon,
             client,
             first,
             address,
+            _limit: limit,
             _lock: lock,
         })
     }
@@ -161,7 +176,9 @@ impl Server {
         // Only tells that it was cancelled or aborted.
         let _ = self.serving.await;
         self.following.abort();
+        self.rolling.abort();
         let _ = self.following.await;
+        let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
         self.delivering.abort();
