@@ -183,6 +183,11 @@ impl ServerSession {
         stdout
     }
 
+    /// What it has printed.
+    pub fn transcript(&self) -> String {
+        self.process.transcript()
+    }
+
     /// Kills its process without warning.
     pub async fn kill(self) -> Killed {
         self.process.kill().await
