@@ -34,5 +34,5 @@ pub mod token;
 pub mod upload;
 pub mod worker;
 
-pub use control::{AssetsSession, Control, NewVersion, resources};
+pub use control::{AssetsSession, Control, DomainChanges, NewDomain, NewVersion, resources};
 pub use error::ControlError;
