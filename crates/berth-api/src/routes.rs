@@ -5,6 +5,7 @@ mod containers;
 mod d1;
 mod deployments;
 mod kv;
+mod logs;
 mod places;
 mod queues;
 mod resources;
@@ -12,6 +13,7 @@ mod rollouts;
 mod secrets;
 mod settings;
 mod stores;
+mod tails;
 mod upload;
 mod user;
 mod versions;
@@ -24,10 +26,13 @@ use serde_json::{Map, Value};
 
 use crate::describe::{Routes, about, get, patch, post, put};
 
+pub(crate) use tails::watched;
+
 pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
+        .merge(logs::routes())
         .route(
             "/workers/services/{name}",
             get(
@@ -208,6 +213,7 @@ fn scripts() -> Routes {
                     .json::<assets::NewSession>(),
             ),
         )
+        .merge(tails::routes())
         .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),
@@ -270,6 +276,14 @@ fn applications() -> Routes {
                     about("Changes a container application").json::<Map<String, Value>>(),
                 )
                 .delete(containers::delete, "Takes a class its containers"),
+        )
+        .route(
+            "/containers/image-preparations",
+            post(
+                containers::prepare,
+                about("Brings an image that objects may start with")
+                    .json::<containers::Preparation>(),
+            ),
         )
         .route(
             "/containers/applications/{id}/rollouts",

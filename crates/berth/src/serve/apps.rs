@@ -14,6 +14,7 @@ use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
 use berth_gateway::{Site, Sites, Table};
+use berth_logs::{Logs, Tails};
 use berth_workerd::Toolchain;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -26,6 +27,7 @@ use super::peers::{self, Peers, Target};
 use super::plane::DataPlane;
 use super::reach::{self, CallError};
 use super::trial;
+use super::watch::Watch;
 
 /// What the apps of a server share.
 pub(super) struct Apps {
@@ -39,6 +41,7 @@ pub(super) struct Apps {
     pub(super) containers: Arc<Containers>,
     pub(super) layouts: Arc<Layouts>,
     pub(super) sites: Arc<Sites>,
+    pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
     /// `http://` and the port that is to be named, if any.
     pub(super) port: Option<u16>,
@@ -67,6 +70,7 @@ impl Apps {
         let applications = self.control.applications()?;
         // Before workerd can ask for any of them.
         self.containers.set_applications(&workers, &applications);
+        self.watch.learn(&workers, &applications);
         let mut gone: Vec<String> = running.keys().cloned().collect();
         let mut table = Table::default();
         let records = Records::read(&self.control, workers, &self.session)?;
@@ -156,8 +160,10 @@ impl Apps {
             cgroup: self.cgroup.clone(),
             containers: Arc::clone(&self.containers),
             layouts: Arc::clone(&self.layouts),
+            watch: Arc::clone(&self.watch),
             config: Arc::clone(&self.config),
             data_plane: self.plane.socket.clone(),
+            name: worker.name.clone(),
         }
     }
 
@@ -323,6 +329,18 @@ impl Runtime for Deployed {
 
     fn location(&self) -> String {
         self.0.config.location.clone()
+    }
+
+    fn logs(&self) -> Logs {
+        self.0.watch.logs.clone()
+    }
+
+    fn tails(&self) -> Tails {
+        self.0.watch.tails.clone()
+    }
+
+    async fn traced(&self, worker: &str) {
+        self.0.watch.switch(worker).await;
     }
 }
 

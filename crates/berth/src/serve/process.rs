@@ -9,7 +9,7 @@
 //! Invariants: at most one workerd has the app's state; when the next one does not start, the former one
 //! answers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::assets::Layout;
 use super::reach::Reach;
+use super::watch::Watch;
 use crate::dev::worker::lead;
 
 /// Once new requests wait, streams of events that began last may take this long.
@@ -38,6 +39,9 @@ pub(super) struct ProcessOptions {
     pub(super) socket: PathBuf,
     /// Requests of a former version may take this long.
     pub(super) drain: Duration,
+    pub(super) watch: Arc<Watch>,
+    /// The Worker's name.
+    pub(super) app: String,
 }
 
 /// A configuration, and where workerd reads it.
@@ -126,10 +130,17 @@ impl Process {
     }
 
     /// Requests go to it, also after it has crashed and come back.
-    pub(super) fn lead(&self) {
+    pub(super) async fn lead(&self) {
         if let Some(workerd) = &self.workerd {
+            self.traced(workerd).await;
             self.lead_to(workerd);
         }
+    }
+
+    /// Whoever watches sees the first request that it answers, too.
+    async fn traced(&self, workerd: &Workerd) {
+        let ProcessOptions { watch, app, .. } = &self.options;
+        watch.runs(app, workerd.trace_switch()).await;
     }
 
     /// Cron and queues call its handlers; from outside nobody does.
@@ -180,6 +191,7 @@ impl Process {
             }
         });
         let workerd = Workerd::start(options, sender).await?;
+        self.traced(&workerd).await;
         let since = self.lead_to(&workerd);
         let former = self.workerd.replace(workerd).zip(self.running.replace(new));
         if let Some(((workerd, running), since)) = former.zip(since) {
@@ -205,7 +217,7 @@ impl Process {
                 tracing::info!(?left, "cut off by a deployment");
             }
             former.stop(STOP_GRACE).await;
-            remove(&socket);
+            berth_workerd::remove_sockets(&Listen::Unix(socket));
         });
     }
 
@@ -241,7 +253,7 @@ impl Process {
             (Err(_), None) => {}
         }
         if workerd.upstream().borrow().is_some() {
-            self.lead();
+            self.lead().await;
             tracing::debug!(held = ?held.elapsed(), "a new workerd has taken over");
         }
         outcome
@@ -260,6 +272,7 @@ impl Process {
 
     /// Ends what runs.
     pub(super) async fn stop(&mut self) {
+        self.options.watch.runs(&self.options.app, None).await;
         self.ending.cancel();
         self.reach.send_replace(Reach::Held);
         if let Some(workerd) = self.workerd.take() {
@@ -268,13 +281,5 @@ impl Process {
         while self.leaving.join_next().await.is_some() {}
         self.running = None;
         self.ending = CancellationToken::new();
-    }
-}
-
-fn remove(socket: &Path) {
-    if let Err(error) = std::fs::remove_file(socket)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %socket.display(), "a socket stays behind");
     }
 }

@@ -27,6 +27,7 @@ use super::deliver;
 use super::peers::Peers;
 use super::plane::DataPlane;
 use super::registry::OwnRegistry;
+use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
 use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
@@ -41,9 +42,11 @@ pub(crate) struct Server {
     following: tokio::task::JoinHandle<()>,
     delivering: tokio::task::JoinHandle<()>,
     rolling: tokio::task::JoinHandle<()>,
+    expiring: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
+    watching: Watching,
     pub(crate) client: Client,
     /// The token is new.
     pub(crate) first: bool,
@@ -107,6 +110,9 @@ impl Server {
             running: tokio::sync::Mutex::default(),
         });
         let deliveries = plane.apps.clone();
+        let engine = &daemon.host.engine;
+        let logs = directory.join("logs");
+        let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
         let apps = Arc::new(Apps {
             control: control.clone(),
             toolchain,
@@ -120,6 +126,7 @@ impl Server {
                 config.deploy.stop_grace,
             )),
             sites,
+            watch,
             config: Arc::new(config),
             port: (address.port() != 80).then_some(address.port()),
             running: Mutex::new(BTreeMap::new()),
@@ -134,6 +141,7 @@ impl Server {
         let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
         apps.all_settled().await;
         let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
+        let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
@@ -146,9 +154,11 @@ impl Server {
             following,
             delivering,
             rolling,
+            expiring,
             serving,
             stop,
             daemon,
+            watching,
             client,
             first,
             address,
@@ -177,12 +187,14 @@ impl Server {
         let _ = self.serving.await;
         self.following.abort();
         self.rolling.abort();
+        self.expiring.abort();
         let _ = self.following.await;
         let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
         self.delivering.abort();
         let _ = self.delivering.await;
+        self.watching.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)
         {
