@@ -11,6 +11,7 @@ use super::settings::parse;
 use super::workers::Named;
 use crate::envelope::{Answer, result};
 use crate::failure::Failure;
+use crate::guard::blocking;
 use crate::{Api, OtherRegistry, RegistryPassword};
 
 const NO_REGISTRY: u32 = 1601;
@@ -166,7 +167,17 @@ async fn blocking_runtime<T: Send + 'static>(
 }
 
 /// The value of a secret of the Secrets Store.
-async fn stored(_api: &Api, _store: &str, name: &str) -> Result<String, Failure> {
-    let text = format!("`{name}`: there is no Secrets Store here");
-    Err(Failure::bad_request(text))
+async fn stored(api: &Api, store: &str, name: &str) -> Result<String, Failure> {
+    let (control, store, wanted) = (api.control.clone(), store.to_owned(), name.to_owned());
+    let found = blocking(move || {
+        let mut secrets = control.store_secrets(&store)?.into_iter();
+        let found = secrets.find(|secret| secret.name == wanted);
+        found
+            .map(|secret| control.open_store_secret(&secret))
+            .transpose()
+    });
+    found.await?.ok_or_else(|| {
+        let text = format!("the Secrets Store has no secret `{name}`");
+        Failure::bad_request(text)
+    })
 }

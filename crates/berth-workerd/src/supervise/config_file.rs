@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn a_socket_is_found_however_it_is_printed() {
         let flat = r#"(sockets = [(name = "traces", address = "unix:/x")])"#;
-        let wrapped = "(sockets = [\n  (\n    name = \"traces\",\n    address = \"unix:/x\",\n  ),\n])";
+        let wrapped =
+            "(sockets = [\n  (\n    name = \"traces\",\n    address = \"unix:/x\",\n  ),\n])";
         for text in [flat, wrapped] {
             let config = ConfigFile::in_memory(text).unwrap();
             assert!(config.has_socket("traces") && !config.has_socket("trace"));

@@ -58,3 +58,43 @@ async fn images_are_listed_and_deleted() {
     assert!(credentials.contains("password"), "{credentials}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn credentials_of_others_are_configured_and_forgotten() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let project = Project::empty();
+    let user = "--dockerhub-username=me";
+    let name = "--secret-name=hub";
+    let configure = [
+        "containers",
+        "registries",
+        "configure",
+        "docker.io",
+        user,
+        name,
+        "-y",
+    ];
+    server.wrangler_ok(&project, configure, "hunter2").await;
+    let list = ["containers", "registries", "list", "--json"];
+    let listed = server.wrangler_ok(&project, list, "").await;
+    assert!(listed.contains("docker.io"), "{listed}");
+    // What the server pulls with is what `berth` shows.
+    let own = world
+        .command()
+        .env("BERTH_DATA_DIR", data.path())
+        .args(["containers", "registries", "list"])
+        .output()
+        .unwrap();
+    let own = String::from_utf8_lossy(&own.stdout).into_owned();
+    assert!(own.contains("docker.io") && own.contains("me"), "{own}");
+    let again = server.wrangler(&project, configure, "other").await;
+    let text = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(text.contains("already exists"), "{text}");
+    let delete = ["containers", "registries", "delete", "docker.io", "-y"];
+    server.wrangler_ok(&project, delete, "").await;
+    let listed = server.wrangler_ok(&project, list, "").await;
+    assert!(!listed.contains("docker.io"), "{listed}");
+    server.stop().await;
+}
