@@ -8,6 +8,7 @@
 //! | [`process`] | its workerd, and how another one takes over |
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
+//! | [`crash`] | steps at which tests kill the server |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`snapshots`] | snapshots end 30 days after their last use |
@@ -22,6 +23,7 @@ mod app;
 mod apps;
 mod assets;
 mod containers;
+mod crash;
 mod process;
 mod project;
 mod registry;

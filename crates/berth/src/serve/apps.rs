@@ -19,6 +19,7 @@ use berth_workerd::Toolchain;
 use super::app::{self, App, Surroundings, Wanted};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::crash::crash_point;
 use super::watch::Watch;
 
 /// What the apps of a server share.
@@ -173,10 +174,12 @@ impl Runtime for Deployed {
             worker,
         )
         .await;
+        crash_point("deploy.tried");
         checked.map_err(|report| report.chain().join(": "))
     }
 
     async fn settled(&self, worker: &str) -> Result<(), String> {
+        crash_point("deploy.recorded");
         self.0
             .sync()
             .await
@@ -214,6 +217,7 @@ impl Runtime for Deployed {
 
     async fn provide_image(&self, reference: &str) -> Result<(), String> {
         let provided = self.0.containers.provide(reference).await;
+        crash_point("image.provided");
         provided.map_err(|report| report.chain().join(": "))
     }
 
