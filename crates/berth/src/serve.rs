@@ -10,6 +10,7 @@
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
+//! | [`certificates`] | certificates of the gateway, kept new |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`admin`] | the token of this machine's administrator |
@@ -18,6 +19,7 @@ pub(crate) mod admin;
 mod app;
 mod apps;
 mod assets;
+mod certificates;
 mod containers;
 mod process;
 mod project;

@@ -32,7 +32,9 @@ pub(super) struct Apps {
     pub(super) layouts: Arc<Layouts>,
     pub(super) sites: Arc<Sites>,
     pub(super) config: Arc<ServerConfig>,
-    /// `http://` and the port that is to be named, if any.
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
+    /// The port that is to be named, if any.
     pub(super) port: Option<u16>,
     pub(super) running: Mutex<BTreeMap<String, App>>,
 }
@@ -123,6 +125,15 @@ impl Apps {
         futures_util::future::join_all(tasks).await;
     }
 
+    /// Where a Worker answers.
+    pub(super) fn address(&self, name: &str) -> String {
+        let (scheme, host) = (self.scheme, self.host(name));
+        match self.port {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
+    }
+
     fn host(&self, name: &str) -> String {
         format!("{name}.{}", self.config.base_domain).to_ascii_lowercase()
     }
@@ -195,11 +206,7 @@ impl Runtime for Deployed {
     }
 
     fn url(&self, worker: &str) -> String {
-        let host = self.0.host(worker);
-        match self.0.port {
-            Some(port) => format!("http://{host}:{port}"),
-            None => format!("http://{host}"),
-        }
+        self.0.address(worker)
     }
 
     fn base_domain(&self) -> String {
