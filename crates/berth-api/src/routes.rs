@@ -2,24 +2,37 @@
 
 mod assets;
 mod containers;
+mod d1;
 mod deployments;
+mod kv;
+mod logs;
 mod places;
+mod queues;
+mod resources;
 mod rollouts;
 mod secrets;
 mod settings;
+mod stores;
+mod tails;
 mod upload;
 mod user;
 mod versions;
 mod workers;
+mod workflows;
+
+pub(crate) use d1::transfer::Transfers;
 
 use serde_json::{Map, Value};
 
 use crate::describe::{Routes, about, get, patch, post, put};
 
+pub(crate) use tails::watched;
+
 pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
+        .merge(logs::routes())
         .route(
             "/workers/services/{name}",
             get(
@@ -69,11 +82,7 @@ pub(crate) fn all() -> Routes {
                 about("Durable Object classes of all Workers").query::<workers::Page>(),
             ),
         )
-        // There are none yet: `wrangler delete` asks.
-        .route(
-            "/storage/kv/namespaces",
-            get(workers::nothing, "KV namespaces: none"),
-        );
+        .merge(resources::all());
     Routes::new()
         .route("/user", get(user::user, "Who asks"))
         .route(
@@ -97,6 +106,7 @@ pub(crate) fn all() -> Routes {
             get(user::memberships, "Whose accounts the token may use"),
         )
         .nest("/accounts/{account}", account)
+        .merge(resources::outside())
 }
 
 fn scripts() -> Routes {
@@ -203,6 +213,7 @@ fn scripts() -> Routes {
                     .json::<assets::NewSession>(),
             ),
         )
+        .merge(tails::routes())
         .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),
@@ -265,6 +276,14 @@ fn applications() -> Routes {
                     about("Changes a container application").json::<Map<String, Value>>(),
                 )
                 .delete(containers::delete, "Takes a class its containers"),
+        )
+        .route(
+            "/containers/image-preparations",
+            post(
+                containers::prepare,
+                about("Brings an image that objects may start with")
+                    .json::<containers::Preparation>(),
+            ),
         )
         .route(
             "/containers/applications/{id}/rollouts",

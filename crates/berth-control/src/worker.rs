@@ -51,6 +51,17 @@ pub struct Worker {
     pub discarded: Vec<String>,
 }
 
+impl Worker {
+    /// Sets `observability`: that of an upload which is live at once; one that says nothing ends it.
+    pub(crate) fn observe(&mut self, observability: Option<serde_json::Value>) {
+        const KEY: &str = "observability";
+        match observability {
+            Some(value) => self.settings.insert(KEY.to_owned(), value),
+            None => self.settings.remove(KEY),
+        };
+    }
+}
+
 /// `subdomain` of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subdomain {
@@ -177,6 +188,52 @@ pub enum BindingKind {
     },
     /// What version runs.
     VersionMetadata {},
+    /// A KV namespace of the account.
+    KvNamespace {
+        /// Its id.
+        namespace_id: String,
+    },
+    /// A D1 database of the account.
+    D1 {
+        /// Its id.
+        id: String,
+    },
+    /// A queue of the account, to send to.
+    Queue {
+        /// Its name.
+        queue_name: String,
+        /// Seconds before a message is delivered, unless it says otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivery_delay: Option<u32>,
+    },
+    /// A Workflow of this Worker.
+    Workflow {
+        /// Its name.
+        workflow_name: String,
+        /// The class.
+        class_name: String,
+        /// The Worker that has the class, if it was said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        script_name: Option<String>,
+    },
+    /// A Worker of the account.
+    Service {
+        /// Its name.
+        service: String,
+        /// The class that is called instead of the default export.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entrypoint: Option<String>,
+        /// `ctx.props` there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        props: Option<serde_json::Value>,
+    },
+    /// A secret of a store of the account.
+    SecretsStoreSecret {
+        /// The store's id.
+        store_id: String,
+        /// The secret's name.
+        secret_name: String,
+    },
     /// Its static assets.
     Assets {},
 }
@@ -189,6 +246,12 @@ impl BindingKind {
             Self::Json { .. } => "json",
             Self::DurableObjectNamespace { .. } => "durable_object_namespace",
             Self::VersionMetadata {} => "version_metadata",
+            Self::KvNamespace { .. } => "kv_namespace",
+            Self::D1 { .. } => "d1",
+            Self::Queue { .. } => "queue",
+            Self::Workflow { .. } => "workflow",
+            Self::Service { .. } => "service",
+            Self::SecretsStoreSecret { .. } => "secrets_store_secret",
             Self::Assets {} => "assets",
         }
     }

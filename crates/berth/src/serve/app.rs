@@ -13,6 +13,7 @@ use berth_control::Control;
 use berth_control::worker::Worker;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
+use berth_logs::Level;
 use berth_workerd::{
     ComposeOptions, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
 };
@@ -20,8 +21,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
+use super::links::Links;
 use super::process::{Generation, Process, ProcessOptions, Running};
-use super::project;
+use super::reach::Reach;
+use super::watch::Watch;
+use super::{project, sizes};
 
 /// What an app is run with, whatever its record says.
 #[derive(Clone)]
@@ -36,7 +40,12 @@ pub(super) struct Surroundings {
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
     pub(super) layouts: Arc<Layouts>,
+    pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
+    /// Socket of the data plane.
+    pub(super) data_plane: PathBuf,
+    /// The Worker's.
+    pub(super) name: String,
 }
 
 /// A Worker and its container classes.
@@ -46,6 +55,8 @@ pub(super) struct Wanted {
     pub(super) classes: Classes,
     /// What their instances start with now.
     pub(super) images: BTreeSet<String>,
+    /// What it has of other records.
+    pub(super) links: Links,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -57,6 +68,7 @@ type Applied = (u64, Result<(), String>);
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) site: Arc<Site>,
+    pub(super) reach: watch::Receiver<Reach>,
     desired: watch::Sender<Desired>,
     applied: watch::Receiver<Applied>,
     /// Ends when the app has.
@@ -68,21 +80,26 @@ impl App {
         let site = Site::new(surroundings.config.gateway.hold);
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
+        let (reach, reached) = watch::channel(Reach::Held);
         let (events, received) = mpsc::unbounded_channel();
         let options = ProcessOptions {
             executable: surroundings.toolchain.workerd.clone(),
             directory: surroundings.directory.clone(),
             socket: surroundings.socket.clone(),
             drain: surroundings.config.deploy.drain,
+            watch: Arc::clone(&surroundings.watch),
+            app: surroundings.name.clone(),
         };
         let runner = Runner {
-            process: Process::new(options, Arc::clone(&site), events),
+            process: Process::new(options, Arc::clone(&site), reach, events),
             surroundings,
             site: Arc::clone(&site),
+            version: None,
         };
         let task = tokio::spawn(runner.run(wanted, done, received));
         Self {
             site,
+            reach: reached,
             desired,
             applied,
             task,
@@ -97,6 +114,7 @@ impl App {
                     one.worker.modified == other.worker.modified
                         && one.classes == other.classes
                         && one.images == other.images
+                        && one.links == other.links
                 }
                 (None, None) => *count > 0,
                 _ => false,
@@ -127,6 +145,8 @@ struct Runner {
     surroundings: Surroundings,
     site: Arc<Site>,
     process: Process,
+    /// Which version runs, or is just being started.
+    version: Option<String>,
 }
 
 impl Runner {
@@ -158,7 +178,7 @@ impl Runner {
                     let outcome = outcome.map_err(|report| report.chain().join(": "));
                     let _ = applied.send_replace((count, outcome));
                 }
-                Some((generation, event)) = events.recv() => self.hear(generation, event),
+                Some((generation, event)) = events.recv() => self.hear(generation, event).await,
             }
         }
     }
@@ -168,6 +188,7 @@ impl Runner {
             worker,
             classes,
             images,
+            links,
         } = wanted;
         let Some(version) = worker.live() else {
             self.process.stop().await;
@@ -186,13 +207,17 @@ impl Runner {
             state_dir: state.clone(),
             listen: listen.clone(),
             containers: containers.options(classes),
-            trace: None,
+            trace: Some(self.surroundings.watch.trace_options(worker, &version.id)),
+            server: Some(
+                links.server_side(&self.surroundings.control, &self.surroundings.data_plane)?,
+            ),
         };
         let surroundings = &self.surroundings;
         let layout = surroundings
             .layouts
             .of(&surroundings.control, version)
             .await?;
+        private(&surroundings.directory)?;
         let (config, source_map) = configuration(
             &surroundings.control,
             worker,
@@ -201,9 +226,17 @@ impl Runner {
             layout.as_deref(),
         )?;
         if !self.process.runs(&config) {
-            private(&self.surroundings.directory)?;
             let new = Running::new(config, source_map, layout)?;
-            self.process.take_over(new).await?;
+            let former = self.version.replace(version.id.clone());
+            if let Err(report) = self.process.take_over(new).await {
+                let text = format!("the version did not start: {}", report.chain().join(": "));
+                self.say(Level::Error, text);
+                self.version = former;
+                return Err(report);
+            }
+            if former.as_ref() != Some(&version.id) {
+                self.say(Level::Info, format!("version {} is live", version.id));
+            }
         }
         self.discard(worker, &state);
         Ok(())
@@ -232,7 +265,7 @@ impl Runner {
         });
     }
 
-    fn hear(&self, generation: Generation, event: WorkerdEvent) {
+    async fn hear(&self, generation: Generation, event: WorkerdEvent) {
         match event {
             WorkerdEvent::Started { pid } => {
                 if let Err(error) = berth_jail::adopt_into_session(&self.surroundings.cgroup, pid) {
@@ -241,21 +274,35 @@ impl Runner {
             }
             // Also after a crash.
             WorkerdEvent::Ready { .. } if self.process.is_current(generation) => {
-                self.process.lead();
+                self.process.lead().await;
             }
             WorkerdEvent::Log { level, text } => {
+                let worker = &self.surroundings.name;
                 if level >= LogLevel::Warn {
-                    tracing::warn!("{text}");
+                    tracing::warn!(worker, "{text}");
                 } else {
-                    tracing::info!("{text}");
+                    tracing::info!(worker, "{text}");
                 }
+                // A former one may run beside it, or the next one may just be starting.
+                let known = self.process.is_current(generation);
+                let version = self.version.as_deref().filter(|_| known);
+                let watch = &self.surroundings.watch;
+                watch.console(worker, version, level, text);
             }
             WorkerdEvent::Crashed { status, restart_in } if self.process.is_current(generation) => {
                 self.site.hold();
+                self.process.crashed();
                 tracing::error!(status, ?restart_in, "workerd ended");
+                let text = format!("the Worker's process ended ({status}); it is started again");
+                self.say(Level::Error, text);
             }
             WorkerdEvent::Ready { .. } | WorkerdEvent::Crashed { .. } => {}
         }
+    }
+
+    fn say(&self, level: Level, text: String) {
+        let Surroundings { watch, name, .. } = &self.surroundings;
+        watch.say(name, self.version.as_deref(), level, text);
     }
 
     /// The Worker is deleted, and so is everything that it kept.
@@ -276,6 +323,8 @@ pub(super) async fn check(
     layouts: &Arc<Layouts>,
     directory: &Path,
     worker: &Worker,
+    links: &Links,
+    data_plane: &Path,
 ) -> Result<(), Report> {
     let Some(version) = worker.live() else {
         return Ok(());
@@ -286,6 +335,7 @@ pub(super) async fn check(
         listen: listen.clone(),
         containers: None,
         trace: None,
+        server: Some(links.server_side(control, data_plane)?),
     };
     let layout = layouts.of(control, version).await?;
     let (config, source_map) =
@@ -315,7 +365,13 @@ fn configuration(
         let text = format!("nothing of `{}` is deployed", worker.name);
         return Err(Report::new(text, None));
     };
-    let (project, bundle) = project::of(control, worker, version, directory, layout)?;
+    let (project, mut bundle) = project::of(control, worker, version, directory, layout)?;
+    if let Some(containers) = &options.containers {
+        let images = containers.images.iter();
+        let choosing = images.filter(|(_, images)| images.default.is_none());
+        let classes: Vec<&str> = choosing.map(|(class, _)| class.as_str()).collect();
+        sizes::hand_on(&mut bundle, &classes, directory)?;
+    }
     let config = berth_workerd::compose(&project, &bundle, options)?;
     Ok((config, bundle.source_map))
 }

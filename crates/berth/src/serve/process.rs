@@ -9,18 +9,20 @@
 //! Invariants: at most one workerd has the app's state; when the next one does not start, the former one
 //! answers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Count, Epoch, Site};
 use berth_workerd::{ConfigFile, Listen, Workerd, WorkerdEvent, WorkerdOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::assets::Layout;
+use super::reach::Reach;
+use super::watch::Watch;
 use crate::dev::worker::lead;
 
 /// Once new requests wait, streams of events that began last may take this long.
@@ -37,6 +39,9 @@ pub(super) struct ProcessOptions {
     pub(super) socket: PathBuf,
     /// Requests of a former version may take this long.
     pub(super) drain: Duration,
+    pub(super) watch: Arc<Watch>,
+    /// The Worker's name.
+    pub(super) app: String,
 }
 
 /// A configuration, and where workerd reads it.
@@ -82,6 +87,7 @@ pub(super) type Generation = u64;
 pub(super) struct Process {
     options: ProcessOptions,
     site: Arc<Site>,
+    reach: watch::Sender<Reach>,
     events: mpsc::UnboundedSender<(Generation, WorkerdEvent)>,
     generation: Generation,
     workerd: Option<Workerd>,
@@ -96,11 +102,13 @@ impl Process {
     pub(super) fn new(
         options: ProcessOptions,
         site: Arc<Site>,
+        reach: watch::Sender<Reach>,
         events: mpsc::UnboundedSender<(Generation, WorkerdEvent)>,
     ) -> Self {
         Self {
             options,
             site,
+            reach,
             events,
             generation: 0,
             workerd: None,
@@ -122,11 +130,31 @@ impl Process {
     }
 
     /// Requests go to it, also after it has crashed and come back.
-    pub(super) fn lead(&self) {
+    pub(super) async fn lead(&self) {
         if let Some(workerd) = &self.workerd {
-            lead(&self.site, workerd);
-            self.site.release();
+            self.traced(workerd).await;
+            self.lead_to(workerd);
         }
+    }
+
+    /// Whoever watches sees the first request that it answers, too.
+    async fn traced(&self, workerd: &Workerd) {
+        let ProcessOptions { watch, app, .. } = &self.options;
+        watch.runs(app, workerd.trace_switch()).await;
+    }
+
+    /// Cron and queues call its handlers; from outside nobody does.
+    fn lead_to(&self, workerd: &Workerd) -> Option<Epoch> {
+        let since = lead(&self.site, workerd);
+        self.site.set_triggers(None);
+        self.reach.send_replace(Reach::of(workerd));
+        self.site.release();
+        since
+    }
+
+    /// It has ended by itself.
+    pub(super) fn crashed(&self) {
+        self.reach.send_replace(Reach::Crashed);
     }
 
     /// Makes a workerd with this configuration answer.
@@ -163,8 +191,8 @@ impl Process {
             }
         });
         let workerd = Workerd::start(options, sender).await?;
-        let since = lead(&self.site, &workerd);
-        self.site.release();
+        self.traced(&workerd).await;
+        let since = self.lead_to(&workerd);
         let former = self.workerd.replace(workerd).zip(self.running.replace(new));
         if let Some(((workerd, running), since)) = former.zip(since) {
             let socket = self.socket(&running, self.generation);
@@ -189,7 +217,7 @@ impl Process {
                 tracing::info!(?left, "cut off by a deployment");
             }
             former.stop(STOP_GRACE).await;
-            remove(&socket);
+            berth_workerd::remove_sockets(&Listen::Unix(socket));
         });
     }
 
@@ -201,6 +229,7 @@ impl Process {
         let since = self.site.mark();
         self.site.drain_before(since, self.options.drain).await;
         self.site.hold();
+        self.reach.send_replace(Reach::Held);
         let held = Instant::now();
         let last = self
             .site
@@ -224,7 +253,7 @@ impl Process {
             (Err(_), None) => {}
         }
         if workerd.upstream().borrow().is_some() {
-            self.lead();
+            self.lead().await;
             tracing::debug!(held = ?held.elapsed(), "a new workerd has taken over");
         }
         outcome
@@ -243,20 +272,14 @@ impl Process {
 
     /// Ends what runs.
     pub(super) async fn stop(&mut self) {
+        self.options.watch.runs(&self.options.app, None).await;
         self.ending.cancel();
+        self.reach.send_replace(Reach::Held);
         if let Some(workerd) = self.workerd.take() {
             workerd.stop(STOP_GRACE).await;
         }
         while self.leaving.join_next().await.is_some() {}
         self.running = None;
         self.ending = CancellationToken::new();
-    }
-}
-
-fn remove(socket: &Path) {
-    if let Err(error) = std::fs::remove_file(socket)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %socket.display(), "a socket stays behind");
     }
 }

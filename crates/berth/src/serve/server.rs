@@ -24,7 +24,11 @@ use super::apps::{Apps, Deployed};
 use super::assets::Layouts;
 use super::certificates::CertificateKeeper;
 use super::containers::Containers;
+use super::deliver;
+use super::peers::Peers;
+use super::plane::DataPlane;
 use super::registry::OwnRegistry;
+use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
 use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
@@ -37,10 +41,13 @@ pub(crate) struct Server {
     gateway: Gateway,
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
+    delivering: tokio::task::JoinHandle<()>,
     rolling: tokio::task::JoinHandle<()>,
+    expiring: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
+    watching: Watching,
     pub(crate) client: Client,
     /// The token is new.
     pub(crate) first: bool,
@@ -107,6 +114,21 @@ impl Server {
             None => ("http", address, 80),
         };
         let session = &daemon.host.session;
+        let data = directory.join("data");
+        private(&data)?;
+        let plane = Arc::new(DataPlane {
+            control: control.clone(),
+            toolchain: toolchain.clone(),
+            directory: data,
+            socket: session.dir.join("d"),
+            apps: session.dir.join("q"),
+            cgroup: session.cgroup.clone(),
+            running: tokio::sync::Mutex::default(),
+        });
+        let deliveries = plane.apps.clone();
+        let engine = &daemon.host.engine;
+        let logs = directory.join("logs");
+        let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
         let apps = Arc::new(Apps {
             control: control.clone(),
             toolchain,
@@ -120,11 +142,15 @@ impl Server {
                 config.deploy.stop_grace,
             )),
             sites,
+            watch,
             config: Arc::new(config),
             scheme,
             port: (told.port() != usual).then_some(told.port()),
             running: Mutex::new(BTreeMap::new()),
+            plane,
+            peers: Peers::default(),
         });
+        let delivering = deliver::listen(&deliveries, &apps)?;
         let following = tokio::spawn(Arc::clone(&apps).follow());
         control.obey_deployments()?;
         apps.sync().await?;
@@ -132,6 +158,7 @@ impl Server {
         let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
         apps.all_settled().await;
         let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
+        let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
@@ -142,10 +169,13 @@ impl Server {
             gateway,
             apps,
             following,
+            delivering,
             rolling,
+            expiring,
             serving,
             stop,
             daemon,
+            watching,
             client,
             first,
             address,
@@ -177,10 +207,14 @@ impl Server {
         let _ = self.serving.await;
         self.following.abort();
         self.rolling.abort();
+        self.expiring.abort();
         let _ = self.following.await;
         let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
+        self.delivering.abort();
+        let _ = self.delivering.await;
+        self.watching.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)
         {
