@@ -18,6 +18,7 @@
 //! | [`crash`] | steps at which tests kill the server |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
+//! | [`certificates`] | certificates of the gateway, kept new |
 //! | [`snapshots`] | snapshots end 30 days after their last use |
 //! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
@@ -29,6 +30,7 @@ pub(crate) mod admin;
 mod app;
 mod apps;
 mod assets;
+mod certificates;
 mod containers;
 mod crash;
 mod deliver;

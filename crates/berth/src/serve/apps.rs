@@ -44,7 +44,9 @@ pub(super) struct Apps {
     pub(super) sites: Arc<Sites>,
     pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
-    /// `http://` and the port that is to be named, if any.
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
+    /// The port that is to be named, if any.
     pub(super) port: Option<u16>,
     pub(super) running: Mutex<BTreeMap<String, App>>,
     pub(super) plane: Arc<DataPlane>,
@@ -197,6 +199,15 @@ impl Apps {
         self.plane.end().await;
     }
 
+    /// Where a Worker answers.
+    pub(super) fn address(&self, name: &str) -> String {
+        let (scheme, host) = (self.scheme, self.host(name));
+        match self.port {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
+    }
+
     fn host(&self, name: &str) -> String {
         format!("{name}.{}", self.config.base_domain).to_ascii_lowercase()
     }
@@ -259,11 +270,7 @@ impl Runtime for Deployed {
     }
 
     fn url(&self, worker: &str) -> String {
-        let host = self.0.host(worker);
-        match self.0.port {
-            Some(port) => format!("http://{host}:{port}"),
-            None => format!("http://{host}"),
-        }
+        self.0.address(worker)
     }
 
     fn base_domain(&self) -> String {
