@@ -26,7 +26,13 @@ pub struct ServerSession {
 }
 
 impl ServerSession {
-    pub(crate) async fn start(world: World, data: &Path, more: &[&str]) -> Self {
+    /// `crash`: the directory of the points at which it is to kill itself.
+    pub(crate) async fn start(
+        world: World,
+        data: &Path,
+        more: &[&str],
+        crash: Option<&Path>,
+    ) -> Self {
         let slot = world.slot().await;
         let mut command = world.command();
         command.args(["serve", "--json"]);
@@ -36,6 +42,9 @@ impl ServerSession {
             }
         }
         command.args(more).env("BERTH_DATA_DIR", data);
+        if let Some(crash) = crash {
+            command.env("BERTH_CRASH", crash);
+        }
         // Nothing of the server is in a project.
         let mut process = Process::spawn_in(data, command, Path::new("/nonexistent"));
         process.slot = Some(slot);
@@ -241,6 +250,11 @@ impl ServerSession {
     /// Kills its process without warning.
     pub async fn kill(self) -> Killed {
         self.process.kill().await
+    }
+
+    /// Waits until it has killed itself at a point that a test has named.
+    pub async fn crashed(self) -> Killed {
+        self.process.crashed().await
     }
 
     /// Ctrl-C, then waits for the end and checks that nothing that ran is left.

@@ -16,8 +16,10 @@
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`certificate`] | the registry's own |
+//! | [`crash`] | steps at which tests kill the server |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
+//! | [`certificates`] | certificates of the gateway, kept new |
 //! | [`snapshots`] | snapshots end 30 days after their last use |
 //! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
@@ -31,7 +33,9 @@ mod app;
 mod apps;
 mod assets;
 pub(crate) mod certificate;
+mod certificates;
 mod containers;
+mod crash;
 mod deliver;
 mod links;
 mod others;
