@@ -15,6 +15,7 @@
 //! | [`process`] | its workerd, and how another one takes over |
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
+//! | [`crash`] | steps at which tests kill the server |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`certificates`] | certificates of the gateway, kept new |
@@ -31,6 +32,7 @@ mod apps;
 mod assets;
 mod certificates;
 mod containers;
+mod crash;
 mod deliver;
 mod links;
 mod peers;

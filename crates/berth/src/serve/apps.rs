@@ -22,6 +22,7 @@ use http::{Request, Response};
 use super::app::{App, Surroundings, Wanted};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::crash::crash_point;
 use super::links::Records;
 use super::peers::{self, Peers, Target};
 use super::plane::DataPlane;
@@ -238,10 +239,13 @@ pub(super) struct Deployed(pub(super) Arc<Apps>);
 #[async_trait::async_trait]
 impl Runtime for Deployed {
     async fn check(&self, worker: &Worker) -> Result<(), String> {
-        trial::check(&self.0, worker).await
+        let checked = trial::check(&self.0, worker).await;
+        crash_point("deploy.tried");
+        checked
     }
 
     async fn settled(&self, worker: &str) -> Result<(), String> {
+        crash_point("deploy.recorded");
         self.0
             .sync()
             .await
@@ -275,6 +279,7 @@ impl Runtime for Deployed {
 
     async fn provide_image(&self, reference: &str) -> Result<(), String> {
         let provided = self.0.containers.provide(reference).await;
+        crash_point("image.provided");
         provided.map_err(|report| report.chain().join(": "))
     }
 
