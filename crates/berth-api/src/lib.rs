@@ -10,6 +10,7 @@
 //! | `envelope` | the form of every answer |
 //! | `failure` | errors of the control plane as status and code |
 //! | `guard` | who may do what |
+//! | `host` | what only Berth has: the machine, commands in containers, backups |
 //! | `routes` | one module for each noun |
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod describe;
 mod envelope;
 mod failure;
 mod guard;
+mod host;
 mod routes;
 
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use berth_control::rollout::Seen;
 use berth_control::{Control, worker::Worker};
+
+pub use host::{Backup, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host};
 
 /// Bytes of a request's body; uploads of Workers are the largest.
 const BODY_LIMIT: usize = 128 << 20;
@@ -68,6 +72,11 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Where this machine is.
     fn location(&self) -> String;
+
+    /// The machine itself, for the routes that only Berth has.
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        None
+    }
 }
 
 /// A user name and a password.

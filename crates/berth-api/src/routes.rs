@@ -3,9 +3,11 @@
 mod assets;
 mod containers;
 mod deployments;
+mod host;
 mod rollouts;
 mod secrets;
 mod settings;
+mod tokens;
 mod upload;
 mod user;
 mod versions;
@@ -19,6 +21,7 @@ pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
+        .merge(host::routes())
         .route(
             "/workers/services/{name}",
             get(
@@ -63,6 +66,7 @@ pub(crate) fn all() -> Routes {
             get(workers::nothing, "KV namespaces: none"),
         );
     Routes::new()
+        .merge(tokens::routes())
         .route("/user", get(user::user, "Who asks"))
         .route(
             "/user/tokens/verify",

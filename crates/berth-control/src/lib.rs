@@ -33,5 +33,6 @@ pub mod token;
 pub mod upload;
 pub mod worker;
 
+pub use berth_store::snapshot;
 pub use control::{AssetsSession, Control, NewVersion};
 pub use error::ControlError;

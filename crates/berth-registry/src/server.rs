@@ -198,7 +198,8 @@ impl Shared {
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.head_timeout)
             .max_buf_size(READ_BUFFER)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         tokio::pin!(connection);
         let served = tokio::select! {
             served = connection.as_mut() => served,

@@ -6,6 +6,10 @@
 //! | [`apps`] | which Workers are to run: records compared with what runs |
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
 //! | [`assets`] | static assets as directories, which workerd serves |
+//! | [`health`] | how each of them does |
+//! | [`pause`] | standing one still, for a backup |
+//! | [`host`] | the machine as the API shows it: status, commands in containers, backups |
+//! | [`du`] | room on disks |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
@@ -18,6 +22,10 @@ mod app;
 mod apps;
 mod assets;
 mod containers;
+mod du;
+mod health;
+mod host;
+mod pause;
 mod project;
 mod registry;
 mod rollouts;

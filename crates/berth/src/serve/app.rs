@@ -20,6 +20,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
+use super::health::Health;
+use super::pause::{self, PauseRequest, Paused};
 use super::project;
 use crate::dev::worker::lead;
 
@@ -62,6 +64,8 @@ type Applied = (u64, Result<(), String>);
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) site: Arc<Site>,
+    pub(super) health: Arc<Health>,
+    pauses: mpsc::Sender<PauseRequest>,
     desired: watch::Sender<Desired>,
     applied: watch::Receiver<Applied>,
     /// Ends when the app has.
@@ -74,16 +78,21 @@ impl App {
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
         let (events, received) = mpsc::unbounded_channel();
+        let (pauses, asked) = mpsc::channel(1);
+        let health = Arc::new(Health::default());
         let runner = Runner {
             surroundings,
             site: Arc::clone(&site),
+            health: Arc::clone(&health),
             events,
             workerd: None,
             running: None,
         };
-        let task = tokio::spawn(runner.run(wanted, done, received));
+        let task = tokio::spawn(runner.run(wanted, done, received, asked));
         Self {
             site,
+            health,
+            pauses,
             desired,
             applied,
             task,
@@ -108,6 +117,13 @@ impl App {
             }
             !same
         });
+    }
+
+    /// Stands its workerd still, and every change of it, until the result is dropped; `None`: the server
+    /// is ending.
+    pub(super) fn pause(&self) -> impl Future<Output = Option<Paused>> + Send + use<> {
+        let pauses = self.pauses.clone();
+        async move { pause::ask(&pauses).await }
     }
 
     /// Waits until what is wanted now has been seen to.
@@ -149,6 +165,7 @@ impl Running {
 struct Runner {
     surroundings: Surroundings,
     site: Arc<Site>,
+    health: Arc<Health>,
     events: mpsc::UnboundedSender<WorkerdEvent>,
     workerd: Option<Workerd>,
     running: Option<Running>,
@@ -160,6 +177,7 @@ impl Runner {
         mut desired: watch::Receiver<Desired>,
         applied: watch::Sender<Applied>,
         mut events: mpsc::UnboundedReceiver<WorkerdEvent>,
+        mut pauses: mpsc::Receiver<PauseRequest>,
     ) {
         loop {
             tokio::select! {
@@ -181,9 +199,11 @@ impl Runner {
                         tracing::error!(worker, "{}", report.render());
                     }
                     let outcome = outcome.map_err(|report| report.chain().join(": "));
+                    self.health.applied(&outcome);
                     let _ = applied.send_replace((count, outcome));
                 }
                 Some(event) = events.recv() => self.hear(event),
+                Some(asked) = pauses.recv() => pause::grant(asked, &self.health).await,
             }
         }
     }
@@ -311,11 +331,13 @@ impl Runner {
     fn hear(&self, event: WorkerdEvent) {
         match event {
             WorkerdEvent::Started { pid } => {
+                self.health.started(pid);
                 if let Err(error) = berth_jail::adopt_into_session(&self.surroundings.cgroup, pid) {
                     tracing::debug!(%error, pid, "workerd is not in the session's cgroup");
                 }
             }
             WorkerdEvent::Ready { .. } => {
+                self.health.ready();
                 // Also after a crash.
                 if let Some(workerd) = &self.workerd {
                     lead(&self.site, workerd);
@@ -331,6 +353,7 @@ impl Runner {
             }
             WorkerdEvent::Crashed { status, restart_in } => {
                 self.site.hold();
+                self.health.crashed(&status);
                 tracing::error!(status, ?restart_in, "workerd ended");
             }
         }
@@ -341,6 +364,7 @@ impl Runner {
             workerd.stop(STOP_GRACE).await;
         }
         self.running = None;
+        self.health.stopped();
     }
 
     /// The Worker is deleted, and so is everything that it kept.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use berth_api::{Instance, RegistryPassword, Runtime};
+use berth_api::{Host, Instance, RegistryPassword, Runtime};
 use berth_config::ServerConfig;
 use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
@@ -18,6 +18,9 @@ use berth_workerd::Toolchain;
 use super::app::{self, App, Surroundings, Wanted};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::health;
+use super::host::Machine;
+use super::pause::Paused;
 
 /// What the apps of a server share.
 pub(super) struct Apps {
@@ -122,6 +125,17 @@ impl Apps {
         futures_util::future::join_all(tasks).await;
     }
 
+    /// How the workerd of a Worker does, by the Worker's id.
+    pub(super) fn health(&self, id: &str) -> Option<health::State> {
+        self.lock().get(id).map(|app| app.health.state())
+    }
+
+    /// Stands a Worker still, by its id, until the result is dropped; `None`: it does not run.
+    pub(super) async fn pause(&self, id: &str) -> Option<Paused> {
+        let pause = self.lock().get(id).map(App::pause);
+        pause?.await
+    }
+
     fn host(&self, name: &str) -> String {
         format!("{name}.{}", self.config.base_domain).to_ascii_lowercase()
     }
@@ -133,7 +147,7 @@ impl Apps {
 }
 
 /// The apps, as the API sees them.
-pub(super) struct Deployed(pub(super) Arc<Apps>);
+pub(super) struct Deployed(pub(super) Arc<Apps>, pub(super) Arc<Machine>);
 
 #[async_trait::async_trait]
 impl Runtime for Deployed {
@@ -214,6 +228,10 @@ impl Runtime for Deployed {
 
     fn location(&self) -> String {
         self.0.config.location.clone()
+    }
+
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        Some(Arc::clone(&self.1) as Arc<dyn Host>)
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use axum::Router;
 use berth_config::ServerConfig;
@@ -22,6 +23,7 @@ use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::host::Machine;
 use super::registry::OwnRegistry;
 use crate::daemon::Daemon;
 use crate::dev::screen::Screen;
@@ -104,10 +106,19 @@ impl Server {
         apps.sync().await?;
         apps.all_settled().await;
         let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
+        let machine = Machine {
+            apps: Arc::clone(&apps),
+            data: paths.data.clone(),
+            docker: berth_docker::client::Client::new(&daemon.host.session.socket),
+            started: (Instant::now(), berth_control::clock::now()),
+        };
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
-            berth_api::router(control, Arc::new(Deployed(Arc::clone(&apps)))),
+            berth_api::router(
+                control,
+                Arc::new(Deployed(Arc::clone(&apps), Arc::new(machine))),
+            ),
         );
         let serving = tokio::spawn(listener.run(service, stop.clone()));
         Ok(Self {
