@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, header};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::session::child::Process;
-use crate::{Client, Killed, Project, Reply, START_PATIENCE, World, wrangler};
+use crate::{Client, Killed, Project, Reply, START_PATIENCE, WebSocket, World, wrangler};
 
 /// A `berth serve` with a data directory of its own. Ends with [`ServerSession::stop`], or when it is
 /// dropped.
@@ -77,6 +77,12 @@ impl ServerSession {
         let host = HeaderValue::from_str(&host).expect("a Worker's name is a label");
         request.headers_mut().insert(header::HOST, host);
         self.client.send(request).await
+    }
+
+    /// A WebSocket of a deployed Worker.
+    pub async fn websocket(&self, worker: &str, path: &str) -> WebSocket {
+        let host = format!("{worker}.localhost:{}", self.port);
+        WebSocket::connect_as(self.client.base(), path, &host).await
     }
 
     /// The same, which must answer 200; the text.

@@ -5,6 +5,7 @@
 //! | [`server`] | the parts, and their order of start and end |
 //! | [`apps`] | which Workers are to run: records compared with what runs |
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
+//! | [`process`] | its workerd, and how another one takes over |
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`health`] | how each of them does |
 //! | [`pause`] | standing one still, for a backup |
@@ -26,6 +27,7 @@ mod du;
 mod health;
 mod host;
 mod pause;
+mod process;
 mod project;
 mod registry;
 mod rollouts;
