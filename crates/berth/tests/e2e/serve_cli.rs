@@ -302,8 +302,10 @@ async fn tokens_status_and_commands_in_containers() {
     let ended = call(&text(&deployer), &exec, "").await;
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let missing = ["exec", instance, "--", "/nothing"];
-    let missing = failed(&call(&text(&deployer), &missing, "").await);
-    assert!(missing.contains("/nothing"), "{missing}");
+    let missing = call(&text(&deployer), &missing, "").await;
+    assert_eq!(missing.status.code(), Some(127), "{missing:?}");
+    let said = String::from_utf8_lossy(&missing.stdout);
+    assert!(said.contains("/nothing"), "{said}");
     let refused = failed(&call(&text(&read), &exec, "").await);
     assert!(refused.contains("`deploy` is needed"), "{refused}");
 
