@@ -21,7 +21,7 @@ pub fn of_unix_ms(milliseconds: u64) -> String {
 }
 
 /// Whether a point in time is over. What cannot be read is.
-pub(crate) fn is_past(text: &str) -> bool {
+pub fn is_past(text: &str) -> bool {
     !OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|time| time > OffsetDateTime::now_utc())
 }
 

@@ -110,6 +110,11 @@ async fn create(State(api): State<Api>, body: Bytes) -> Answer {
             "the token's `name` must have 1 to 120 characters",
         ));
     }
+    if let Some(expires) = &new.expires_on
+        && berth_control::clock::is_past(expires)
+    {
+        return Err(berth_control::ControlError::Expiry(expires.clone()).into());
+    }
     let control = api.control.clone();
     let (token, text) = blocking(move || control.make_token(&name, scope, new.expires_on)).await?;
     let mut shown = describe(&api, &token);

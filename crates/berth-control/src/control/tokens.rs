@@ -20,11 +20,6 @@ impl Control {
         scope: Scope,
         expires: Option<String>,
     ) -> Result<(Token, String), ControlError> {
-        if let Some(expires) = &expires
-            && crate::clock::is_past(expires)
-        {
-            return Err(ControlError::Expiry(expires.clone()));
-        }
         let text = token::generate()?;
         let token = Token {
             id: uuid::Uuid::new_v4().simple().to_string(),
