@@ -4,6 +4,7 @@ mod assets;
 mod containers;
 mod deployments;
 mod host;
+mod places;
 mod rollouts;
 mod secrets;
 mod settings;
@@ -43,6 +44,17 @@ pub(crate) fn all() -> Routes {
             ),
         )
         .route(
+            "/workers/domains/records",
+            get(
+                places::records,
+                about("Custom domains").query::<places::Of>(),
+            ),
+        )
+        .route(
+            "/workers/domains/records/{id}",
+            get(places::one_record, "A custom domain"),
+        )
+        .route(
             "/workers/subdomain",
             get(workers::subdomain, "The domain of all Workers"),
         )
@@ -72,6 +84,17 @@ pub(crate) fn all() -> Routes {
             "/user/tokens/verify",
             get(user::verify, "Whether the token is valid"),
         )
+        .route(
+            "/zones",
+            get(
+                places::zones,
+                about("Zones by name: every host name is one").query::<places::ZoneName>(),
+            ),
+        )
+        .route(
+            "/zones/{zone}/workers/routes",
+            get(places::zone_routes, "Routes below a zone"),
+        )
         .route("/accounts", get(user::accounts, "The server's account"))
         .route(
             "/memberships",
@@ -82,6 +105,29 @@ pub(crate) fn all() -> Routes {
 
 fn scripts() -> Routes {
     let one = Routes::new()
+        .route(
+            "/routes",
+            get(places::routes, "Routes of a Worker").put(
+                places::set_routes,
+                about("Sets all routes of a Worker").json::<Vec<places::NewRoute>>(),
+            ),
+        )
+        .route(
+            "/domains/changeset",
+            post(
+                places::changeset,
+                about("What setting the custom domains of a Worker would change")
+                    .json::<Vec<places::Origin>>()
+                    .query::<places::Whole>(),
+            ),
+        )
+        .route(
+            "/domains/records",
+            put(
+                places::set_records,
+                about("Sets all custom domains of a Worker").json::<places::Records>(),
+            ),
+        )
         .route(
             "/versions",
             get(versions::list, "Versions of a Worker, newest first").post(

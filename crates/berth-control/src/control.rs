@@ -8,6 +8,7 @@ mod assets;
 mod candidate;
 mod deployments;
 mod pins;
+mod places;
 mod rollouts;
 mod secrets;
 mod tokens;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 pub use assets::AssetsSession;
 pub use candidate::NewVersion;
+pub use places::{DomainChanges, NewDomain};
 
 use crate::ControlError;
 use crate::account::{self, Account};
@@ -43,6 +45,8 @@ struct Inner {
     changes: watch::Sender<u64>,
     /// Digests of content that no record names yet, with how many uploads need each.
     pending: Mutex<BTreeMap<String, usize>>,
+    /// Held while routes and domains are given to a Worker, so that two do not get the same one.
+    places: Mutex<()>,
     retention: Mutex<Retention>,
 }
 
@@ -62,6 +66,7 @@ impl Control {
             account,
             changes: watch::Sender::new(0),
             pending: Mutex::default(),
+            places: Mutex::default(),
             retention: Mutex::default(),
         };
         Ok(Self {

@@ -34,5 +34,5 @@ pub mod upload;
 pub mod worker;
 
 pub use berth_store::snapshot;
-pub use control::{AssetsSession, Control, NewVersion};
+pub use control::{AssetsSession, Control, DomainChanges, NewDomain, NewVersion};
 pub use error::ControlError;

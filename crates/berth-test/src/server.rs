@@ -72,9 +72,14 @@ impl ServerSession {
 
     /// `GET path` of a deployed Worker.
     pub async fn get(&self, worker: &str, path: &str) -> Reply {
+        self.get_at(&format!("{worker}.localhost:{}", self.port), path)
+            .await
+    }
+
+    /// `GET path` with this `Host`.
+    pub async fn get_at(&self, host: &str, path: &str) -> Reply {
         let mut request = self.client.request(Method::GET, path, "");
-        let host = format!("{worker}.localhost:{}", self.port);
-        let host = HeaderValue::from_str(&host).expect("a Worker's name is a label");
+        let host = HeaderValue::from_str(host).expect("it is a host");
         request.headers_mut().insert(header::HOST, host);
         self.client.send(request).await
     }

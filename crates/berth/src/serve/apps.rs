@@ -12,7 +12,7 @@ use berth_config::ServerConfig;
 use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
-use berth_gateway::{Sites, Table};
+use berth_gateway::{Site, Sites, Table};
 use berth_workerd::Toolchain;
 
 use super::app::{self, App, Surroundings, Wanted};
@@ -68,6 +68,7 @@ impl Apps {
                     .hosts
                     .insert(self.host(&worker.name), Arc::clone(&app.site));
             }
+            add_places(&mut table, &worker, &app.site);
             app.want(Some(Wanted {
                 classes: Containers::classes(&worker, &applications),
                 images: Containers::images_now(&worker, &applications),
@@ -143,6 +144,21 @@ impl Apps {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, App>> {
         // Entries are whole at every step.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Routes and custom domains.
+fn add_places(table: &mut Table, worker: &Worker, site: &Arc<Site>) {
+    for domain in worker.domains.iter().filter(|domain| domain.enabled) {
+        table
+            .hosts
+            .insert(domain.hostname.clone(), Arc::clone(site));
+    }
+    for route in &worker.routes {
+        match route.pattern.parse() {
+            Ok(pattern) => table.patterns.push((pattern, Arc::clone(site))),
+            Err(error) => tracing::warn!(%error, "a route is left out"),
+        }
     }
 }
 
