@@ -4,10 +4,12 @@ mod assets;
 mod containers;
 mod deployments;
 mod host;
+mod logs;
 mod places;
 mod rollouts;
 mod secrets;
 mod settings;
+mod tails;
 mod tokens;
 mod upload;
 mod user;
@@ -18,11 +20,14 @@ use serde_json::{Map, Value};
 
 use crate::describe::{Routes, about, get, patch, post, put};
 
+pub(crate) use tails::watched;
+
 pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
         .merge(host::routes())
+        .merge(logs::routes())
         .route(
             "/workers/services/{name}",
             get(
@@ -207,6 +212,7 @@ fn scripts() -> Routes {
                     .json::<assets::NewSession>(),
             ),
         )
+        .merge(tails::routes())
         .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),

@@ -51,6 +51,17 @@ pub struct Worker {
     pub discarded: Vec<String>,
 }
 
+impl Worker {
+    /// Sets `observability`: that of an upload which is live at once; one that says nothing ends it.
+    pub(crate) fn observe(&mut self, observability: Option<serde_json::Value>) {
+        const KEY: &str = "observability";
+        match observability {
+            Some(value) => self.settings.insert(KEY.to_owned(), value),
+            None => self.settings.remove(KEY),
+        };
+    }
+}
+
 /// `subdomain` of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subdomain {

@@ -42,7 +42,8 @@ pub struct ComposeOptions {
     pub listen: Listen,
     /// The container engine; `None` when the project runs without containers.
     pub containers: Option<ContainerOptions>,
-    /// What the Worker does is told; `None`: it is not, and costs nothing.
+    /// What the Worker does can be told, while [`crate::TraceSwitch`] says so; `None`: it cannot, which
+    /// costs a request less.
     pub trace: Option<TraceOptions>,
 }
 
@@ -53,8 +54,6 @@ pub struct TraceOptions {
     pub sink: PathBuf,
     /// The path of those requests.
     pub path: String,
-    /// All the time; otherwise only when [`crate::Workerd::want_traces`] says so.
-    pub always: bool,
 }
 
 /// Where workerd listens.

@@ -1,6 +1,6 @@
 //! The archive of a backup: a tar. Its first member says what it is, its last that it is whole.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::path::Path;
 
 use berth_error::{Report, ResultExt as _};
@@ -53,8 +53,39 @@ impl Archive {
         if !directory.is_dir() {
             return Ok(());
         }
-        let added = self.tar.append_dir_all(name, directory);
+        let added = self.add_tree(directory, Path::new(name));
         added.context(format!("could not back up `{}`", directory.display()))
+    }
+
+    fn add_tree(&mut self, directory: &Path, name: &Path) -> std::io::Result<()> {
+        self.tar.append_dir(name, directory)?;
+        let entries = fs_err::read_dir(directory)?.collect::<std::io::Result<Vec<_>>>();
+        let mut entries = entries?;
+        entries.sort_by_key(fs_err::DirEntry::file_name);
+        for entry in entries {
+            let (path, name) = (entry.path(), name.join(entry.file_name()));
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                self.add_tree(&path, &name)?;
+            } else if kind.is_file() {
+                self.add_file(&path, &name)?;
+            } else if kind.is_symlink() {
+                self.tar.append_path_with_name(&path, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As many bytes as the file has now, also if somebody writes at its end meanwhile.
+    fn add_file(&mut self, path: &Path, name: &Path) -> std::io::Result<()> {
+        let file = fs_err::File::open(path)?;
+        let metadata = file.metadata()?;
+        let mut header = tar::Header::new_gnu();
+        header.set_metadata(&metadata);
+        let size = metadata.len();
+        header.set_size(size);
+        let content = file.chain(std::io::repeat(0)).take(size);
+        self.tar.append_data(&mut header, name, content)
     }
 
     /// Adds a file under its own name, if it is there.
@@ -62,7 +93,7 @@ impl Archive {
         let (true, Some(name)) = (path.is_file(), path.file_name()) else {
             return Ok(());
         };
-        let added = self.tar.append_path_with_name(path, name);
+        let added = self.add_file(path, Path::new(name));
         added.context(format!("could not back up `{}`", path.display()))
     }
 

@@ -13,6 +13,7 @@ use berth_control::Control;
 use berth_control::worker::Worker;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
+use berth_logs::Level;
 use berth_workerd::{
     ComposeOptions, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
 };
@@ -24,6 +25,7 @@ use super::health::Health;
 use super::pause::{self, PauseRequest, Paused};
 use super::process::{Generation, Process, ProcessOptions, Running};
 use super::project;
+use super::watch::Watch;
 
 /// What an app is run with, whatever its record says.
 #[derive(Clone)]
@@ -38,7 +40,10 @@ pub(super) struct Surroundings {
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
     pub(super) layouts: Arc<Layouts>,
+    pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
+    /// The Worker's.
+    pub(super) name: String,
 }
 
 /// A Worker and its container classes.
@@ -80,12 +85,15 @@ impl App {
             directory: surroundings.directory.clone(),
             socket: surroundings.socket.clone(),
             drain: surroundings.config.deploy.drain,
+            watch: Arc::clone(&surroundings.watch),
+            app: surroundings.name.clone(),
         };
         let runner = Runner {
             process: Process::new(options, Arc::clone(&site), events),
             surroundings,
             site: Arc::clone(&site),
             health: Arc::clone(&health),
+            version: None,
         };
         let task = tokio::spawn(runner.run(wanted, done, received, asked));
         Self {
@@ -144,6 +152,8 @@ struct Runner {
     site: Arc<Site>,
     health: Arc<Health>,
     process: Process,
+    /// Which version runs, or is just being started.
+    version: Option<String>,
 }
 
 impl Runner {
@@ -177,7 +187,7 @@ impl Runner {
                     self.health.applied(&outcome);
                     let _ = applied.send_replace((count, outcome));
                 }
-                Some((generation, event)) = events.recv() => self.hear(generation, event),
+                Some((generation, event)) = events.recv() => self.hear(generation, event).await,
                 Some(asked) = pauses.recv() => pause::grant(asked, &self.health).await,
             }
         }
@@ -207,7 +217,7 @@ impl Runner {
             state_dir: state.clone(),
             listen: listen.clone(),
             containers: containers.options(classes),
-            trace: None,
+            trace: Some(self.surroundings.watch.trace_options(worker, &version.id)),
         };
         let surroundings = &self.surroundings;
         let layout = surroundings
@@ -224,7 +234,16 @@ impl Runner {
         if !self.process.runs(&config) {
             private(&self.surroundings.directory)?;
             let new = Running::new(config, source_map, layout)?;
-            self.process.take_over(new).await?;
+            let former = self.version.replace(version.id.clone());
+            if let Err(report) = self.process.take_over(new).await {
+                let text = format!("the version did not start: {}", report.chain().join(": "));
+                self.say(Level::Error, text);
+                self.version = former;
+                return Err(report);
+            }
+            if former.as_ref() != Some(&version.id) {
+                self.say(Level::Info, format!("version {} is live", version.id));
+            }
         }
         self.discard(worker, &state);
         Ok(())
@@ -253,7 +272,7 @@ impl Runner {
         });
     }
 
-    fn hear(&self, generation: Generation, event: WorkerdEvent) {
+    async fn hear(&self, generation: Generation, event: WorkerdEvent) {
         match event {
             WorkerdEvent::Started { pid } => {
                 if self.process.is_current(generation) {
@@ -266,22 +285,35 @@ impl Runner {
             // Also after a crash.
             WorkerdEvent::Ready { .. } if self.process.is_current(generation) => {
                 self.health.ready();
-                self.process.lead();
+                self.process.lead().await;
             }
             WorkerdEvent::Log { level, text } => {
+                let worker = &self.surroundings.name;
                 if level >= LogLevel::Warn {
-                    tracing::warn!("{text}");
+                    tracing::warn!(worker, "{text}");
                 } else {
-                    tracing::info!("{text}");
+                    tracing::info!(worker, "{text}");
                 }
+                // A former one may run beside it, or the next one may just be starting.
+                let known = self.process.is_current(generation);
+                let version = self.version.as_deref().filter(|_| known);
+                let watch = &self.surroundings.watch;
+                watch.console(worker, version, level, text);
             }
             WorkerdEvent::Crashed { status, restart_in } if self.process.is_current(generation) => {
                 self.site.hold();
                 self.health.crashed(&status);
                 tracing::error!(status, ?restart_in, "workerd ended");
+                let text = format!("the Worker's process ended ({status}); it is started again");
+                self.say(Level::Error, text);
             }
             WorkerdEvent::Ready { .. } | WorkerdEvent::Crashed { .. } => {}
         }
+    }
+
+    fn say(&self, level: Level, text: String) {
+        let Surroundings { watch, name, .. } = &self.surroundings;
+        watch.say(name, self.version.as_deref(), level, text);
     }
 
     /// The Worker is deleted, and so is everything that it kept.

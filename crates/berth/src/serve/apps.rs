@@ -13,6 +13,7 @@ use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
 use berth_gateway::{Site, Sites, Table};
+use berth_logs::{Logs, Tails};
 use berth_workerd::Toolchain;
 
 use super::app::{self, App, Surroundings, Wanted};
@@ -21,6 +22,7 @@ use super::containers::Containers;
 use super::health;
 use super::host::Machine;
 use super::pause::Paused;
+use super::watch::Watch;
 
 /// What the apps of a server share.
 pub(super) struct Apps {
@@ -34,6 +36,7 @@ pub(super) struct Apps {
     pub(super) containers: Arc<Containers>,
     pub(super) layouts: Arc<Layouts>,
     pub(super) sites: Arc<Sites>,
+    pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
     /// `http://` and the port that is to be named, if any.
     pub(super) port: Option<u16>,
@@ -56,6 +59,7 @@ impl Apps {
         let applications = self.control.applications()?;
         // Before workerd can ask for any of them.
         self.containers.set_applications(&workers, &applications);
+        self.watch.learn(&workers, &applications);
         let mut gone: Vec<String> = running.keys().cloned().collect();
         let mut table = Table::default();
         for worker in workers {
@@ -95,7 +99,9 @@ impl Apps {
             cgroup: self.cgroup.clone(),
             containers: Arc::clone(&self.containers),
             layouts: Arc::clone(&self.layouts),
+            watch: Arc::clone(&self.watch),
             config: Arc::clone(&self.config),
+            name: worker.name.clone(),
         }
     }
 
@@ -248,6 +254,18 @@ impl Runtime for Deployed {
 
     fn host(&self) -> Option<Arc<dyn Host>> {
         Some(Arc::clone(&self.1) as Arc<dyn Host>)
+    }
+
+    fn logs(&self) -> Logs {
+        self.0.watch.logs.clone()
+    }
+
+    fn tails(&self) -> Tails {
+        self.0.watch.tails.clone()
+    }
+
+    async fn traced(&self, worker: &str) {
+        self.0.watch.switch(worker).await;
     }
 }
 

@@ -26,6 +26,7 @@ use super::assets::Layouts;
 use super::containers::Containers;
 use super::host::Machine;
 use super::registry::OwnRegistry;
+use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
 use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
@@ -42,6 +43,7 @@ pub(crate) struct Server {
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
+    watching: Watching,
     pub(crate) client: Client,
     /// The token is new.
     pub(crate) first: bool,
@@ -93,6 +95,9 @@ impl Server {
         let (client, first) = Client::write(&paths.data, &control, addresses)?;
         let address = gateway.local_addr();
         let session = &daemon.host.session;
+        let engine = &daemon.host.engine;
+        let logs = directory.join("logs");
+        let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
         let apps = Arc::new(Apps {
             control: control.clone(),
             toolchain,
@@ -106,6 +111,7 @@ impl Server {
                 config.deploy.stop_grace,
             )),
             sites,
+            watch,
             config: Arc::new(config),
             port: (address.port() != 80).then_some(address.port()),
             running: Mutex::new(BTreeMap::new()),
@@ -140,6 +146,7 @@ impl Server {
             serving,
             stop,
             daemon,
+            watching,
             client,
             first,
             address,
@@ -172,6 +179,7 @@ impl Server {
         let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
+        self.watching.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)
         {
