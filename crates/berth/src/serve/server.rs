@@ -40,6 +40,7 @@ pub(crate) struct Server {
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
     rolling: tokio::task::JoinHandle<()>,
+    expiring: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
@@ -129,6 +130,7 @@ impl Server {
             docker: berth_docker::client::Client::new(&daemon.host.session.socket),
             started: (Instant::now(), berth_control::clock::now()),
         };
+        let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
@@ -143,6 +145,7 @@ impl Server {
             apps,
             following,
             rolling,
+            expiring,
             serving,
             stop,
             daemon,
@@ -175,6 +178,7 @@ impl Server {
         let _ = self.serving.await;
         self.following.abort();
         self.rolling.abort();
+        self.expiring.abort();
         let _ = self.following.await;
         let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
