@@ -2,19 +2,27 @@
 
 mod assets;
 mod containers;
+mod d1;
 mod deployments;
 mod host;
+mod kv;
 mod logs;
 mod places;
+mod queues;
+mod resources;
 mod rollouts;
 mod secrets;
 mod settings;
+mod stores;
 mod tails;
 mod tokens;
 mod upload;
 mod user;
 mod versions;
 mod workers;
+mod workflows;
+
+pub(crate) use d1::transfer::Transfers;
 
 use serde_json::{Map, Value};
 
@@ -77,11 +85,7 @@ pub(crate) fn all() -> Routes {
                 about("Durable Object classes of all Workers").query::<workers::Page>(),
             ),
         )
-        // There are none yet: `wrangler delete` asks.
-        .route(
-            "/storage/kv/namespaces",
-            get(workers::nothing, "KV namespaces: none"),
-        );
+        .merge(resources::all());
     Routes::new()
         .merge(tokens::routes())
         .route("/user", get(user::user, "Who asks"))
@@ -106,6 +110,7 @@ pub(crate) fn all() -> Routes {
             get(user::memberships, "Whose accounts the token may use"),
         )
         .nest("/accounts/{account}", account)
+        .merge(resources::outside())
 }
 
 fn scripts() -> Routes {

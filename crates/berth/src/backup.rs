@@ -32,7 +32,7 @@ const STAGE: &str = ".backup";
 /// Directories of `server` whose files change in place: what is copied while somebody stands still.
 const CHANGING: &str = "apps";
 /// The workerd that Workers share for KV, D1, queues and Workflows.
-const PLANE: &str = "data";
+pub(crate) const PLANE: &str = "data";
 
 /// What is backed up.
 #[derive(Clone, Debug)]

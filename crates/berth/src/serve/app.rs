@@ -22,8 +22,10 @@ use tokio::sync::{mpsc, watch};
 use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
 use super::health::Health;
+use super::links::Links;
 use super::pause::{self, PauseRequest, Paused};
 use super::process::{Generation, Process, ProcessOptions, Running};
+use super::reach::Reach;
 use super::watch::Watch;
 use super::{project, sizes};
 
@@ -42,6 +44,8 @@ pub(super) struct Surroundings {
     pub(super) layouts: Arc<Layouts>,
     pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
+    /// Socket of the data plane.
+    pub(super) data_plane: PathBuf,
     /// The Worker's.
     pub(super) name: String,
 }
@@ -53,6 +57,8 @@ pub(super) struct Wanted {
     pub(super) classes: Classes,
     /// What their instances start with now.
     pub(super) images: BTreeSet<String>,
+    /// What it has of other records.
+    pub(super) links: Links,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -66,6 +72,7 @@ pub(super) struct App {
     pub(super) site: Arc<Site>,
     pub(super) health: Arc<Health>,
     pauses: mpsc::Sender<PauseRequest>,
+    pub(super) reach: watch::Receiver<Reach>,
     desired: watch::Sender<Desired>,
     applied: watch::Receiver<Applied>,
     /// Ends when the app has.
@@ -77,6 +84,7 @@ impl App {
         let site = Site::new(surroundings.config.gateway.hold);
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
+        let (reach, reached) = watch::channel(Reach::Held);
         let (events, received) = mpsc::unbounded_channel();
         let (pauses, asked) = mpsc::channel(1);
         let health = Arc::new(Health::default());
@@ -89,7 +97,7 @@ impl App {
             app: surroundings.name.clone(),
         };
         let runner = Runner {
-            process: Process::new(options, Arc::clone(&site), events),
+            process: Process::new(options, Arc::clone(&site), reach, events),
             surroundings,
             site: Arc::clone(&site),
             health: Arc::clone(&health),
@@ -100,6 +108,7 @@ impl App {
             site,
             health,
             pauses,
+            reach: reached,
             desired,
             applied,
             task,
@@ -114,6 +123,7 @@ impl App {
                     one.worker.modified == other.worker.modified
                         && one.classes == other.classes
                         && one.images == other.images
+                        && one.links == other.links
                 }
                 (None, None) => *count > 0,
                 _ => false,
@@ -198,6 +208,7 @@ impl Runner {
             worker,
             classes,
             images,
+            links,
         } = wanted;
         let Some(version) = worker.live() else {
             self.process.stop().await;
@@ -218,6 +229,9 @@ impl Runner {
             listen: listen.clone(),
             containers: containers.options(classes),
             trace: Some(self.surroundings.watch.trace_options(worker, &version.id)),
+            server: Some(
+                links.server_side(&self.surroundings.control, &self.surroundings.data_plane)?,
+            ),
         };
         let surroundings = &self.surroundings;
         let layout = surroundings
@@ -303,6 +317,7 @@ impl Runner {
             WorkerdEvent::Crashed { status, restart_in } if self.process.is_current(generation) => {
                 self.site.hold();
                 self.health.crashed(&status);
+                self.process.crashed();
                 tracing::error!(status, ?restart_in, "workerd ended");
                 let text = format!("the Worker's process ended ({status}); it is started again");
                 self.say(Level::Error, text);
@@ -334,6 +349,8 @@ pub(super) async fn check(
     layouts: &Arc<Layouts>,
     directory: &Path,
     worker: &Worker,
+    links: &Links,
+    data_plane: &Path,
 ) -> Result<(), Report> {
     let Some(version) = worker.live() else {
         return Ok(());
@@ -344,6 +361,7 @@ pub(super) async fn check(
         listen: listen.clone(),
         containers: None,
         trace: None,
+        server: Some(links.server_side(control, data_plane)?),
     };
     let layout = layouts.of(control, version).await?;
     let (config, source_map) =

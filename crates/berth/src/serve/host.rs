@@ -99,7 +99,7 @@ impl ApiHost for Machine {
         let stills = Arc::clone(&self.apps);
         backup::stream(options, move |id: String| {
             let apps = Arc::clone(&stills);
-            async move { apps.pause(&id).await.map(|paused| Box::new(paused) as _) }
+            async move { apps.pause(&id).await }
         })
         .await
         .map_err(|report| report.chain().join(": "))

@@ -24,7 +24,11 @@ use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::deliver;
+use super::health::Health;
 use super::host::Machine;
+use super::peers::Peers;
+use super::plane::DataPlane;
 use super::registry::OwnRegistry;
 use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
@@ -39,6 +43,7 @@ pub(crate) struct Server {
     gateway: Gateway,
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
+    delivering: tokio::task::JoinHandle<()>,
     rolling: tokio::task::JoinHandle<()>,
     expiring: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
@@ -96,6 +101,19 @@ impl Server {
         let (client, first) = Client::write(&paths.data, &control, addresses)?;
         let address = gateway.local_addr();
         let session = &daemon.host.session;
+        let data = directory.join("data");
+        private(&data)?;
+        let plane = Arc::new(DataPlane {
+            health: Health::default(),
+            control: control.clone(),
+            toolchain: toolchain.clone(),
+            directory: data,
+            socket: session.dir.join("d"),
+            apps: session.dir.join("q"),
+            cgroup: session.cgroup.clone(),
+            running: tokio::sync::Mutex::default(),
+        });
+        let deliveries = plane.apps.clone();
         let engine = &daemon.host.engine;
         let logs = directory.join("logs");
         let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
@@ -116,7 +134,10 @@ impl Server {
             config: Arc::new(config),
             port: (address.port() != 80).then_some(address.port()),
             running: Mutex::new(BTreeMap::new()),
+            plane,
+            peers: Peers::default(),
         });
+        let delivering = deliver::listen(&deliveries, &apps)?;
         let following = tokio::spawn(Arc::clone(&apps).follow());
         control.obey_deployments()?;
         apps.sync().await?;
@@ -144,6 +165,7 @@ impl Server {
             gateway,
             apps,
             following,
+            delivering,
             rolling,
             expiring,
             serving,
@@ -183,6 +205,8 @@ impl Server {
         let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
+        self.delivering.abort();
+        let _ = self.delivering.await;
         self.watching.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)

@@ -32,6 +32,7 @@ mod serve;
 mod serve_assets;
 mod serve_backup;
 mod serve_cli;
+mod serve_data;
 mod serve_gate;
 mod serve_logs;
 mod serve_objects;
