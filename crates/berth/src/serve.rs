@@ -19,8 +19,10 @@
 //! | [`host`] | the machine as the API shows it: status, commands in containers, backups |
 //! | [`du`] | room on disks |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
+//! | [`crash`] | steps at which tests kill the server |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
+//! | [`certificates`] | certificates of the gateway, kept new |
 //! | [`snapshots`] | snapshots end 30 days after their last use |
 //! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
@@ -32,7 +34,9 @@ pub(crate) mod admin;
 mod app;
 mod apps;
 mod assets;
+mod certificates;
 mod containers;
+mod crash;
 mod deliver;
 mod du;
 mod health;

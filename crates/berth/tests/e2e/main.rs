@@ -34,6 +34,7 @@ mod serve_backup;
 mod serve_cli;
 mod serve_data;
 mod serve_gate;
+mod serve_kill;
 mod serve_logs;
 mod serve_objects;
 mod serve_rollout;
