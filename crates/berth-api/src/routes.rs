@@ -4,6 +4,7 @@ mod assets;
 mod containers;
 mod d1;
 mod deployments;
+mod host;
 mod kv;
 mod logs;
 mod places;
@@ -16,6 +17,7 @@ mod settings;
 mod shapes;
 mod stores;
 mod tails;
+mod tokens;
 mod upload;
 mod user;
 mod versions;
@@ -34,6 +36,7 @@ pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
+        .merge(host::routes())
         .merge(logs::routes())
         .route(
             "/workers/services/{name}",
@@ -86,6 +89,7 @@ pub(crate) fn all() -> Routes {
         )
         .merge(resources::all());
     Routes::new()
+        .merge(tokens::routes())
         .route("/user", get(user::user, "Who asks"))
         .route(
             "/user/tokens/verify",
