@@ -41,7 +41,10 @@ impl ConfigFile {
     pub(super) fn has_socket(&self, name: &str) -> bool {
         // Quotes in texts are escaped: this is the field itself.
         let text = fs_err::read_to_string(self.path()).unwrap_or_default();
-        text.contains(&format!("(name = \"{name}\", address = "))
+        // A socket with a long path is on several lines.
+        let text: Vec<&str> = text.split_whitespace().collect();
+        text.join(" ")
+            .contains(&format!("name = \"{name}\", address = "))
     }
 
     /// By which another process of the same user opens it.
@@ -59,5 +62,24 @@ impl ConfigFile {
 impl From<PathBuf> for ConfigFile {
     fn from(path: PathBuf) -> Self {
         Self::Path(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ConfigFile;
+
+    #[test]
+    fn a_socket_is_found_however_its_line_is_broken() {
+        for text in [
+            "sockets = [(name = \"traces\", address = \"unix:/s\")]",
+            "sockets = [(\n  name = \"traces\",\n  address = \"unix:/a/long/path\"\n)]",
+        ] {
+            let file = ConfigFile::in_memory(text).unwrap();
+            assert!(
+                file.has_socket("traces") && !file.has_socket("http"),
+                "{text}"
+            );
+        }
     }
 }
