@@ -15,8 +15,10 @@
 //! | [`process`] | its workerd, and how another one takes over |
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
+//! | [`crash`] | steps at which tests kill the server |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
+//! | [`certificates`] | certificates of the gateway, kept new |
 //! | [`snapshots`] | snapshots end 30 days after their last use |
 //! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
@@ -28,7 +30,9 @@ pub(crate) mod admin;
 mod app;
 mod apps;
 mod assets;
+mod certificates;
 mod containers;
+mod crash;
 mod deliver;
 mod links;
 mod peers;

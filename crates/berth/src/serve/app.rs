@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
+use super::crash::crash_point;
 use super::links::Links;
 use super::process::{Generation, Process, ProcessOptions, Running};
 use super::reach::Reach;
@@ -228,12 +229,14 @@ impl Runner {
         if !self.process.runs(&config) {
             let new = Running::new(config, source_map, layout)?;
             let former = self.version.replace(version.id.clone());
+            crash_point("deploy.replacing");
             if let Err(report) = self.process.take_over(new).await {
                 let text = format!("the version did not start: {}", report.chain().join(": "));
                 self.say(Level::Error, text);
                 self.version = former;
                 return Err(report);
             }
+            crash_point("deploy.replaced");
             if former.as_ref() != Some(&version.id) {
                 self.say(Level::Info, format!("version {} is live", version.id));
             }

@@ -22,6 +22,7 @@ use http::{Request, Response};
 use super::app::{App, Surroundings, Wanted};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::crash::crash_point;
 use super::links::Records;
 use super::peers::{self, Peers, Target};
 use super::plane::DataPlane;
@@ -43,7 +44,9 @@ pub(super) struct Apps {
     pub(super) sites: Arc<Sites>,
     pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
-    /// `http://` and the port that is to be named, if any.
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
+    /// The port that is to be named, if any.
     pub(super) port: Option<u16>,
     pub(super) running: Mutex<BTreeMap<String, App>>,
     pub(super) plane: Arc<DataPlane>,
@@ -196,6 +199,15 @@ impl Apps {
         self.plane.end().await;
     }
 
+    /// Where a Worker answers.
+    pub(super) fn address(&self, name: &str) -> String {
+        let (scheme, host) = (self.scheme, self.host(name));
+        match self.port {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
+    }
+
     fn host(&self, name: &str) -> String {
         format!("{name}.{}", self.config.base_domain).to_ascii_lowercase()
     }
@@ -227,10 +239,13 @@ pub(super) struct Deployed(pub(super) Arc<Apps>);
 #[async_trait::async_trait]
 impl Runtime for Deployed {
     async fn check(&self, worker: &Worker) -> Result<(), String> {
-        trial::check(&self.0, worker).await
+        let checked = trial::check(&self.0, worker).await;
+        crash_point("deploy.tried");
+        checked
     }
 
     async fn settled(&self, worker: &str) -> Result<(), String> {
+        crash_point("deploy.recorded");
         self.0
             .sync()
             .await
@@ -255,11 +270,7 @@ impl Runtime for Deployed {
     }
 
     fn url(&self, worker: &str) -> String {
-        let host = self.0.host(worker);
-        match self.0.port {
-            Some(port) => format!("http://{host}:{port}"),
-            None => format!("http://{host}"),
-        }
+        self.0.address(worker)
     }
 
     fn base_domain(&self) -> String {
@@ -268,6 +279,7 @@ impl Runtime for Deployed {
 
     async fn provide_image(&self, reference: &str) -> Result<(), String> {
         let provided = self.0.containers.provide(reference).await;
+        crash_point("image.provided");
         provided.map_err(|report| report.chain().join(": "))
     }
 

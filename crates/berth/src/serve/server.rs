@@ -14,7 +14,7 @@ use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_control::worker::Retention;
 use berth_error::{Report, ResultExt as _};
-use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Sites};
+use berth_gateway::{Certificates, Challenges, Gateway, GatewayOptions, RequestEvent, Sites};
 use berth_registry::server::{Server as ApiServer, ServerOptions};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
 use super::assets::Layouts;
+use super::certificates::CertificateKeeper;
 use super::containers::Containers;
 use super::deliver;
 use super::peers::Peers;
@@ -53,6 +54,7 @@ pub(crate) struct Server {
     /// Where Workers answer.
     pub(crate) address: SocketAddr,
     _limit: Option<StoreLimit>,
+    _keeper: CertificateKeeper,
     _lock: Lock,
 }
 
@@ -75,8 +77,16 @@ impl Server {
             ));
         };
         let sites: Arc<Sites> = Arc::default();
+        let (certificates, challenges) =
+            (Arc::<Certificates>::default(), Arc::<Challenges>::default());
+        certificates.load(&config.tls.certificates)?;
         let gateway_options = GatewayOptions {
             http: config.listen.http.clone(),
+            https: config.listen.https.clone(),
+            certificates: Arc::clone(&certificates),
+            redirect: config.tls.redirect,
+            challenges: Arc::clone(&challenges),
+            config: config.gateway.clone(),
         };
         let gateway = Gateway::bind(gateway_options, Arc::clone(&sites), requests).await?;
         let listener = ApiServer::bind(config.listen.api, ServerOptions::default()).await?;
@@ -95,8 +105,14 @@ impl Server {
             docker_host: daemon.docker_host(),
             docker: daemon.docker.clone(),
         };
+        let keeper =
+            CertificateKeeper::start(&config, &paths.data, &sites, &certificates, &challenges)?;
         let (client, first) = Client::write(&paths.data, &control, addresses)?;
         let address = gateway.local_addr();
+        let (scheme, told, usual) = match gateway.tls_addr() {
+            Some(secure) => ("https", secure, 443),
+            None => ("http", address, 80),
+        };
         let session = &daemon.host.session;
         let data = directory.join("data");
         private(&data)?;
@@ -128,7 +144,8 @@ impl Server {
             sites,
             watch,
             config: Arc::new(config),
-            port: (address.port() != 80).then_some(address.port()),
+            scheme,
+            port: (told.port() != usual).then_some(told.port()),
             running: Mutex::new(BTreeMap::new()),
             plane,
             peers: Peers::default(),
@@ -162,6 +179,7 @@ impl Server {
             client,
             first,
             address,
+            _keeper: keeper,
             _limit: limit,
             _lock: lock,
         })
@@ -172,12 +190,14 @@ impl Server {
         &self.daemon.host.session.id
     }
 
-    /// What follows a Worker's name in the address at which it answers.
-    pub(crate) fn apps_at(&self) -> String {
-        match self.apps.port {
-            Some(port) => format!("{}:{port}", self.apps.config.base_domain),
-            None => self.apps.config.base_domain.clone(),
-        }
+    /// Where a Worker of this name answers.
+    pub(crate) fn app_at(&self, name: &str) -> String {
+        self.apps.address(name)
+    }
+
+    /// Where they answer with TLS.
+    pub(crate) fn tls_address(&self) -> Option<SocketAddr> {
+        self.gateway.tls_addr()
     }
 
     /// Ends everything that runs; what is deployed stays deployed.

@@ -33,6 +33,7 @@ mod serve_assets;
 mod serve_cli;
 mod serve_data;
 mod serve_gate;
+mod serve_kill;
 mod serve_logs;
 mod serve_objects;
 mod serve_rollout;
