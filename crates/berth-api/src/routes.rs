@@ -4,6 +4,7 @@ mod assets;
 mod containers;
 mod d1;
 mod deployments;
+mod host;
 mod kv;
 mod logs;
 mod places;
@@ -14,6 +15,7 @@ mod secrets;
 mod settings;
 mod stores;
 mod tails;
+mod tokens;
 mod upload;
 mod user;
 mod versions;
@@ -32,6 +34,7 @@ pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
+        .merge(host::routes())
         .merge(logs::routes())
         .route(
             "/workers/services/{name}",
@@ -84,6 +87,7 @@ pub(crate) fn all() -> Routes {
         )
         .merge(resources::all());
     Routes::new()
+        .merge(tokens::routes())
         .route("/user", get(user::user, "Who asks"))
         .route(
             "/user/tokens/verify",

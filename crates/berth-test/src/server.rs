@@ -141,6 +141,17 @@ impl ServerSession {
         input: &str,
         variables: &[(&str, &str)],
     ) -> Output {
+        self.berth_with(project, &arguments, input, variables).await
+    }
+
+    /// The same for arguments whose number is not known.
+    pub async fn berth_with(
+        &self,
+        project: &Project,
+        arguments: &[&str],
+        input: &str,
+        variables: &[(&str, &str)],
+    ) -> Output {
         let mut command = self.world.command();
         command
             .args(arguments)

@@ -30,6 +30,7 @@ mod packages;
 mod registries;
 mod serve;
 mod serve_assets;
+mod serve_backup;
 mod serve_cli;
 mod serve_data;
 mod serve_gate;
