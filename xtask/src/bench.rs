@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what Berth claims about speed, measured against the bare program.
 
+mod apps;
 mod archive;
 mod bare;
 mod build;
@@ -9,13 +10,16 @@ mod client;
 mod cold;
 mod cycles;
 mod density;
+mod deploy;
 mod dev;
 mod docker;
 mod egress;
+mod gateway;
 mod http;
 mod projects;
 mod pull;
 mod registry;
+mod server;
 mod sockets;
 mod stats;
 mod system;
@@ -64,6 +68,12 @@ pub(crate) enum Bench {
     Pull(PullArgs),
     /// An image archive of 1 GB, taken in by Berth, `docker load` and `podman load`
     Unpack(UnpackArgs),
+    /// Requests through the server's gateway, against workerd alone
+    Gateway(GatewayArgs),
+    /// Deployments by `berth deploy` and by wrangler, which npm installs
+    Deploy(DeployArgs),
+    /// Idle Workers on a server: memory
+    Apps(AppsArgs),
     /// One measurement in a process of its own
     #[command(hide = true)]
     Client {
@@ -255,6 +265,30 @@ pub(crate) struct RegistryArgs {
     pub(crate) directory: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 4)]
+    pub(crate) seconds: u64,
+    /// Rounds, in turn; the best of each counts
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployArgs {
+    /// Measured deployments of each kind
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AppsArgs {
+    /// Workers
+    #[arg(long, default_value_t = 50)]
+    pub(crate) apps: usize,
+}
+
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Cold(args) => cold::run(args),
@@ -271,6 +305,9 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Registry(args) => registry::run(args),
         Bench::Pull(args) => pull::run(args),
         Bench::Unpack(args) => unpack::run(args),
+        Bench::Gateway(args) => gateway::run(args),
+        Bench::Deploy(args) => deploy::run(args),
+        Bench::Apps(args) => apps::run(args),
         Bench::Client { job } => client::run(job),
         Bench::Serve => egress::serve(),
     }

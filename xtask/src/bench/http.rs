@@ -57,7 +57,12 @@ impl<S: Read + Write> Client<S> {
 
     /// Sends a GET and reads the whole response: status and body.
     pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
-        self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))?;
+        self.get_at("localhost", path)
+    }
+
+    /// The same with this host.
+    pub(crate) fn get_at(&mut self, host: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))?;
         self.response()
     }
 
