@@ -3,6 +3,7 @@
 mod assets;
 mod containers;
 mod deployments;
+mod instances;
 mod logs;
 mod places;
 mod rollouts;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Routes {
         .merge(scripts())
         .merge(applications())
         .merge(logs::routes())
+        .merge(instances::routes())
         .route(
             "/workers/services/{name}",
             get(

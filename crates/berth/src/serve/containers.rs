@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_api::Instance;
+use berth_api::{Instance, Size, Usage};
 use berth_control::containers::{Application, Policy};
 use berth_control::rollout::Seen;
 use berth_control::worker::{Version, Worker};
@@ -224,35 +224,78 @@ impl Containers {
     /// The containers of the class with this key, as the API has them.
     pub(super) fn instances(&self, key: &str) -> Vec<Instance> {
         let containers = self.of_class(key).into_iter();
-        containers
-            .map(|container| {
-                let failed = container.exit.is_some_and(|exit| exit.code != 0);
-                Instance {
-                    object: object(&container.name, key).to_owned(),
-                    state: match container.status {
-                        Status::Created | Status::Starting => "placed",
-                        Status::Running => "running",
-                        Status::Removing => "stopping",
-                        Status::Exited if failed => "failed",
-                        Status::Exited => "stopped",
-                    },
-                    created: berth_control::clock::of_unix_ms(container.created_ms),
-                    version: container
-                        .labels
-                        .get(berth_docker::VERSION_LABEL)
-                        .and_then(|version| version.parse().ok()),
-                    id: container.id,
-                    name: container.display_name,
-                    image: container.image,
-                }
-            })
-            .collect()
+        let shown = containers.map(|container| {
+            let usage = self.usage(&container.name);
+            instance(container, key, usage)
+        });
+        shown.collect()
+    }
+
+    fn usage(&self, name: &str) -> Usage {
+        let Some(metered) = self.engine.metered(name) else {
+            return Usage::default();
+        };
+        let whole = |count: u128| u64::try_from(count).unwrap_or(u64::MAX);
+        Usage {
+            cpu_ns: whole(metered.cpu.as_nanos()),
+            memory_bytes: metered.memory_bytes,
+            disk_bytes: self.engine.disk_bytes(name),
+            ingress_bytes: metered.ingress_bytes,
+            egress_bytes: metered.egress_bytes,
+            running_ms: whole(metered.running.as_millis()),
+            asleep_ms: whole((metered.frozen + metered.stored).as_millis()),
+        }
     }
 
     fn of_class(&self, key: &str) -> Vec<ContainerInfo> {
         let mut containers = self.engine.list();
         containers.retain(|container| !object(&container.name, key).is_empty());
         containers
+    }
+}
+
+/// A container, as the API has it.
+fn instance(container: ContainerInfo, key: &str, usage: Usage) -> Instance {
+    let failed = container.exit.is_some_and(|exit| exit.code != 0);
+    let state = match container.status {
+        Status::Created | Status::Starting => "placed",
+        Status::Running => "running",
+        Status::Removing => "stopping",
+        Status::Exited if failed => "failed",
+        Status::Exited => "stopped",
+    };
+    let since = match container.status {
+        Status::Created | Status::Starting => None,
+        Status::Running => container.started_ms,
+        Status::Exited | Status::Removing => container.finished_ms,
+    };
+    let reason = container.error.clone().or_else(|| {
+        let exit = container.exit?;
+        Some(match exit {
+            exit if exit.oom_killed => "out of memory".to_owned(),
+            exit => format!("exit code {}", exit.code),
+        })
+    });
+    let limits = &container.limits;
+    Instance {
+        object: object(&container.name, key).to_owned(),
+        state,
+        created: berth_control::clock::of_unix_ms(container.created_ms),
+        since: berth_control::clock::of_unix_ms(since.unwrap_or(container.created_ms)),
+        reason: reason.filter(|_| container.status != Status::Running),
+        usage,
+        size: Size {
+            vcpu: f64::from(limits.cpu_milli.unwrap_or_default()) / 1000.0,
+            memory_mib: limits.memory_bytes.unwrap_or_default() >> 20,
+            disk_mb: limits.disk_bytes.unwrap_or_default() / 1_000_000,
+        },
+        version: container
+            .labels
+            .get(berth_docker::VERSION_LABEL)
+            .and_then(|version| version.parse().ok()),
+        id: container.id,
+        name: container.display_name,
+        image: container.image,
     }
 }
 

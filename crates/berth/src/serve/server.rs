@@ -13,6 +13,7 @@ use axum::Router;
 use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_control::worker::Retention;
+use berth_engine::TotalLimits;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Sites};
 use berth_registry::server::{Server as ApiServer, ServerOptions};
@@ -26,6 +27,7 @@ use super::containers::Containers;
 use super::registry::OwnRegistry;
 use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
+use crate::dev::identity;
 use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
 use crate::lock::Lock;
@@ -94,6 +96,7 @@ impl Server {
         let address = gateway.local_addr();
         let session = &daemon.host.session;
         let engine = &daemon.host.engine;
+        engine.set_total_limits(total_limits(&config));
         let logs = directory.join("logs");
         let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
         let apps = Arc::new(Apps {
@@ -175,6 +178,16 @@ impl Server {
             containers.registry.end().await;
         }
         self.daemon.end().await;
+    }
+}
+
+/// What all containers together may have.
+fn total_limits(config: &ServerConfig) -> TotalLimits {
+    let limits = &config.limits;
+    TotalLimits {
+        cpu_milli: limits.vcpu.map(|vcpu| u64::from(identity::cpu_milli(vcpu))),
+        memory_bytes: limits.memory,
+        disk_bytes: limits.disk,
     }
 }
 

@@ -32,6 +32,7 @@ mod serve;
 mod serve_assets;
 mod serve_cli;
 mod serve_gate;
+mod serve_limits;
 mod serve_logs;
 mod serve_rollout;
 mod serve_secrets;
