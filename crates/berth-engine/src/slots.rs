@@ -23,6 +23,8 @@ struct Inner {
     most: TotalLimits,
     /// What those that are taken have been given.
     given: Size,
+    /// How many are taken.
+    count: u64,
 }
 
 /// What an instance is given.
@@ -54,6 +56,7 @@ pub(crate) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut inner = self.owner.lock();
+        inner.count = inner.count.saturating_sub(1);
         if let Some(count) = inner.taken.get_mut(&self.application) {
             *count = count.saturating_sub(1);
         }
@@ -99,6 +102,7 @@ impl Slots {
         let size = Size::from(limits);
         inner.check(limit, size)?;
         *inner.taken.entry(limit.application.clone()).or_default() += 1;
+        inner.count += 1;
         let given = &mut inner.given;
         given.cpu_milli += size.cpu_milli;
         given.memory_bytes += size.memory_bytes;
@@ -132,8 +136,12 @@ impl Inner {
         let over = |given: u64, more: u64, most: Option<u64>| {
             most.is_some_and(|most| given.saturating_add(more) > most)
         };
-        let Self { given, most, .. } = self;
-        if over(given.cpu_milli, size.cpu_milli, most.cpu_milli) {
+        let Self {
+            given, most, count, ..
+        } = self;
+        // Each share was rounded up: sixteen of 0.0625 are one CPU.
+        let rounded = most.cpu_milli.map(|most| most + count + 1);
+        if over(given.cpu_milli, size.cpu_milli, rounded) {
             let vcpu = |milli: u64| format!("{}.{:03}", milli / 1000, milli % 1000);
             let most = vcpu(most.cpu_milli.unwrap_or_default());
             let text = format!("{most} vCPU, of which {} are taken", vcpu(given.cpu_milli));
@@ -196,6 +204,19 @@ mod tests {
         drop(first);
         assert!(slots.check(&limit("a", 2), &any).is_ok());
         assert!(slots.take(&limit("a", 0), &any).is_err());
+    }
+
+    #[test]
+    fn sixteen_sixteenths_are_one() {
+        let slots = Slots::default();
+        slots.set_total(TotalLimits {
+            cpu_milli: Some(1000),
+            ..TotalLimits::default()
+        });
+        let taken: Vec<_> = (0..17)
+            .map_while(|_| slots.take(&limit("a", 99), &size(63, 1)).ok())
+            .collect();
+        assert_eq!(taken.len(), 16);
     }
 
     #[test]

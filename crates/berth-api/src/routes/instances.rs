@@ -150,6 +150,7 @@ fn event(entry: &Entry) -> Value {
         "placed" => ("SchedulerPlaced", "placed"),
         "pulled" => ("ImagePulled", "placed"),
         "started" => ("ContainerStarted", "running"),
+        "retired" => ("VMStopping", "stopping"),
         "stopped" => ("VMStopped", "stopped"),
         "start_failed" => ("VMFailedToStart", "failed"),
         "refused" => ("VMFailed", "failed"),

@@ -17,6 +17,7 @@ use berth_jail::Limits;
 use berth_workerd::{ClassImages, ContainerOptions};
 
 use super::registry::OwnRegistry;
+use super::watch::Watch;
 use crate::base;
 use crate::dev::identity;
 use crate::host::Host;
@@ -32,6 +33,7 @@ pub(super) struct Containers {
     pub(super) registry: OwnRegistry,
     /// How long an instance may take to end after SIGTERM.
     stop_grace: Duration,
+    watch: Arc<Watch>,
     /// Images that classes run with stay in the store.
     held: Mutex<BTreeMap<String, Hold>>,
 }
@@ -40,7 +42,12 @@ pub(super) struct Containers {
 pub(super) type Classes = BTreeMap<String, ClassImages>;
 
 impl Containers {
-    pub(super) fn new(host: &Host, registry: OwnRegistry, stop_grace: Duration) -> Self {
+    pub(super) fn new(
+        host: &Host,
+        registry: OwnRegistry,
+        stop_grace: Duration,
+        watch: Arc<Watch>,
+    ) -> Self {
         Self {
             store: host.store.clone(),
             engine: host.engine.clone(),
@@ -50,6 +57,7 @@ impl Containers {
             deployment_id: uuid::Uuid::new_v4().to_string(),
             registry,
             stop_grace,
+            watch,
             held: Mutex::default(),
         }
     }
@@ -143,6 +151,7 @@ impl Containers {
                 let quiet = |message: String| tracing::info!("{message}");
                 base::provide(&self.store, reference, "", &quiet).await?;
             }
+            self.watch.pulled(reference);
         }
         self.hold(reference)?;
         Ok(())
@@ -216,6 +225,7 @@ impl Containers {
 
     /// Ends a container as a rollout does: it has its time to end.
     pub(super) async fn end(&self, name: &str) {
+        self.watch.retired(name);
         if let Err(error) = self.engine.stop(name, self.stop_grace).await {
             tracing::debug!(%error, name, "it was gone already");
         }

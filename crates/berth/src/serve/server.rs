@@ -110,6 +110,7 @@ impl Server {
                 &daemon.host,
                 registry,
                 config.deploy.stop_grace,
+                Arc::clone(&watch),
             )),
             sites,
             watch,

@@ -95,7 +95,7 @@ async fn all_containers_together_have_what_the_server_allows() {
     assert_eq!(told.len(), 1, "said once, not per try: {told:#?}");
     let text = told[0]["text"].as_str().unwrap();
     assert!(
-        text.contains("may have 0.100 vCPU, of which 0.062 are taken"),
+        text.contains("may have 0.100 vCPU, of which 0.063 are taken"),
         "{text}"
     );
 
@@ -119,7 +119,7 @@ async fn all_containers_together_have_what_the_server_allows() {
     ] {
         assert!(usage[name].as_u64().unwrap() > 0, "{name}: {usage}");
     }
-    assert_eq!(instance["size"]["vcpu"], 0.062);
+    assert_eq!(instance["size"]["vcpu"], 0.063);
     let path = format!(
         "/containers/placements/{}",
         instance["id"].as_str().unwrap()
