@@ -10,6 +10,8 @@
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
+//! | [`snapshots`] | snapshots end 30 days after their last use |
+//! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`watch`] | logs, traces and events: who said and did what |
@@ -26,4 +28,6 @@ mod registry;
 mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
+mod sizes;
+mod snapshots;
 mod watch;

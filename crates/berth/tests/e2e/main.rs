@@ -34,6 +34,7 @@ mod serve_cli;
 mod serve_gate;
 mod serve_limits;
 mod serve_logs;
+mod serve_objects;
 mod serve_rollout;
 mod serve_secrets;
 mod serve_tail;
