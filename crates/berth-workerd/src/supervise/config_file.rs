@@ -39,9 +39,8 @@ impl ConfigFile {
 
     /// Whether it has a socket of this name.
     pub(super) fn has_socket(&self, name: &str) -> bool {
-        // Quotes in texts are escaped: this is the field itself.
         let text = fs_err::read_to_string(self.path()).unwrap_or_default();
-        text.contains(&format!("(name = \"{name}\", address = "))
+        has_socket(&text, name)
     }
 
     /// By which another process of the same user opens it.
@@ -59,5 +58,37 @@ impl ConfigFile {
 impl From<PathBuf> for ConfigFile {
     fn from(path: PathBuf) -> Self {
         Self::Path(path)
+    }
+}
+
+/// Quotes in texts are escaped, so that these are the fields themselves; wide ones are on lines of their own.
+fn has_socket(config: &str, name: &str) -> bool {
+    let field = format!("name = \"{name}\",");
+    let mut after = config.split(&field).skip(1);
+    after.any(|rest| rest.trim_start().starts_with("address = "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_no_binding() {
+        assert!(has_socket(
+            "((name = \"traces\", address = \"unix:a\"))",
+            "traces"
+        ));
+        assert!(has_socket(
+            "(\n  name = \"traces\",\n  address = \"unix:a\"\n)",
+            "traces"
+        ));
+        assert!(!has_socket(
+            "(name = \"traces\", text = \"address = \")",
+            "traces"
+        ));
+        assert!(!has_socket(
+            "(text = \"name = \\\"traces\\\", address = \")",
+            "traces"
+        ));
     }
 }

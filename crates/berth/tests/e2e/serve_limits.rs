@@ -145,7 +145,7 @@ async fn all_containers_together_have_what_the_server_allows() {
         "logs", "--app", "small", "--source", "event", "--grep", "STARTED",
     ];
     let shown = server.berth_ok(&project, arguments, "").await;
-    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert_eq!(shown.lines().count(), 3, "two started, one not: {shown}");
     assert!(shown.contains("small Small/"), "{shown}");
     let wrong = server
         .berth(&project, ["logs", "--level", "loud"], "", &[])
