@@ -2,18 +2,26 @@
 
 mod assets;
 mod containers;
+mod d1;
 mod deployments;
 mod instances;
+mod kv;
 mod logs;
 mod places;
+mod queues;
+mod resources;
 mod rollouts;
 mod secrets;
 mod settings;
+mod stores;
 mod tails;
 mod upload;
 mod user;
 mod versions;
 mod workers;
+mod workflows;
+
+pub(crate) use d1::transfer::Transfers;
 
 use serde_json::{Map, Value};
 
@@ -76,11 +84,7 @@ pub(crate) fn all() -> Routes {
                 about("Durable Object classes of all Workers").query::<workers::Page>(),
             ),
         )
-        // There are none yet: `wrangler delete` asks.
-        .route(
-            "/storage/kv/namespaces",
-            get(workers::nothing, "KV namespaces: none"),
-        );
+        .merge(resources::all());
     Routes::new()
         .route("/user", get(user::user, "Who asks"))
         .route(
@@ -104,6 +108,7 @@ pub(crate) fn all() -> Routes {
             get(user::memberships, "Whose accounts the token may use"),
         )
         .nest("/accounts/{account}", account)
+        .merge(resources::outside())
 }
 
 fn scripts() -> Routes {

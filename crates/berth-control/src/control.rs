@@ -9,6 +9,7 @@ mod candidate;
 mod deployments;
 mod pins;
 mod places;
+pub mod resources;
 mod rollouts;
 mod secrets;
 mod tokens;
@@ -43,6 +44,8 @@ struct Inner {
     content: Content,
     account: Account,
     changes: watch::Sender<u64>,
+    /// Held while resources are made, named or deleted: their names are compared over all of them.
+    resources: Mutex<()>,
     /// Digests of content that no record names yet, with how many uploads need each.
     pending: Mutex<BTreeMap<String, usize>>,
     /// Held while routes and domains are given to a Worker, so that two do not get the same one.
@@ -65,6 +68,7 @@ impl Control {
             content: Content::open(&directory.join("modules"))?,
             account,
             changes: watch::Sender::new(0),
+            resources: Mutex::default(),
             pending: Mutex::default(),
             places: Mutex::default(),
             retention: Mutex::default(),
@@ -141,6 +145,8 @@ impl Control {
             }
         }
         self.changed();
+        self.forget_consumer(name)?;
+        self.forget_workflows(name)?;
         self.delete_orphans()?;
         self.collect()
     }
