@@ -71,6 +71,8 @@ impl From<ControlError> for Failure {
             ControlError::NoVersion { .. } => (StatusCode::NOT_FOUND, 100_146),
             ControlError::NothingDeployed(_) => (StatusCode::NOT_FOUND, 10222),
             ControlError::NoSecret { .. } => (StatusCode::NOT_FOUND, 10056),
+            ControlError::NoToken(_) => (StatusCode::NOT_FOUND, 1003),
+            ControlError::Expiry(_) => (StatusCode::BAD_REQUEST, BAD_REQUEST),
             ControlError::NotLive(_) => (StatusCode::BAD_REQUEST, 10215),
             ControlError::SecretsChanged(_) => (StatusCode::BAD_REQUEST, 10220),
             ControlError::BindingTaken { .. } => (StatusCode::BAD_REQUEST, 10053),

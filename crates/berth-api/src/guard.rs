@@ -47,10 +47,7 @@ async fn caller(
     let control = api.control.clone();
     let token = blocking(move || control.authenticate(&shown)).await?;
     let token = token.ok_or_else(Failure::unauthenticated)?;
-    let needed = match *method {
-        Method::GET | Method::HEAD | Method::OPTIONS => Scope::Read,
-        _ => Scope::Deploy,
-    };
+    let needed = needed(method, path);
     if token.scope < needed {
         let scope = token.scope;
         return Err(Failure::forbidden(format!(
@@ -59,6 +56,25 @@ async fn caller(
     }
     own_account(api, path)?;
     Ok(Caller(token))
+}
+
+/// What a request needs, by what it does.
+fn needed(method: &Method, path: &str) -> Scope {
+    let path = path.strip_prefix("/client/v4").unwrap_or(path);
+    let below = path
+        .strip_prefix("/accounts/")
+        .and_then(|path| path.split_once('/'));
+    let own = below.and_then(|(_, rest)| rest.strip_prefix("berth/"));
+    match (own, method) {
+        // Everything is in it, keys included.
+        (Some("backup"), _) => Scope::Admin,
+        // What runs in a container can do what the container can.
+        (Some(own), _) if own.ends_with("/exec") => Scope::Deploy,
+        _ if path == "/user/tokens/verify" => Scope::Read,
+        _ if path == "/user/tokens" || path.starts_with("/user/tokens/") => Scope::Admin,
+        (_, &Method::GET | &Method::HEAD | &Method::OPTIONS) => Scope::Read,
+        _ => Scope::Deploy,
+    }
 }
 
 /// A file of a database: its address is its secret, and says itself that nobody shows a token.

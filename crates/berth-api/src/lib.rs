@@ -11,6 +11,7 @@
 //! | `envelope` | the form of every answer |
 //! | `failure` | errors of the control plane as status and code |
 //! | `guard` | who may do what |
+//! | `host` | what only Berth has: the machine, commands in containers, backups |
 //! | `routes` | one module for each noun |
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ mod describe;
 mod envelope;
 mod failure;
 mod guard;
+mod host;
 mod routes;
 
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ use berth_control::{Control, worker::Worker};
 use berth_logs::{Logs, Tails};
 use bytes::Bytes;
 use http::{Request, Response};
+
+pub use host::{Backup, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host};
 
 /// Bytes of a request's body; uploads of Workers are the largest.
 const BODY_LIMIT: usize = 128 << 20;
@@ -100,6 +104,11 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Where this machine is.
     fn location(&self) -> String;
+
+    /// The machine itself, for the routes that only Berth has.
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        None
+    }
 
     /// What Workers and containers say.
     fn logs(&self) -> Logs;

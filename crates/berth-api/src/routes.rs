@@ -5,6 +5,7 @@ mod containers;
 mod d1;
 mod deployments;
 mod instances;
+mod host;
 mod kv;
 mod logs;
 mod places;
@@ -15,6 +16,7 @@ mod secrets;
 mod settings;
 mod stores;
 mod tails;
+mod tokens;
 mod upload;
 mod user;
 mod versions;
@@ -33,6 +35,7 @@ pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
+        .merge(host::routes())
         .merge(logs::routes())
         .merge(instances::routes())
         .route(
@@ -86,6 +89,7 @@ pub(crate) fn all() -> Routes {
         )
         .merge(resources::all());
     Routes::new()
+        .merge(tokens::routes())
         .route("/user", get(user::user, "Who asks"))
         .route(
             "/user/tokens/verify",

@@ -21,8 +21,14 @@ pub fn of_unix_ms(milliseconds: u64) -> String {
 }
 
 /// Whether a point in time is over. What cannot be read is.
-pub(crate) fn is_past(text: &str) -> bool {
+pub fn is_past(text: &str) -> bool {
     !OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|time| time > OffsetDateTime::now_utc())
+}
+
+/// Whether a point in time is longer ago than so many seconds. What cannot be read is.
+pub(crate) fn is_older(text: &str, seconds: i64) -> bool {
+    let limit = OffsetDateTime::now_utc() - time::Duration::seconds(seconds);
+    !OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|time| time > limit)
 }
 
 /// How long ago a point in time is. `None`: it cannot be read, or is to come.

@@ -56,6 +56,12 @@ pub enum ControlError {
     /// Traffic can be given only to one version here.
     #[error("a deployment must give 100 % to one version: {0}")]
     Split(String),
+    /// There is no such token.
+    #[error("there is no token `{0}`")]
+    NoToken(String),
+    /// A token that would never work.
+    #[error("the expiry `{0}` is not a point in the future, as 2030-01-31T12:00:00Z is")]
+    Expiry(String),
     /// There is no such container application.
     #[error("there is no container application `{0}`")]
     NoApplication(String),

@@ -34,5 +34,6 @@ pub mod token;
 pub mod upload;
 pub mod worker;
 
+pub use berth_store::snapshot;
 pub use control::{AssetsSession, Control, DomainChanges, NewDomain, NewVersion, resources};
 pub use error::ControlError;

@@ -52,6 +52,9 @@ pub struct Token {
     pub created: String,
     /// When it ends, RFC 3339; `None`: when it is revoked.
     pub expires: Option<String>,
+    /// When it was shown last, RFC 3339, to about a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<String>,
 }
 
 impl Token {
@@ -59,6 +62,19 @@ impl Token {
     pub fn is_valid(&self) -> bool {
         let expires = self.expires.as_deref();
         !expires.is_some_and(crate::clock::is_past)
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "read" => Ok(Self::Read),
+            "deploy" => Ok(Self::Deploy),
+            "admin" => Ok(Self::Admin),
+            _ => Err(()),
+        }
     }
 }
 

@@ -13,7 +13,9 @@
 mod error;
 mod records;
 mod seal;
+mod snapshot;
 
 pub use error::StoreError;
 pub use records::{Record, Revision, Store};
 pub use seal::{SealError, SealKey, Sealed};
+pub use snapshot::snapshot;

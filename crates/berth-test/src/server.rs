@@ -24,7 +24,8 @@ pub struct ServerSession {
 }
 
 impl ServerSession {
-    pub(crate) async fn start(world: World, data: &Path) -> Self {
+    /// `crash`: the directory of the points at which it is to kill itself.
+    pub(crate) async fn start(world: World, data: &Path, crash: Option<&Path>) -> Self {
         let slot = world.slot().await;
         let mut command = world.command();
         command
@@ -39,6 +40,9 @@ impl ServerSession {
                 "--json",
             ])
             .env("BERTH_DATA_DIR", data);
+        if let Some(crash) = crash {
+            command.env("BERTH_CRASH", crash);
+        }
         // Nothing of the server is in a project.
         let mut process = Process::spawn_in(data, command, Path::new("/nonexistent"));
         process.slot = Some(slot);
@@ -137,6 +141,17 @@ impl ServerSession {
         input: &str,
         variables: &[(&str, &str)],
     ) -> Output {
+        self.berth_with(project, &arguments, input, variables).await
+    }
+
+    /// The same for arguments whose number is not known.
+    pub async fn berth_with(
+        &self,
+        project: &Project,
+        arguments: &[&str],
+        input: &str,
+        variables: &[(&str, &str)],
+    ) -> Output {
         let mut command = self.world.command();
         command
             .args(arguments)
@@ -231,6 +246,11 @@ impl ServerSession {
     /// Kills its process without warning.
     pub async fn kill(self) -> Killed {
         self.process.kill().await
+    }
+
+    /// Waits until it has killed itself at a point that a test has named.
+    pub async fn crashed(self) -> Killed {
+        self.process.crashed().await
     }
 
     /// Ctrl-C, then waits for the end and checks that nothing that ran is left.

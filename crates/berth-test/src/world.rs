@@ -68,7 +68,12 @@ impl World {
 
     /// A running `berth serve` with this data directory.
     pub async fn server(&self, data: &Path) -> ServerSession {
-        ServerSession::start(self.clone(), data).await
+        ServerSession::start(self.clone(), data, None).await
+    }
+
+    /// The same for one that kills itself at the points whose names are files in `crash`.
+    pub async fn server_that_crashes(&self, data: &Path, crash: &Path) -> ServerSession {
+        ServerSession::start(self.clone(), data, Some(crash)).await
     }
 
     /// The binary under test.

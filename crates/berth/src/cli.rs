@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+mod admin;
 mod containers;
 mod deploy;
 mod images;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use admin::*;
 pub(crate) use containers::*;
 pub(crate) use deploy::*;
 pub(crate) use images::*;
@@ -72,6 +74,15 @@ pub(crate) enum Command {
     /// Secrets of a Worker
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Tokens of a server's API
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Show how a server does; fails if something is wrong
+    Status(StatusArgs),
+    /// Write what a server keeps into a file, while it runs or not
+    Backup(BackupArgs),
+    /// Make a data directory of a backup
+    Restore(RestoreArgs),
     /// Print the variables with which wrangler finds this machine's server
     Env(EnvArgs),
     /// Show which server is meant, and who you are there
@@ -88,6 +99,8 @@ pub(crate) enum Command {
     Trace(TraceArgs),
     /// Run a command in a running container
     Exec(ExecArgs),
+    /// Open a shell in a running container
+    Ssh(SshArgs),
     /// Container images on this machine
     #[command(subcommand)]
     Images(ImagesCommand),
@@ -190,6 +203,8 @@ pub(crate) struct SessionArgs {
 pub(crate) struct PsArgs {
     #[command(flatten)]
     pub(crate) session: SessionArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
     /// Also show containers that do not run
     #[arg(short, long)]
     pub(crate) all: bool,
@@ -270,6 +285,8 @@ pub(crate) struct TraceArgs {
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) session: SessionArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
     /// User or uid, with `:group` if wanted
     #[arg(short, long)]
     pub(crate) user: Option<String>,
@@ -286,6 +303,23 @@ pub(crate) struct ExecArgs {
     pub(crate) instance: String,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+/// `berth ssh`.
+#[derive(Debug, Args)]
+pub(crate) struct SshArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// User or uid, with `:group` if wanted
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Instance as `berth ps` shows it, or its id or name
+    pub(crate) instance: String,
+    /// A command for the shell, instead of typing
+    #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
 }
 

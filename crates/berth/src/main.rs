@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod backup;
 mod base;
 mod build;
 mod cli;
@@ -10,9 +11,11 @@ mod daemon;
 mod deploy;
 mod dev;
 mod host;
+mod listing;
 mod lock;
 mod paths;
 mod printer;
+mod recent;
 mod remote;
 mod running;
 mod secret;
@@ -26,7 +29,9 @@ mod transfer;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{Cli, Command};
 use crate::paths::Paths;
@@ -75,6 +80,11 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
         Command::Deployments(command) => commands::deployments::run(command, &paths).await,
         Command::Rollback(args) => commands::rollback::run(&args, &paths).await,
         Command::Secret(command) => commands::secret::run(command, &paths).await,
+        Command::Token(command) => commands::token::run(command, &paths).await,
+        Command::Status(args) => commands::status::run(&args, &paths).await,
+        Command::Backup(args) => Box::pin(commands::backup::run(&args, &paths)).await,
+        Command::Restore(args) => commands::restore::run(args, &paths).await,
+        Command::Ssh(args) => commands::ssh::run(args, &paths).await,
         Command::Env(args) => commands::env::run(&args, &paths),
         Command::Whoami(args) => commands::whoami::run(&args, &paths).await,
         Command::Engine(args) => Box::pin(commands::engine::run(args, paths)).await,
@@ -97,10 +107,13 @@ fn start_tracing(verbose: u8) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let shown = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(verbose > 0)
         .without_time()
+        .with_filter(filter);
+    tracing_subscriber::registry()
+        .with(shown)
+        .with(recent::Remember.with_filter(LevelFilter::ERROR))
         .init();
 }

@@ -13,6 +13,11 @@ impl ServerArgs {
             token: self.token.clone(),
         }
     }
+
+    /// Whether flags or environment name a server.
+    pub(crate) fn is_named(&self) -> bool {
+        self.choice().is_made()
+    }
 }
 
 /// A client of the server that flags, environment or this machine name.

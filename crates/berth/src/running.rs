@@ -5,16 +5,17 @@ use std::path::Path;
 use berth_docker::client::{Client, ContainerSummary};
 use berth_engine::SessionRecord;
 use berth_error::Report;
+use serde_json::Value;
 
-use crate::cli::SessionArgs;
+use crate::cli::{ServerArgs, SessionArgs};
+use crate::listing;
 use crate::paths::{Paths, absolute};
+use crate::remote;
 
 /// A client of the session that is meant: the one whose project the current directory (or
 /// `--project`) lies in, or else the only one on this machine.
 pub(crate) fn client(args: &SessionArgs, paths: &Paths) -> Result<Client, Report> {
-    let mut sessions = berth_engine::sessions(&paths.sessions())?;
-    // A build of `berth docker` has a session too, but serves nothing.
-    sessions.retain(|session| session.socket.exists());
+    let sessions = sessions(paths)?;
     let directory = absolute(args.project.as_deref().unwrap_or(Path::new(".")))?;
     let session = choose(&sessions, &directory, args.project.is_some())?;
     Ok(Client::new(&session.socket))
@@ -55,61 +56,124 @@ fn choose<'a>(
     }
 }
 
+/// Where containers are looked for.
+pub(crate) enum Target {
+    /// A session on this machine.
+    Session(Client),
+    /// A server, by its API.
+    Server(berth_client::Client),
+}
+
+impl Target {
+    /// Its containers, as `berth ps --json` has them.
+    pub(crate) async fn list(&self, all: bool) -> Result<Vec<Value>, Report> {
+        match self {
+            Self::Session(client) => {
+                let containers = client.list(all).await?;
+                Ok(containers.iter().map(listing::row).collect())
+            }
+            Self::Server(client) => {
+                let mut rows: Vec<Value> = client.get("berth/containers").await?;
+                rows.retain(|row| all || row["state"] == "running");
+                Ok(rows)
+            }
+        }
+    }
+}
+
+/// What is meant: the session of `--project`; the server of `--server`; the session of the project that
+/// the current directory is in; the server of the environment; whatever else runs on this machine.
+pub(crate) fn target(
+    session: &SessionArgs,
+    server: &ServerArgs,
+    paths: &Paths,
+) -> Result<Target, Report> {
+    let of_server = || Ok(Target::Server(remote::connect(server, paths)?));
+    if session.project.is_some() {
+        return Ok(Target::Session(client(session, paths)?));
+    }
+    if server.server.is_some() || server.token.is_some() {
+        return of_server();
+    }
+    let sessions = sessions(paths)?;
+    let here = absolute(Path::new("."))?;
+    let of_project = sessions
+        .iter()
+        .rev()
+        .find(|session| session.project != Path::new("/") && here.starts_with(&session.project));
+    if let Some(session) = of_project {
+        return Ok(Target::Session(Client::new(&session.socket)));
+    }
+    if server.is_named() {
+        return of_server();
+    }
+    match client(session, paths) {
+        Ok(client) => Ok(Target::Session(client)),
+        // A server may be on this machine whose sessions are another user's.
+        Err(_) if berth_client::LocalServer::path(&paths.data).exists() && sessions.is_empty() => {
+            of_server()
+        }
+        Err(report) => Err(report.with_hint("`--server` names a server")),
+    }
+}
+
+fn sessions(paths: &Paths) -> Result<Vec<SessionRecord>, Report> {
+    let mut sessions = berth_engine::sessions(&paths.sessions())?;
+    // A build of `berth docker` has a session too, but serves nothing.
+    sessions.retain(|session| session.socket.exists());
+    Ok(sessions)
+}
+
 /// The container that a person means: by the name `berth ps` shows, its class alone if there is
 /// only one, or its name or id as the API has them; the start of any of them is enough.
 pub(crate) async fn instance(client: &Client, wanted: &str) -> Result<ContainerSummary, Report> {
-    let mut containers = client.list(true).await?;
+    let containers = client.list(true).await?;
+    let rows = containers.iter().map(listing::row).collect();
+    let chosen = choose_instance(rows, wanted)?;
+    let mut containers = containers.into_iter();
+    let found = containers.find(|container| chosen["id"] == container.id);
+    found.ok_or_else(|| Report::new(format!("the instance `{wanted}` is gone"), None))
+}
+
+/// The same among containers as `berth ps --json` has them.
+pub(crate) fn choose_instance(mut rows: Vec<Value>, wanted: &str) -> Result<Value, Report> {
     // Of two with the same start, one that runs is meant.
-    containers.sort_by_key(|container| container.state != "running");
-    let exact = |container: &ContainerSummary| {
-        [&container.display_name, &container.name, &container.id]
-            .iter()
-            .any(|name| *name == wanted)
+    rows.sort_by_key(|row| row["state"] != "running");
+    let names = |row: &Value| {
+        ["instance", "name", "id"].map(|name| row[name].as_str().unwrap_or_default().to_owned())
     };
-    if let Some(found) = containers.iter().position(exact) {
-        return Ok(containers.swap_remove(found));
-    }
-    let starts = |container: &ContainerSummary| {
-        let short = container
-            .display_name
-            .rsplit('/')
-            .next()
-            .unwrap_or_default();
-        [&container.display_name, &container.name, &container.id]
-            .iter()
-            .any(|name| name.starts_with(wanted))
-            || short.starts_with(wanted)
-    };
-    let names: Vec<_> = containers
+    if let Some(found) = rows
         .iter()
-        .map(|container| container.display_name.clone())
-        .collect();
-    let running = |container: &&ContainerSummary| container.state == "running";
-    let candidates: Vec<_> = containers.into_iter().filter(starts).collect();
-    let living = candidates.iter().filter(running).count();
+        .position(|row| names(row).iter().any(|name| name == wanted))
+    {
+        return Ok(rows.swap_remove(found));
+    }
+    let starts = |row: &Value| {
+        let names = names(row);
+        let short = names[0].rsplit('/').next().unwrap_or_default();
+        names.iter().any(|name| name.starts_with(wanted)) || short.starts_with(wanted)
+    };
+    let displayed = |rows: &[Value]| {
+        let displayed = rows.iter().map(|row| names(row)[0].clone());
+        displayed.collect::<Vec<_>>().join(", ")
+    };
+    let all = displayed(&rows);
+    let mut candidates: Vec<Value> = rows.into_iter().filter(starts).collect();
+    let living = candidates.iter().filter(|row| row["state"] == "running");
+    let living = living.count();
     match candidates.len() {
         0 => Err(Report::new(
-            format!("no instance `{wanted}` in this session"),
-            Some(if names.is_empty() {
-                "no container has been started yet".to_owned()
-            } else {
-                format!("there are: {}", names.join(", "))
+            format!("there is no instance `{wanted}`"),
+            Some(match all.is_empty() {
+                true => "no container has been started yet".to_owned(),
+                false => format!("there are: {all}"),
             }),
         )),
-        count if count == 1 || living == 1 => candidates
-            .into_iter()
-            .next()
-            .ok_or_else(|| Report::new(format!("no instance `{wanted}` in this session"), None)),
-        count => {
-            let names: Vec<_> = candidates
-                .iter()
-                .map(|container| container.display_name.as_str())
-                .collect();
-            Err(Report::new(
-                format!("`{wanted}` means {count} instances"),
-                Some(format!("name one of them: {}", names.join(", "))),
-            ))
-        }
+        count if count == 1 || living == 1 => Ok(candidates.swap_remove(0)),
+        count => Err(Report::new(
+            format!("`{wanted}` means {count} instances"),
+            Some(format!("name one of them: {}", displayed(&candidates))),
+        )),
     }
 }
 

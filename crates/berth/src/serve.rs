@@ -14,7 +14,12 @@
 //! | [`unix`] | one request over a Unix socket |
 //! | [`process`] | its workerd, and how another one takes over |
 //! | [`assets`] | static assets as directories, which workerd serves |
+//! | [`health`] | how each of them does |
+//! | [`pause`] | standing one still, for a backup |
+//! | [`host`] | the machine as the API shows it: status, commands in containers, backups |
+//! | [`du`] | room on disks |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
+//! | [`crash`] | steps at which tests kill the server |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`certificates`] | certificates of the gateway, kept new |
@@ -31,8 +36,13 @@ mod apps;
 mod assets;
 mod certificates;
 mod containers;
+mod crash;
 mod deliver;
+mod du;
+mod health;
+mod host;
 mod links;
+mod pause;
 mod peers;
 mod plane;
 mod process;

@@ -381,7 +381,12 @@ fn changes_at_the_same_time_all_happen() {
 fn tokens_are_known_until_they_end() {
     let (_directory, control) = control();
     let (token, text) = control.make_token("laptop", Scope::Deploy, None).unwrap();
-    assert_eq!(control.authenticate(&text).unwrap().unwrap(), token);
+    assert_eq!(token.last_used, None);
+    let shown = control.authenticate(&text).unwrap().unwrap();
+    assert_eq!(shown.id, token.id);
+    let noted = control.token(&token.id).unwrap();
+    assert!(noted.last_used.is_some() && noted == shown);
+    assert_eq!(control.authenticate(&text).unwrap().unwrap(), noted);
     assert!(control.authenticate("berth_guess").unwrap().is_none());
     let past = Some("2020-01-01T00:00:00Z".to_owned());
     let (_, expired) = control.make_token("old", Scope::Admin, past).unwrap();

@@ -6,6 +6,9 @@ use super::Control;
 use crate::ControlError;
 use crate::token::{self, Scope, Token};
 
+/// Seconds between two notes of a token's use: each is a write to the disk.
+const NOTE_USE_EVERY: i64 = 60;
+
 impl Control {
     /// Makes a token. Its text is given only now.
     ///
@@ -24,6 +27,7 @@ impl Control {
             scope,
             created: crate::clock::now(),
             expires,
+            last_used: None,
         };
         let digest = token::digest(&text);
         self.inner.store.create(token::KIND, &digest, &token)?;
@@ -35,11 +39,35 @@ impl Control {
     /// # Errors
     /// The records.
     pub fn authenticate(&self, text: &str) -> Result<Option<Token>, ControlError> {
-        let found = self
-            .inner
-            .store
-            .get::<Token>(token::KIND, &token::digest(text))?;
-        Ok(found.map(|record| record.value).filter(Token::is_valid))
+        let digest = token::digest(text);
+        let found = self.inner.store.get::<Token>(token::KIND, &digest)?;
+        let Some(mut record) = found.filter(|record| record.value.is_valid()) else {
+            return Ok(None);
+        };
+        let last_used = record.value.last_used.as_deref();
+        if last_used.is_none_or(|last| crate::clock::is_older(last, NOTE_USE_EVERY)) {
+            record.value.last_used = Some(crate::clock::now());
+            let written =
+                self.inner
+                    .store
+                    .replace(token::KIND, &digest, &record.value, record.revision);
+            match written {
+                // Somebody else noted it, or it was revoked this moment: that is the next call's.
+                Ok(_) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(record.value))
+    }
+
+    /// The token of this id.
+    ///
+    /// # Errors
+    /// [`ControlError::NoToken`].
+    pub fn token(&self, id: &str) -> Result<Token, ControlError> {
+        let mut tokens = self.tokens()?.into_iter();
+        let found = tokens.find(|token| token.id == id);
+        found.ok_or_else(|| ControlError::NoToken(id.to_owned()))
     }
 
     /// All tokens, oldest first.

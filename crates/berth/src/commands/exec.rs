@@ -10,26 +10,68 @@ use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::ExecArgs;
+use crate::cli::{ExecArgs, ServerArgs, SessionArgs};
 use crate::paths::Paths;
+use crate::running::Target;
 use crate::terminal::{RawTerminal, size};
 use crate::{printer, running};
 
+mod remote;
+
+/// What is run.
+pub(crate) struct Wanted {
+    pub(crate) command: Vec<String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) workdir: Option<String>,
+    pub(crate) user: Option<String>,
+    /// No terminal even if this is one.
+    pub(crate) no_tty: bool,
+}
+
 pub(crate) async fn run(args: ExecArgs, paths: &Paths) -> Result<ExitCode, Report> {
-    let client = running::client(&args.session, paths)?;
-    let container = running::instance(&client, &args.instance).await?;
-    let interactive =
-        !args.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let options = ExecOptions {
+    let wanted = Wanted {
         command: args.command,
         env: args.env,
-        working_dir: args.workdir,
+        workdir: args.workdir,
         user: args.user,
-        stdin: true,
-        terminal: if interactive { size() } else { None },
+        no_tty: args.no_tty,
     };
-    let session = client.exec(&container.name, &options).await?;
-    attend(session, &options).await
+    at(&args.session, &args.server, &args.instance, wanted, paths).await
+}
+
+/// Runs it in the instance that is meant, of a session or a server.
+pub(crate) async fn at(
+    session: &SessionArgs,
+    server: &ServerArgs,
+    instance: &str,
+    wanted: Wanted,
+    paths: &Paths,
+) -> Result<ExitCode, Report> {
+    let interactive =
+        !wanted.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let terminal = if interactive { size() } else { None };
+    let target = running::target(session, server, paths)?;
+    let rows = target.list(true).await?;
+    let container = running::choose_instance(rows, instance)?;
+    match target {
+        Target::Session(client) => {
+            let options = ExecOptions {
+                command: wanted.command,
+                env: wanted.env,
+                working_dir: wanted.workdir,
+                user: wanted.user,
+                stdin: true,
+                terminal,
+            };
+            let name = container["name"].as_str().unwrap_or_default();
+            let session = client.exec(name, &options).await?;
+            attend(session, &options).await
+        }
+        Target::Server(client) => {
+            let id = container["id"].as_str().unwrap_or_default();
+            remote::attend(&client, id, &wanted, terminal).await
+        }
+    }
 }
 
 /// Connects a command to this process's streams and terminal until it ends; its exit code.

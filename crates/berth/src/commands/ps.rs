@@ -2,55 +2,35 @@
 
 use std::process::ExitCode;
 
-use berth_docker::client::ContainerUsage;
-use berth_error::{Report, ResultExt as _};
+use berth_error::{Report, harmless};
 
+use super::versions::word;
 use crate::cli::PsArgs;
 use crate::paths::Paths;
 use crate::table::Table;
 use crate::{printer, running};
 
 pub(crate) async fn run(args: &PsArgs, paths: &Paths) -> Result<ExitCode, Report> {
-    let containers = running::client(&args.session, paths)?
-        .list(args.all)
-        .await?;
+    let target = running::target(&args.session, &args.server, paths)?;
+    let rows = target.list(args.all).await?;
     if args.json {
-        let rows: Vec<_> = containers
-            .iter()
-            .map(|container| {
-                serde_json::json!({
-                    "instance": container.display_name,
-                    "state": container.state,
-                    "status": container.status,
-                    "asleep": container.asleep,
-                    "sleepless": container.sleepless,
-                    "usage": container.metered.as_ref().map(usage),
-                    "image": container.image,
-                    "name": container.name,
-                    "id": container.id,
-                    "created": container.created,
-                    "exit_code": container.exit_code,
-                })
-            })
-            .collect();
-        printer::line(serde_json::to_string_pretty(&rows).context("could not write JSON")?);
-        return Ok(ExitCode::SUCCESS);
+        return printer::json(&rows.into());
     }
     let mut table = Table::new(["INSTANCE", "STATUS", "CPU", "MEMORY", "IMAGE"]);
     let mut sleepless = Vec::new();
-    for container in containers {
-        let (cpu, memory) = container.metered.map_or_else(Default::default, |used| {
-            (seconds(used.cpu_ns), mib(used.memory_bytes))
-        });
-        if let Some(reason) = container.sleepless {
-            sleepless.push(format!("{}: {reason}", container.display_name));
+    for row in rows {
+        let used = &row["usage"];
+        let number = |name: &str| used[name].as_u64();
+        let name = word(&row["instance"]);
+        if let Some(reason) = row["sleepless"].as_str() {
+            sleepless.push(format!("{name}: {}", harmless(reason)));
         }
         table.row([
-            container.display_name,
-            container.status,
-            cpu,
-            memory,
-            container.image,
+            name,
+            word(&row["status"]),
+            number("cpu_ns").map(seconds).unwrap_or_default(),
+            number("memory_bytes").map(mib).unwrap_or_default(),
+            word(&row["image"]),
         ]);
     }
     printer::line(table.render());
@@ -58,20 +38,6 @@ pub(crate) async fn run(args: &PsArgs, paths: &Paths) -> Result<ExitCode, Report
         printer::line(line);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What it has used, for tools.
-fn usage(used: &ContainerUsage) -> serde_json::Value {
-    serde_json::json!({
-        "cpu_ns": used.cpu_ns,
-        "running_ms": used.running_ms,
-        "frozen_ms": used.frozen_ms,
-        "stored_ms": used.stored_ms,
-        "memory_bytes": used.memory_bytes,
-        "memory_byte_ms": used.memory_byte_ms,
-        "ingress_bytes": used.ingress_bytes,
-        "egress_bytes": used.egress_bytes,
-    })
 }
 
 /// `1.3 s`.

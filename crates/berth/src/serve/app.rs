@@ -21,7 +21,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
+use super::crash::crash_point;
+use super::health::Health;
 use super::links::Links;
+use super::pause::{self, PauseRequest, Paused};
 use super::process::{Generation, Process, ProcessOptions, Running};
 use super::reach::Reach;
 use super::watch::Watch;
@@ -68,6 +71,8 @@ type Applied = (u64, Result<(), String>);
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) site: Arc<Site>,
+    pub(super) health: Arc<Health>,
+    pauses: mpsc::Sender<PauseRequest>,
     pub(super) reach: watch::Receiver<Reach>,
     desired: watch::Sender<Desired>,
     applied: watch::Receiver<Applied>,
@@ -82,6 +87,8 @@ impl App {
         let (done, applied) = watch::channel((0, Ok(())));
         let (reach, reached) = watch::channel(Reach::Held);
         let (events, received) = mpsc::unbounded_channel();
+        let (pauses, asked) = mpsc::channel(1);
+        let health = Arc::new(Health::default());
         let options = ProcessOptions {
             executable: surroundings.toolchain.workerd.clone(),
             directory: surroundings.directory.clone(),
@@ -94,11 +101,14 @@ impl App {
             process: Process::new(options, Arc::clone(&site), reach, events),
             surroundings,
             site: Arc::clone(&site),
+            health: Arc::clone(&health),
             version: None,
         };
-        let task = tokio::spawn(runner.run(wanted, done, received));
+        let task = tokio::spawn(runner.run(wanted, done, received, asked));
         Self {
             site,
+            health,
+            pauses,
             reach: reached,
             desired,
             applied,
@@ -127,6 +137,13 @@ impl App {
         });
     }
 
+    /// Stands its workerd still, and every change of it, until the result is dropped; `None`: the server
+    /// is ending.
+    pub(super) fn pause(&self) -> impl Future<Output = Option<Paused>> + Send + use<> {
+        let pauses = self.pauses.clone();
+        async move { pause::ask(&pauses).await }
+    }
+
     /// Waits until what is wanted now has been seen to.
     pub(super) fn settled(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
         let wanted = self.desired.borrow().0;
@@ -144,6 +161,7 @@ impl App {
 struct Runner {
     surroundings: Surroundings,
     site: Arc<Site>,
+    health: Arc<Health>,
     process: Process,
     /// Which version runs, or is just being started.
     version: Option<String>,
@@ -155,6 +173,7 @@ impl Runner {
         mut desired: watch::Receiver<Desired>,
         applied: watch::Sender<Applied>,
         mut events: mpsc::UnboundedReceiver<(Generation, WorkerdEvent)>,
+        mut pauses: mpsc::Receiver<PauseRequest>,
     ) {
         loop {
             tokio::select! {
@@ -176,9 +195,11 @@ impl Runner {
                         tracing::error!(worker, "{}", report.render());
                     }
                     let outcome = outcome.map_err(|report| report.chain().join(": "));
+                    self.health.applied(&outcome);
                     let _ = applied.send_replace((count, outcome));
                 }
                 Some((generation, event)) = events.recv() => self.hear(generation, event).await,
+                Some(asked) = pauses.recv() => pause::grant(asked, &self.health).await,
             }
         }
     }
@@ -192,6 +213,7 @@ impl Runner {
         } = wanted;
         let Some(version) = worker.live() else {
             self.process.stop().await;
+            self.health.stopped();
             return Ok(());
         };
         let state = self.surroundings.directory.join("state");
@@ -228,12 +250,14 @@ impl Runner {
         if !self.process.runs(&config) {
             let new = Running::new(config, source_map, layout)?;
             let former = self.version.replace(version.id.clone());
+            crash_point("deploy.replacing");
             if let Err(report) = self.process.take_over(new).await {
                 let text = format!("the version did not start: {}", report.chain().join(": "));
                 self.say(Level::Error, text);
                 self.version = former;
                 return Err(report);
             }
+            crash_point("deploy.replaced");
             if former.as_ref() != Some(&version.id) {
                 self.say(Level::Info, format!("version {} is live", version.id));
             }
@@ -268,12 +292,16 @@ impl Runner {
     async fn hear(&self, generation: Generation, event: WorkerdEvent) {
         match event {
             WorkerdEvent::Started { pid } => {
+                if self.process.is_current(generation) {
+                    self.health.started(pid);
+                }
                 if let Err(error) = berth_jail::adopt_into_session(&self.surroundings.cgroup, pid) {
                     tracing::debug!(%error, pid, "workerd is not in the session's cgroup");
                 }
             }
             // Also after a crash.
             WorkerdEvent::Ready { .. } if self.process.is_current(generation) => {
+                self.health.ready();
                 self.process.lead().await;
             }
             WorkerdEvent::Log { level, text } => {
@@ -291,6 +319,7 @@ impl Runner {
             }
             WorkerdEvent::Crashed { status, restart_in } if self.process.is_current(generation) => {
                 self.site.hold();
+                self.health.crashed(&status);
                 self.process.crashed();
                 tracing::error!(status, ?restart_in, "workerd ended");
                 let text = format!("the Worker's process ended ({status}); it is started again");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use berth_api::{Instance, RegistryPassword, Runtime};
+use berth_api::{Host, Instance, RegistryPassword, Runtime};
 use berth_config::ServerConfig;
 use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
@@ -22,7 +22,11 @@ use http::{Request, Response};
 use super::app::{App, Surroundings, Wanted};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::crash::crash_point;
+use super::health;
+use super::host::Machine;
 use super::links::Records;
+use super::pause::Still;
 use super::peers::{self, Peers, Target};
 use super::plane::DataPlane;
 use super::reach::{self, CallError};
@@ -198,6 +202,22 @@ impl Apps {
         self.plane.end().await;
     }
 
+    /// How the workerd of a Worker does, by the Worker's id.
+    pub(super) fn health(&self, id: &str) -> Option<health::State> {
+        self.lock().get(id).map(|app| app.health.state())
+    }
+
+    /// Stands a Worker still, by its id, or the shared services (`data`), until the result is dropped;
+    /// `None`: it does not run.
+    pub(super) async fn pause(&self, id: &str) -> Option<Box<dyn Send>> {
+        if id == crate::backup::PLANE {
+            let pid = self.plane.health.state().pid?;
+            return Some(Box::new(Still::stand(pid).await?));
+        }
+        let pause = self.lock().get(id).map(App::pause);
+        Some(Box::new(pause?.await?))
+    }
+
     /// Where a Worker answers.
     pub(super) fn address(&self, name: &str) -> String {
         let (scheme, host) = (self.scheme, self.host(name));
@@ -233,15 +253,18 @@ fn add_places(table: &mut Table, worker: &Worker, site: &Arc<Site>) {
 }
 
 /// The apps, as the API sees them.
-pub(super) struct Deployed(pub(super) Arc<Apps>);
+pub(super) struct Deployed(pub(super) Arc<Apps>, pub(super) Arc<Machine>);
 
 #[async_trait::async_trait]
 impl Runtime for Deployed {
     async fn check(&self, worker: &Worker) -> Result<(), String> {
-        trial::check(&self.0, worker).await
+        let checked = trial::check(&self.0, worker).await;
+        crash_point("deploy.tried");
+        checked
     }
 
     async fn settled(&self, worker: &str) -> Result<(), String> {
+        crash_point("deploy.recorded");
         self.0
             .sync()
             .await
@@ -275,6 +298,7 @@ impl Runtime for Deployed {
 
     async fn provide_image(&self, reference: &str) -> Result<(), String> {
         let provided = self.0.containers.provide(reference).await;
+        crash_point("image.provided");
         provided.map_err(|report| report.chain().join(": "))
     }
 
@@ -336,6 +360,10 @@ impl Runtime for Deployed {
 
     fn location(&self) -> String {
         self.0.config.location.clone()
+    }
+
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        Some(Arc::clone(&self.1) as Arc<dyn Host>)
     }
 
     fn logs(&self) -> Logs {

@@ -19,6 +19,7 @@ use http::{HeaderValue, Method, Request, Response};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
+use super::health::Health;
 use super::unix::{self, SendError};
 
 /// How long a request waits for it while it starts again.
@@ -42,6 +43,7 @@ pub(super) struct DataPlane {
     pub(super) apps: PathBuf,
     /// So that it is found if this process is killed.
     pub(super) cgroup: String,
+    pub(super) health: Health,
     pub(super) running: Mutex<Option<Running>>,
 }
 
@@ -210,6 +212,7 @@ async fn hear(
         };
         match event {
             WorkerdEvent::Started { pid } => {
+                plane.health.started(pid);
                 if let Err(error) = berth_jail::adopt_into_session(&plane.cgroup, pid) {
                     tracing::debug!(%error, pid, "the data plane is not in the session's cgroup");
                 }
@@ -234,6 +237,7 @@ async fn hear(
             }
             WorkerdEvent::Log { text, .. } => tracing::debug!("data plane: {text}"),
             WorkerdEvent::Crashed { status, restart_in } => {
+                plane.health.crashed(&status);
                 tracing::error!(status, ?restart_in, "the data plane ended");
             }
         }

@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::apps::Apps;
 use super::containers::object;
+use super::crash::crash_point;
 
 /// How often a rollout that is under way is looked at when nothing happens.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -98,9 +99,11 @@ impl Reconciler {
                 tracing::error!(error, "cannot read what is deployed");
                 return true;
             }
+            crash_point("rollout.recorded");
             for name in end {
                 self.end(name);
             }
+            crash_point("rollout.ending");
         }
         active
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use axum::Router;
 use berth_config::ServerConfig;
@@ -26,6 +27,8 @@ use super::assets::Layouts;
 use super::certificates::CertificateKeeper;
 use super::containers::Containers;
 use super::deliver;
+use super::health::Health;
+use super::host::Machine;
 use super::peers::Peers;
 use super::plane::DataPlane;
 use super::registry::OwnRegistry;
@@ -119,6 +122,7 @@ impl Server {
         let data = directory.join("data");
         private(&data)?;
         let plane = Arc::new(DataPlane {
+            health: Health::default(),
             control: control.clone(),
             toolchain: toolchain.clone(),
             directory: data,
@@ -162,11 +166,20 @@ impl Server {
         let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
         apps.all_settled().await;
         let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
+        let machine = Machine {
+            apps: Arc::clone(&apps),
+            data: paths.data.clone(),
+            docker: berth_docker::client::Client::new(&daemon.host.session.socket),
+            started: (Instant::now(), berth_control::clock::now()),
+        };
         let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
-            berth_api::router(control, Arc::new(Deployed(Arc::clone(&apps)))),
+            berth_api::router(
+                control,
+                Arc::new(Deployed(Arc::clone(&apps), Arc::new(machine))),
+            ),
         );
         let serving = tokio::spawn(listener.run(service, stop.clone()));
         Ok(Self {

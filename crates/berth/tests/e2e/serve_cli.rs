@@ -229,3 +229,108 @@ async fn versions_secrets_and_deletion() {
     assert!(gone.contains("no Worker `shown`"), "{gone}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn tokens_status_and_commands_in_containers() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let project = greeter();
+    deploy(&server, &project).await;
+    assert_eq!(server.text("greeter", "/a").await, "hello 1");
+
+    // Another machine: it knows the address and has a token.
+    let api = server.variable("CLOUDFLARE_API_BASE_URL");
+    let create = async |name, scope| {
+        let create = [
+            "token", "create", "--name", name, "--scope", scope, "--json",
+        ];
+        json(&server, &project, create).await
+    };
+    let (read, deployer) = (create("ci", "read").await, create("bot", "deploy").await);
+    let text = |token: &Value| token["value"].as_str().unwrap().to_owned();
+    let with = |token: &str| {
+        let variables = [
+            ("CLOUDFLARE_API_BASE_URL", api),
+            ("CLOUDFLARE_API_TOKEN", token),
+        ];
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    let call = async |token: &str, arguments: &[&str], input: &str| {
+        let variables = with(token);
+        let variables = variables
+            .each_ref()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        server
+            .berth_with(&project, arguments, input, &variables)
+            .await
+    };
+    let listed = call(&text(&read), &["containers", "list"], "").await;
+    assert!(listed.status.success());
+    let refused = failed(&call(&text(&read), &["deploy", "--force"], "").await);
+    assert!(
+        refused.contains("only `read`") && refused.contains("--scope"),
+        "{refused}"
+    );
+    let refused = failed(&call(&text(&deployer), &["token", "list"], "").await);
+    assert!(refused.contains("`admin` is needed"), "{refused}");
+    assert!(
+        call(&text(&deployer), &["deploy"], "")
+            .await
+            .status
+            .success()
+    );
+    let tokens = server
+        .berth_ok(&project, ["token", "list", "--json"], "")
+        .await;
+    assert!(!tokens.contains(&text(&read)), "texts are shown once");
+    let tokens: Value = serde_json::from_str(&tokens).unwrap();
+    let mut used = tokens.as_array().unwrap().iter();
+    assert!(
+        used.all(|token| token["last_used_on"].is_string()),
+        "{tokens}"
+    );
+
+    // Containers, and commands in them, over the API.
+    let rows = call(&text(&read), &["ps", "--json"], "").await;
+    let rows: Value = serde_json::from_slice(&rows.stdout).unwrap();
+    let instance = rows[0]["instance"].as_str().unwrap();
+    assert!(instance.starts_with("Greeter"), "{rows}");
+    assert!(rows[0]["usage"]["memory_bytes"].as_u64().unwrap() > 0);
+    // The image has one program: it fails at its port, which is taken, and says so by its code.
+    let exec = ["exec", instance, "--", "/greeter"];
+    let ended = call(&text(&deployer), &exec, "").await;
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let missing = ["exec", instance, "--", "/nothing"];
+    let missing = call(&text(&deployer), &missing, "").await;
+    assert_eq!(missing.status.code(), Some(127), "{missing:?}");
+    let said = String::from_utf8_lossy(&missing.stdout);
+    assert!(said.contains("/nothing"), "{said}");
+    let refused = failed(&call(&text(&read), &exec, "").await);
+    assert!(refused.contains("`deploy` is needed"), "{refused}");
+
+    // Health.
+    let status = call(&text(&read), &["status", "--json"], "").await;
+    assert!(status.status.success());
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(
+        (&status["healthy"], &status["problems"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+    assert_eq!(status["workers"][0]["state"], "running");
+    assert_eq!(status["containers"]["running"], 1);
+    assert!(status["disk"]["registry_bytes"].as_u64().unwrap() > 0);
+    let shown = server.berth_ok(&project, ["status"], "").await;
+    assert!(
+        shown.contains("greeter") && shown.contains("Everything is well"),
+        "{shown}"
+    );
+
+    // A token that is revoked is nobody's.
+    server
+        .berth_ok(&project, ["token", "revoke", "bot"], "")
+        .await;
+    let refused = failed(&call(&text(&deployer), &["whoami"], "").await);
+    assert!(refused.contains("revoked"), "{refused}");
+    server.stop().await;
+}

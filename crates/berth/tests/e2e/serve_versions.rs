@@ -10,7 +10,7 @@ use crate::serve_rollout::{
 use crate::world;
 
 /// Answers `/word` by itself, anything else by a container.
-const WORKER: &str = r#"
+pub(crate) const WORKER: &str = r#"
 import { Container, getContainer } from "@cloudflare/containers";
 export class Greeter extends Container {
   defaultPort = 8080;

@@ -1,0 +1,104 @@
+//! The server killed at each named step of a deployment: the next one has the old or the new version, whole,
+//! with what its containers ran with, and goes on with what was under way; with the real wrangler.
+
+use berth_test::{Project, ServerSession};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::serve_rollout::{answers, configure, project, until};
+use crate::serve_versions::WORKER;
+use crate::world;
+
+/// A project that says `word` by its variable, its secret's place and its container's image.
+fn say(project: &Project, word: &str) {
+    configure(project, &json!({"max_instances": 1}));
+    let path = project.path().join("wrangler.jsonc");
+    let config = std::fs::read_to_string(path).unwrap();
+    let config = config.replacen('{', &format!("{{\"vars\": {{\"WORD\": \"{word}\"}},"), 1);
+    project.write("wrangler.jsonc", config);
+    project.write("greeting", word);
+}
+
+/// Without wrangler: it is asked for often.
+async fn versions(server: &ServerSession) -> Vec<String> {
+    let path = "/workers/scripts/greeter/versions";
+    let listed = server.api(Method::GET, path, Value::Null).await.ok().json();
+    let items = listed["result"]["items"].as_array().unwrap().iter();
+    items
+        .map(|version| version["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+async fn live_version(server: &ServerSession) -> String {
+    let path = "/workers/scripts/greeter/deployments";
+    let listed = server.api(Method::GET, path, Value::Null).await.ok().json();
+    let live = &listed["result"]["deployments"][0]["versions"][0]["version_id"];
+    live.as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn killed_at_any_step_the_old_or_the_new_version_is_live_and_whole() {
+    let world = world();
+    let (data, points) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut server = world.server_that_crashes(data.path(), points.path()).await;
+    let project = project(&world, &json!({}));
+    project.write("index.js", WORKER);
+    say(&project, "word0");
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    assert_eq!(answers(&server, &["/a"]).await, ["word0 1"]);
+    let mut word = "word0".to_owned();
+    let mut known = versions(&server).await;
+    // Whether the new Worker is live afterwards, and the new image.
+    for (step, (point, worker_is_new, image_is_new)) in [
+        ("deploy.tried", false, false),
+        ("deploy.recorded", true, false),
+        ("deploy.replacing", true, false),
+        ("deploy.replaced", true, false),
+        ("image.provided", true, false),
+        ("rollout.recorded", true, true),
+        ("rollout.ending", true, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // The containers run, so that a rollout has something to end.
+        let image = answers(&server, &["/a"]).await[0][..5].to_owned();
+        let live = live_version(&server).await;
+        let next = format!("word{}", step + 1);
+        say(&project, &next);
+        std::fs::write(points.path().join(point), "").unwrap();
+        // It loses its server, or is done before.
+        server.wrangler(&project, ["deploy"], "").await;
+        let killed = server.crashed().await;
+        killed.footprint.assert_processes_end();
+        server = world.server_that_crashes(data.path(), points.path()).await;
+
+        if worker_is_new {
+            word.clone_from(&next);
+        }
+        assert_eq!(server.text("greeter", "/word").await, word, "{point}");
+        let now = live_version(&server).await;
+        assert_eq!(now != live, worker_is_new, "{point}");
+        let expected = if image_is_new { &next } else { &image };
+        until(&server, &["/a"], |answers, rollout| {
+            answers[0].starts_with(expected.as_str()) && rollout["status"] != "progressing"
+        })
+        .await;
+        let all = versions(&server).await;
+        assert!(
+            known.iter().all(|id| all.contains(id)),
+            "{point}: a version is lost"
+        );
+        known = all;
+        killed.footprint.assert_gone();
+    }
+    // The next deployment does what was left undone.
+    say(&project, "later");
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    until(&server, &["/a"], |answers, _| {
+        answers[0].starts_with("later")
+    })
+    .await;
+    assert_eq!(server.text("greeter", "/word").await, "later");
+    server.stop().await;
+}
