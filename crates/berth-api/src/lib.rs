@@ -164,6 +164,36 @@ pub struct OtherRegistry {
     pub reference: Option<String>,
 }
 
+/// What a container has used since it was made.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Usage {
+    /// Nanoseconds of CPU time.
+    pub cpu_ns: u64,
+    /// Bytes of memory now.
+    pub memory_bytes: u64,
+    /// Bytes of its writable disk now, where it has a limit.
+    pub disk_bytes: Option<u64>,
+    /// Bytes that came in.
+    pub ingress_bytes: u64,
+    /// Bytes that went out.
+    pub egress_bytes: u64,
+    /// Milliseconds awake.
+    pub running_ms: u64,
+    /// Milliseconds asleep.
+    pub asleep_ms: u64,
+}
+
+/// What a container may use.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Size {
+    /// Shares of a CPU.
+    pub vcpu: f64,
+    /// MiB.
+    pub memory_mib: u64,
+    /// MB (10^6 bytes).
+    pub disk_mb: u64,
+}
+
 /// A container.
 #[derive(Clone, Debug)]
 pub struct Instance {
@@ -181,6 +211,14 @@ pub struct Instance {
     pub created: String,
     /// `running`, `stopped` or `failed`, as the API has it.
     pub state: &'static str,
+    /// Since when it is in this state, RFC 3339.
+    pub since: String,
+    /// Why it has ended or did not start, if that is known.
+    pub reason: Option<String>,
+    /// What it has used.
+    pub usage: Usage,
+    /// What it may use.
+    pub size: Size,
 }
 
 /// What every request needs.

@@ -4,6 +4,7 @@ mod assets;
 mod containers;
 mod d1;
 mod deployments;
+mod instances;
 mod host;
 mod kv;
 mod logs;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Routes {
         .merge(applications())
         .merge(host::routes())
         .merge(logs::routes())
+        .merge(instances::routes())
         .route(
             "/workers/services/{name}",
             get(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use berth_api::{Instance, OtherRegistry, RegistryPassword, Runtime};
+use berth_api::{Instance, OtherRegistry, RegistryPassword, Runtime, Size, Usage};
 use berth_control::Control;
 use berth_control::rollout::Seen;
 use berth_control::token::Scope;
@@ -99,6 +99,10 @@ impl Runtime for Recorder {
             version: Some(1),
             created: "2026-01-01T00:00:00Z".to_owned(),
             state: "running",
+            since: "2026-01-01T00:00:01Z".to_owned(),
+            reason: None,
+            usage: Usage::default(),
+            size: Size::default(),
         }]
     }
 

@@ -5,6 +5,7 @@
 //! [`ServerConfig::default`] says; the command line wins over the file.
 
 mod decode;
+mod exports;
 mod limits;
 mod listen;
 mod units;
@@ -165,12 +166,46 @@ pub struct VersionsConfig {
 }
 
 /// `[logs]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogsConfig {
     /// `retention`: lines are kept this long.
     pub retention: Duration,
     /// `max_size`: bytes of all of them; the oldest go first.
     pub max_size: u64,
+    /// `export`: where they go, too.
+    pub export: Vec<LogExport>,
+}
+
+/// One of `logs.export`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogExport {
+    /// `{ file, max_size, keep }`
+    File {
+        /// `file`: JSON lines.
+        path: PathBuf,
+        /// `max_size`: bytes from which on a new one is begun.
+        max_bytes: u64,
+        /// `keep`: former ones.
+        keep: u32,
+    },
+    /// `{ url, authorization_file }`
+    Http {
+        /// `url`: takes JSON lines by POST.
+        url: String,
+        /// `authorization_file`: what the `Authorization` header says.
+        authorization_file: Option<PathBuf>,
+    },
+    /// `{ bucket, prefix, endpoint, every }`
+    Bucket {
+        /// `bucket`: its name.
+        name: String,
+        /// `prefix`: what the objects' names begin with.
+        prefix: String,
+        /// `endpoint`: where it is; `None`: Amazon.
+        endpoint: Option<String>,
+        /// `every`: what is said in this time becomes one object.
+        every: Duration,
+    },
 }
 
 /// `[images]`
@@ -224,6 +259,7 @@ impl Default for ServerConfig {
             logs: LogsConfig {
                 retention: seconds(7 * 24 * 3600),
                 max_size: 10 << 30,
+                export: Vec::new(),
             },
             images: ImagesConfig::default(),
             instance_types: types

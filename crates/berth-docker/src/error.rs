@@ -74,9 +74,9 @@ impl ApiError {
             | EngineError::InvalidHost(_)
             | EngineError::Start { .. }
             | EngineError::Exec { .. } => StatusCode::BAD_REQUEST,
-            EngineError::ShuttingDown | EngineError::NoInstance { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            EngineError::ShuttingDown
+            | EngineError::NoInstance { .. }
+            | EngineError::NoTotal { .. } => StatusCode::SERVICE_UNAVAILABLE,
             EngineError::NotListening { .. }
             | EngineError::Connect { .. }
             | EngineError::Jail { .. }

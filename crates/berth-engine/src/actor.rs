@@ -220,9 +220,10 @@ impl<L: Launcher> Actor<L> {
                 return self.remove(force, Some(reply));
             }
             // Nothing has changed yet: a refused start leaves the container as it is.
-            Ask::Start if self.life.could_start() && !self.take_slot() => {
-                return request.refuse(self.no_instance());
-            }
+            Ask::Start if self.life.could_start() => match self.take_slot() {
+                Ok(()) => self.life.decide(Ask::Start),
+                Err(error) => return request.refuse(error),
+            },
             ask => self.life.decide(ask),
         };
         if self.restart_at.is_some() && self.cancel_restart(&request) {
@@ -338,25 +339,13 @@ impl<L: Launcher> Actor<L> {
         self.kill_at = Some(self.kill_at.map_or(patience, |at| at.min(patience)));
     }
 
-    /// A slot among the instances of its application; `false`: there is none.
-    fn take_slot(&mut self) -> bool {
+    /// A slot among the instances of its application, or why there is none.
+    fn take_slot(&mut self) -> Result<(), EngineError> {
         if let (Some(limit), None) = (&self.info.policy.instances, &self.slot) {
-            self.slot = self.slots.take(limit);
-            return self.slot.is_some();
+            let slot = self.slots.take(limit, &self.info.limits);
+            self.slot = Some(slot.map_err(|full| full.error(&self.info.display_name))?);
         }
-        true
-    }
-
-    fn no_instance(&self) -> EngineError {
-        EngineError::NoInstance {
-            name: self.info.display_name.clone(),
-            max: self
-                .info
-                .policy
-                .instances
-                .as_ref()
-                .map_or(0, |limit| limit.max),
-        }
+        Ok(())
     }
 
     /// Whether the request ends the wait for a restart, and was thereby answered: a kill.
@@ -373,8 +362,8 @@ impl<L: Launcher> Actor<L> {
     /// What the restart policy wants, now that the pause is over.
     fn restart(&mut self) {
         self.restart_at = None;
-        if !self.take_slot() {
-            tracing::warn!(container = %self.info.display_name, error = %self.no_instance(), "not started again");
+        if let Err(error) = self.take_slot() {
+            tracing::warn!(container = %self.info.display_name, %error, "not started again");
             return self.publish();
         }
         if self.life.decide(Ask::Start) == Decision::BeginStart {

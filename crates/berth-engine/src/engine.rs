@@ -213,9 +213,33 @@ impl Engine {
         });
     }
 
-    /// Whether one more instance may start right now.
-    pub fn has_room(&self, limit: &crate::InstanceLimit) -> bool {
-        self.means.slots.is_free(limit)
+    /// Sets how much running instances may be given together. What runs, runs on.
+    pub fn set_total_limits(&self, most: crate::TotalLimits) {
+        self.means.slots.set_total(most);
+    }
+
+    /// Whether one more instance with these resources may start right now.
+    ///
+    /// # Errors
+    /// [`EngineError::NoInstance`], [`EngineError::NoTotal`].
+    pub fn check_room(
+        &self,
+        display_name: &str,
+        limit: &crate::InstanceLimit,
+        limits: Option<&berth_jail::Limits>,
+    ) -> Result<(), EngineError> {
+        let limits = limits.unwrap_or(&self.means.config.default_limits);
+        let room = self.means.slots.check(limit, limits);
+        room.map_err(|full| full.error(display_name))
+    }
+
+    /// Bytes of disk that a container's writable layer takes; `None`: it has none of its own. Wakes nobody.
+    pub fn disk_bytes(&self, name: &str) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        let handle = self.table.find(name)?;
+        let directory = self.means.config.state_dir.join("containers");
+        let disk = directory.join(handle.id()).join("disk");
+        Some(std::fs::metadata(disk).ok()?.blocks() * 512)
     }
 
     /// The image's stop signal (SIGTERM unless it says otherwise), then SIGKILL after `grace`. The stored exit if it has ended before.

@@ -136,6 +136,19 @@ pub enum EngineError {
         /// `max_instances`.
         max: u32,
     },
+    /// 503: all containers together have been given as much as they may.
+    ///
+    /// The same words for the class as of [`Self::NoInstance`].
+    #[error(
+        "there is no container instance that can be provided to this Durable Object: \
+         all containers together may have {what}, so `{name}` was not started"
+    )]
+    NoTotal {
+        /// Who wanted to start.
+        name: String,
+        /// How much of what there is, and how much of it is taken.
+        what: String,
+    },
     /// 404.
     #[error("no such volume: {0}")]
     NoSuchVolume(String),
@@ -221,6 +234,11 @@ impl Hint for EngineError {
             )),
             Self::NoInstance { .. } => Some(
                 "raise `max_instances` of the container in the configuration, or let idle \
+                 instances sleep earlier (`sleepAfter`)"
+                    .to_owned(),
+            ),
+            Self::NoTotal { .. } => Some(
+                "raise the server's `[limits]`, choose a smaller `instance_type`, or let idle \
                  instances sleep earlier (`sleepAfter`)"
                     .to_owned(),
             ),

@@ -54,7 +54,7 @@ pub use meter::Metered;
 pub use model::{
     CommitSpec, ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig,
     Event, Exec, ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE,
-    SleepPolicy, Status, Timings,
+    SleepPolicy, Status, Timings, TotalLimits,
 };
 pub use output::{Output, OutputStream};
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};

@@ -118,6 +118,17 @@ pub struct InstanceLimit {
     pub max: u32,
 }
 
+/// Most that running containers of applications may be given together; `None`: any amount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TotalLimits {
+    /// Thousandths of a CPU.
+    pub cpu_milli: Option<u64>,
+    /// Bytes.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of writable layers.
+    pub disk_bytes: Option<u64>,
+}
+
 /// Something mounted in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerMount {

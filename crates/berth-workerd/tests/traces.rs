@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use berth_workerd::TraceOptions;
+use berth_workerd::{Listen, TraceOptions, Workerd};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -151,4 +151,20 @@ async fn nobody_at_the_sink_harms_nobody() {
     // One of those before may have been waiting while another was tried in vain.
     while next(&mut events).await["event"]["request"]["url"] != "http://localhost:8787/now" {}
     running.workerd.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn two_with_the_same_configuration_are_told_apart() {
+    let world = world();
+    let mut events = sink(&world.root().join("sink"));
+    let mut options = world.prepare(&world.socket()).await;
+    options.listen = Listen::Unix(world.root().join("a-socket-beside-the-other-one"));
+    let (sender, _events) = mpsc::unbounded_channel();
+    let workerd = Workerd::start(options, sender).await.unwrap();
+    workerd.trace_switch().unwrap().set(true).await.unwrap();
+    let upstream = workerd.upstream().borrow().clone().unwrap();
+    world::send(&upstream, "GET", "/beside", "").await;
+    let heard = next(&mut events).await;
+    assert_eq!(heard["logs"][0]["message"][1], "/beside");
+    workerd.stop(Duration::ZERO).await;
 }

@@ -218,9 +218,11 @@ pub(crate) struct PsArgs {
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) session: SessionArgs,
-    /// Instance as `berth ps` shows it, or its id or name
-    pub(crate) instance: String,
-    /// Keep printing until the container is gone
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Instance as `berth ps` shows it, or its id or name [default: everything that a server has]
+    pub(crate) instance: Option<String>,
+    /// Keep printing: until the container is gone, or what a server is told
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only the last lines
@@ -229,6 +231,41 @@ pub(crate) struct LogsArgs {
     /// Print the time of each line
     #[arg(short, long)]
     pub(crate) timestamps: bool,
+    #[command(flatten)]
+    pub(crate) filter: LogFilter,
+}
+
+/// Which lines of a server.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "What a server has kept")]
+pub(crate) struct LogFilter {
+    /// Only of this Worker and its containers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+    /// Only this level and more urgent ones: debug, log, info, warn, error
+    #[arg(long)]
+    pub(crate) level: Option<String>,
+    /// Only from these: worker, container, invocation, event, system
+    #[arg(long, value_name = "SOURCE,...")]
+    pub(crate) source: Option<String>,
+    /// Only of this version
+    #[arg(long, value_name = "ID")]
+    pub(crate) of_version: Option<String>,
+    /// Only of this request
+    #[arg(long, value_name = "ID")]
+    pub(crate) invocation: Option<String>,
+    /// Only with this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) grep: Option<String>,
+    /// Not before this time, or how long ago (10m, 3h, 2d)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Before this time, or how long ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Print a JSON object for each
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `berth trace`.

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::guard::blocking;
 
 /// Below an account and an application.
-type OfApplication = Path<(String, String)>;
+pub(super) type OfApplication = Path<(String, String)>;
 
 /// `GET me`: what an instance may have. wrangler compares sizes with it.
 pub(super) async fn me(State(api): State<Api>) -> Answer {
@@ -160,7 +160,12 @@ pub(super) async fn instances(State(api): State<Api>, Path((_, id)): OfApplicati
                 "id": instance.id,
                 "created_at": instance.created,
                 "status": {"health": instance.state, "container_status": instance.state},
+                "last_update": instance.since,
             },
+            "since": instance.since,
+            "reason": instance.reason,
+            "usage": instance.usage,
+            "size": instance.size,
         })
     });
     let objects = instances.iter().map(|instance| {

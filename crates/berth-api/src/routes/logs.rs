@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query as UrlQuery, State};
@@ -20,6 +21,9 @@ use crate::Api;
 use crate::describe::{Routes, about, get};
 use crate::envelope::{Answer, result};
 use crate::failure::Failure;
+
+/// An empty line after this time says that the connection is good.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 pub(super) fn routes() -> Routes {
     let read = about(
@@ -151,7 +155,11 @@ impl Follower {
     /// The next entry that is asked for, as a line; `None`: the server ends.
     async fn next(&mut self) -> Option<Vec<u8>> {
         loop {
-            match self.news.recv().await {
+            let news = tokio::time::timeout(KEEP_ALIVE, self.news.recv()).await;
+            let Ok(news) = news else {
+                return Some(b"\n".to_vec());
+            };
+            match news {
                 Ok(entry) if entry.id > self.seen && self.query.matches(&entry) => {
                     return Some(line(&entry));
                 }

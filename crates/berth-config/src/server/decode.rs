@@ -116,6 +116,7 @@ fn logs(fields: Fields<'_>, mut logs: LogsConfig) -> LogsConfig {
     if let Some(found) = fields.get("max_size").and_then(|field| size(&field)) {
         logs.max_size = found;
     }
+    logs.export = super::exports::exports(&fields);
     fields.finish_strict();
     logs
 }

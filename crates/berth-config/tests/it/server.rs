@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berth_config::{CertificateFiles, ServerConfig};
+use berth_config::{CertificateFiles, LogExport, ServerConfig};
 use insta::assert_snapshot;
 
 const DOCS: &str = include_str!("../../../../docs/configuration.md");
@@ -353,4 +353,46 @@ fn what_needs_something_else_says_so() {
       |  ^^^^^^
     hint: requests that wait for a new version would give up first: make `gateway.hold` longer
     "##);
+}
+
+#[test]
+fn logs_go_to_several_places() {
+    let text = r#"
+[[logs.export]]
+file = "out/logs.jsonl"
+keep = 2
+
+[[logs.export]]
+url = "https://logs.example.com/in"
+authorization_file = "token"
+
+[[logs.export]]
+bucket = "mine"
+every = "5m"
+"#;
+    let config = load(text).unwrap();
+    let [file, url, bucket] = &config.logs.export[..] else {
+        panic!("{:?}", config.logs.export);
+    };
+    assert!(
+        matches!(file, LogExport::File { path, max_bytes: 100_000_000, keep: 2 } if path.ends_with("out/logs.jsonl") && path.is_absolute()),
+        "{file:?}"
+    );
+    assert!(
+        matches!(url, LogExport::Http { url, authorization_file: Some(file) } if url.ends_with("/in") && file.ends_with("token")),
+        "{url:?}"
+    );
+    assert!(
+        matches!(bucket, LogExport::Bucket { name, prefix, endpoint: None, every } if name == "mine" && prefix == "logs" && every.as_secs() == 300),
+        "{bucket:?}"
+    );
+    for (wrong, said) in [
+        ("file = \"a\", url = \"http://b\"", "exactly one of"),
+        ("keep = 3", "exactly one of"),
+        ("url = \"ftp://b\"", "is no address"),
+        ("file = \"a\", evry = \"1m\"", "evry"),
+    ] {
+        let error = load(&format!("[logs]\nexport = [{{ {wrong} }}]\n")).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
 }

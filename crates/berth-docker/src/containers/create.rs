@@ -125,13 +125,11 @@ fn size(application: &Application, body: &mut CreateContainer) -> Option<Limits>
 
 /// Nothing is made for an instance that may not start.
 async fn admit_and_create(api: &Api, spec: ContainerSpec) -> Result<ContainerInfo, EngineError> {
-    match &spec.policy.instances {
-        Some(limit) if !api.engine.has_room(limit) => Err(EngineError::NoInstance {
-            name: spec.display_name,
-            max: limit.max,
-        }),
-        _ => api.engine.create(spec).await,
+    if let Some(limit) = &spec.policy.instances {
+        let limits = spec.limits.as_ref();
+        api.engine.check_room(&spec.display_name, limit, limits)?;
     }
+    api.engine.create(spec).await
 }
 
 /// What is wrong with the image, the machine or the number of instances rather than with the
@@ -140,6 +138,7 @@ pub(super) fn is_told_later(error: &EngineError) -> bool {
     matches!(
         error,
         EngineError::NoInstance { .. }
+            | EngineError::NoTotal { .. }
             | EngineError::NoSuchImage(_)
             | EngineError::NoCommand(_)
             | EngineError::Image { .. }
@@ -161,7 +160,11 @@ pub(super) fn refuse(api: &Api, name: &str, error: &EngineError) {
         .refusals
         .refuse(name, ApiError::new(status, reason.as_str()));
     // The engine has told everything else.
-    if news && matches!(error, EngineError::NoInstance { .. }) {
+    let full = matches!(
+        error,
+        EngineError::NoInstance { .. } | EngineError::NoTotal { .. }
+    );
+    if news && full {
         api.engine.tell_refused(name, display_name, reason);
     }
 }

@@ -39,12 +39,8 @@ impl ConfigFile {
 
     /// Whether it has a socket of this name.
     pub(super) fn has_socket(&self, name: &str) -> bool {
-        // Quotes in texts are escaped: this is the field itself.
         let text = fs_err::read_to_string(self.path()).unwrap_or_default();
-        // A socket with a long path is on several lines.
-        let text: Vec<&str> = text.split_whitespace().collect();
-        text.join(" ")
-            .contains(&format!("name = \"{name}\", address = "))
+        has_socket(&text, name)
     }
 
     /// By which another process of the same user opens it.
@@ -65,21 +61,34 @@ impl From<PathBuf> for ConfigFile {
     }
 }
 
+/// Quotes in texts are escaped, so that these are the fields themselves; wide ones are on lines of their own.
+fn has_socket(config: &str, name: &str) -> bool {
+    let field = format!("name = \"{name}\",");
+    let mut after = config.split(&field).skip(1);
+    after.any(|rest| rest.trim_start().starts_with("address = "))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ConfigFile;
+    use super::*;
 
     #[test]
-    fn a_socket_is_found_however_its_line_is_broken() {
-        for text in [
-            "sockets = [(name = \"traces\", address = \"unix:/s\")]",
-            "sockets = [(\n  name = \"traces\",\n  address = \"unix:/a/long/path\"\n)]",
-        ] {
-            let file = ConfigFile::in_memory(text).unwrap();
-            assert!(
-                file.has_socket("traces") && !file.has_socket("http"),
-                "{text}"
-            );
-        }
+    fn a_socket_is_no_binding() {
+        assert!(has_socket(
+            "((name = \"traces\", address = \"unix:a\"))",
+            "traces"
+        ));
+        assert!(has_socket(
+            "(\n  name = \"traces\",\n  address = \"unix:a\"\n)",
+            "traces"
+        ));
+        assert!(!has_socket(
+            "(name = \"traces\", text = \"address = \")",
+            "traces"
+        ));
+        assert!(!has_socket(
+            "(text = \"name = \\\"traces\\\", address = \")",
+            "traces"
+        ));
     }
 }

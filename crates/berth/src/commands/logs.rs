@@ -1,4 +1,6 @@
-//! `berth logs`.
+//! `berth logs`: of an instance of a session, or what a server has kept.
+
+mod kept;
 
 use std::process::ExitCode;
 
@@ -7,13 +9,21 @@ use berth_docker::frame::StreamKind;
 use berth_error::{Report, ResultExt as _};
 use futures_util::StreamExt as _;
 
-use crate::cli::LogsArgs;
+use crate::cli::{LogFilter, LogsArgs};
 use crate::paths::Paths;
 use crate::{printer, running};
 
 pub(crate) async fn run(args: &LogsArgs, paths: &Paths) -> Result<ExitCode, Report> {
+    let of_server = args.filter != LogFilter::default() || args.server.server.is_some();
+    match &args.instance {
+        Some(instance) if !of_server => of_session(args, instance, paths).await,
+        _ => kept::run(args, paths).await,
+    }
+}
+
+async fn of_session(args: &LogsArgs, instance: &str, paths: &Paths) -> Result<ExitCode, Report> {
     let client = running::client(&args.session, paths)?;
-    let container = running::instance(&client, &args.instance).await?;
+    let container = running::instance(&client, instance).await?;
     let options = LogOptions {
         follow: args.follow,
         tail: args.tail,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_api::Instance;
+use berth_api::{Instance, Size, Usage};
 use berth_control::containers::{Application, Policy};
 use berth_control::rollout::Seen;
 use berth_control::worker::{Version, Worker};
@@ -18,6 +18,7 @@ use berth_workerd::{ClassImages, ContainerOptions};
 
 use super::others::Others;
 use super::registry::OwnRegistry;
+use super::watch::Watch;
 use crate::base;
 use crate::dev::identity;
 use crate::host::Host;
@@ -33,6 +34,7 @@ pub(super) struct Containers {
     pub(super) registry: OwnRegistry,
     /// How long an instance may take to end after SIGTERM.
     stop_grace: Duration,
+    watch: Arc<Watch>,
     /// Images that classes run with stay in the store.
     held: Mutex<BTreeMap<String, Hold>>,
 }
@@ -41,7 +43,12 @@ pub(super) struct Containers {
 pub(super) type Classes = BTreeMap<String, ClassImages>;
 
 impl Containers {
-    pub(super) fn new(host: &Host, registry: OwnRegistry, stop_grace: Duration) -> Self {
+    pub(super) fn new(
+        host: &Host,
+        registry: OwnRegistry,
+        stop_grace: Duration,
+        watch: Arc<Watch>,
+    ) -> Self {
         Self {
             store: host.store.clone(),
             engine: host.engine.clone(),
@@ -51,6 +58,7 @@ impl Containers {
             deployment_id: uuid::Uuid::new_v4().to_string(),
             registry,
             stop_grace,
+            watch,
             held: Mutex::default(),
         }
     }
@@ -145,6 +153,7 @@ impl Containers {
                 let quiet = |message: String| tracing::info!("{message}");
                 base::provide(&self.store, reference, "", &quiet).await?;
             }
+            self.watch.pulled(reference);
         }
         self.hold(reference)?;
         Ok(())
@@ -223,6 +232,7 @@ impl Containers {
 
     /// Ends a container as a rollout does: it has its time to end.
     pub(super) async fn end(&self, name: &str) {
+        self.watch.retired(name);
         if let Err(error) = self.engine.stop(name, self.stop_grace).await {
             tracing::debug!(%error, name, "it was gone already");
         }
@@ -231,35 +241,78 @@ impl Containers {
     /// The containers of the class with this key, as the API has them.
     pub(super) fn instances(&self, key: &str) -> Vec<Instance> {
         let containers = self.of_class(key).into_iter();
-        containers
-            .map(|container| {
-                let failed = container.exit.is_some_and(|exit| exit.code != 0);
-                Instance {
-                    object: object(&container.name, key).to_owned(),
-                    state: match container.status {
-                        Status::Created | Status::Starting => "placed",
-                        Status::Running => "running",
-                        Status::Removing => "stopping",
-                        Status::Exited if failed => "failed",
-                        Status::Exited => "stopped",
-                    },
-                    created: berth_control::clock::of_unix_ms(container.created_ms),
-                    version: container
-                        .labels
-                        .get(berth_docker::VERSION_LABEL)
-                        .and_then(|version| version.parse().ok()),
-                    id: container.id,
-                    name: container.display_name,
-                    image: container.image,
-                }
-            })
-            .collect()
+        let shown = containers.map(|container| {
+            let usage = self.usage(&container.name);
+            instance(container, key, usage)
+        });
+        shown.collect()
+    }
+
+    fn usage(&self, name: &str) -> Usage {
+        let Some(metered) = self.engine.metered(name) else {
+            return Usage::default();
+        };
+        let whole = |count: u128| u64::try_from(count).unwrap_or(u64::MAX);
+        Usage {
+            cpu_ns: whole(metered.cpu.as_nanos()),
+            memory_bytes: metered.memory_bytes,
+            disk_bytes: self.engine.disk_bytes(name),
+            ingress_bytes: metered.ingress_bytes,
+            egress_bytes: metered.egress_bytes,
+            running_ms: whole(metered.running.as_millis()),
+            asleep_ms: whole((metered.frozen + metered.stored).as_millis()),
+        }
     }
 
     fn of_class(&self, key: &str) -> Vec<ContainerInfo> {
         let mut containers = self.engine.list();
         containers.retain(|container| !object(&container.name, key).is_empty());
         containers
+    }
+}
+
+/// A container, as the API has it.
+fn instance(container: ContainerInfo, key: &str, usage: Usage) -> Instance {
+    let failed = container.exit.is_some_and(|exit| exit.code != 0);
+    let state = match container.status {
+        Status::Created | Status::Starting => "placed",
+        Status::Running => "running",
+        Status::Removing => "stopping",
+        Status::Exited if failed => "failed",
+        Status::Exited => "stopped",
+    };
+    let since = match container.status {
+        Status::Created | Status::Starting => None,
+        Status::Running => container.started_ms,
+        Status::Exited | Status::Removing => container.finished_ms,
+    };
+    let reason = container.error.clone().or_else(|| {
+        let exit = container.exit?;
+        Some(match exit {
+            exit if exit.oom_killed => "out of memory".to_owned(),
+            exit => format!("exit code {}", exit.code),
+        })
+    });
+    let limits = &container.limits;
+    Instance {
+        object: object(&container.name, key).to_owned(),
+        state,
+        created: berth_control::clock::of_unix_ms(container.created_ms),
+        since: berth_control::clock::of_unix_ms(since.unwrap_or(container.created_ms)),
+        reason: reason.filter(|_| container.status != Status::Running),
+        usage,
+        size: Size {
+            vcpu: f64::from(limits.cpu_milli.unwrap_or_default()) / 1000.0,
+            memory_mib: limits.memory_bytes.unwrap_or_default() >> 20,
+            disk_mb: limits.disk_bytes.unwrap_or_default() / 1_000_000,
+        },
+        version: container
+            .labels
+            .get(berth_docker::VERSION_LABEL)
+            .and_then(|version| version.parse().ok()),
+        id: container.id,
+        name: container.display_name,
+        image: container.image,
     }
 }
 

@@ -14,6 +14,7 @@ use axum::Router;
 use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_control::worker::Retention;
+use berth_engine::TotalLimits;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Certificates, Challenges, Gateway, GatewayOptions, RequestEvent, Sites};
 use berth_registry::server::{Server as ApiServer, ServerOptions};
@@ -33,6 +34,7 @@ use super::plane::DataPlane;
 use super::registry::OwnRegistry;
 use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
+use crate::dev::identity;
 use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
 use crate::lock::Lock;
@@ -132,6 +134,7 @@ impl Server {
         });
         let deliveries = plane.apps.clone();
         let engine = &daemon.host.engine;
+        engine.set_total_limits(total_limits(&config));
         let logs = directory.join("logs");
         let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
         let apps = Arc::new(Apps {
@@ -145,6 +148,7 @@ impl Server {
                 &daemon.host,
                 registry,
                 config.deploy.stop_grace,
+                Arc::clone(&watch),
             )),
             sites,
             watch,
@@ -235,6 +239,16 @@ impl Server {
             containers.registry.end().await;
         }
         self.daemon.end().await;
+    }
+}
+
+/// What all containers together may have.
+fn total_limits(config: &ServerConfig) -> TotalLimits {
+    let limits = &config.limits;
+    TotalLimits {
+        cpu_milli: limits.vcpu.map(|vcpu| u64::from(identity::cpu_milli(vcpu))),
+        memory_bytes: limits.memory,
+        disk_bytes: limits.disk,
     }
 }
 

@@ -36,6 +36,7 @@ mod serve_cli;
 mod serve_data;
 mod serve_gate;
 mod serve_kill;
+mod serve_limits;
 mod serve_logs;
 mod serve_objects;
 mod serve_old_wrangler;

@@ -70,6 +70,28 @@ impl Watch {
         });
     }
 
+    /// An image has been brought to this machine.
+    pub(in crate::serve) fn pulled(&self, image: &str) {
+        let text = format!("the image {image} is here");
+        self.logs.write(Entry {
+            data: Some(json!({"event": "pulled", "image": image})),
+            ..Entry::new("", Source::Event, Level::Info, text)
+        });
+    }
+
+    /// A rollout is about to end a container.
+    pub(in crate::serve) fn retired(&self, name: &str) {
+        let Some((app, object)) = self.owner(name) else {
+            return;
+        };
+        let text = "is asked to stop: a rollout has something else for it";
+        self.logs.write(Entry {
+            instance: Some(object),
+            data: Some(json!({"event": "retired"})),
+            ..Entry::new(&app, Source::Event, Level::Info, text)
+        });
+    }
+
     fn output(&self, display_name: &str, name: &str, line: &LogLine) {
         let Some((app, object)) = self.owner(name) else {
             return;
