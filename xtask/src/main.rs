@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod conformance;
 mod fuzz;
+mod openapi;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +32,8 @@ enum Command {
     /// Record facts of other programs for the tests to compare with
     #[command(subcommand)]
     Conformance(conformance::Conformance),
+    /// Write docs/openapi.json from the routes of the API
+    Openapi,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -39,5 +42,6 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(fuzz) => fuzz::run(&fuzz),
         Command::Conformance(command) => conformance::run(&command),
+        Command::Openapi => openapi::run(),
     }
 }

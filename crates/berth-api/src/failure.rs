@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use berth_control::ControlError;
+use berth_control::assets::AssetsError;
 use berth_control::migrations::MigrationError;
 use berth_control::upload::UploadError;
 use berth_error::Hint;
@@ -74,8 +75,14 @@ impl From<ControlError> for Failure {
             ControlError::BindingTaken { .. } => (StatusCode::BAD_REQUEST, 10053),
             ControlError::BadName(_) => (StatusCode::BAD_REQUEST, 10016),
             ControlError::Split(_) => (StatusCode::BAD_REQUEST, BAD_REQUEST),
-            ControlError::NoApplication(_) => (StatusCode::NOT_FOUND, 1602),
+            ControlError::NoApplication(_) | ControlError::NoRollout(_) => {
+                (StatusCode::NOT_FOUND, 1602)
+            }
             ControlError::Application(_) => (StatusCode::BAD_REQUEST, 1600),
+            ControlError::Assets(AssetsError::TooLarge { .. }) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, BAD_REQUEST)
+            }
+            ControlError::Assets(_) => (StatusCode::BAD_REQUEST, BAD_REQUEST),
             ControlError::Upload(UploadError::Inherit(_)) => (StatusCode::BAD_REQUEST, 10057),
             ControlError::Upload(UploadError::TooLarge { .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, 10027)

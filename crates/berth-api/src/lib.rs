@@ -6,12 +6,14 @@
 //!
 //! | module | its job |
 //! |---|---|
+//! | `describe` | routes that describe themselves; how to add one |
 //! | `envelope` | the form of every answer |
 //! | `failure` | errors of the control plane as status and code |
 //! | `guard` | who may do what |
 //! | `routes` | one module for each noun |
 #![forbid(unsafe_code)]
 
+mod describe;
 mod envelope;
 mod failure;
 mod guard;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use berth_control::rollout::Seen;
 use berth_control::{Control, worker::Worker};
 
 /// Bytes of a request's body; uploads of Workers are the largest.
@@ -60,6 +63,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// The containers of a Durable Object namespace.
     fn instances(&self, namespace_id: &str) -> Vec<Instance>;
 
+    /// The same as a rollout sees them.
+    fn seen(&self, namespace_id: &str) -> Vec<Seen>;
+
     /// Where this machine is.
     fn location(&self) -> String;
 }
@@ -84,6 +90,8 @@ pub struct Instance {
     pub name: String,
     /// Name of its image.
     pub image: String,
+    /// The application's version that it runs with, if that chose its image.
+    pub version: Option<u64>,
     /// When it was made, RFC 3339.
     pub created: String,
     /// `running`, `stopped` or `failed`, as the API has it.
@@ -100,8 +108,14 @@ pub(crate) struct Api {
 /// The service, for `/client/v4`.
 pub fn router(control: Control, runtime: Arc<dyn Runtime>) -> Router {
     let api = Api { control, runtime };
-    routes::router(api.clone())
+    routes::all()
+        .into_router(api.clone())
         .fallback(envelope::no_route)
         .layer(axum::middleware::from_fn_with_state(api, guard::check))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+}
+
+/// The description of the API, OpenAPI 3.1; `docs/openapi.json` is it.
+pub fn openapi() -> serde_json::Value {
+    routes::all().document()
 }

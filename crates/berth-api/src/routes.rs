@@ -1,7 +1,9 @@
-//! Which path is whose.
+//! Which path is whose. How to add one: see `describe`.
 
+mod assets;
 mod containers;
 mod deployments;
+mod rollouts;
 mod secrets;
 mod settings;
 mod upload;
@@ -9,103 +11,238 @@ mod user;
 mod versions;
 mod workers;
 
-use axum::Router;
-use axum::routing::{delete, get, patch, post, put};
+use serde_json::{Map, Value};
 
-use crate::Api;
+use crate::describe::{Routes, about, get, patch, post, put};
 
-pub(crate) fn router(api: Api) -> Router {
-    let account = Router::new()
+pub(crate) fn all() -> Routes {
+    let account = Routes::new()
         .merge(scripts())
         .merge(applications())
         .route(
             "/workers/services/{name}",
-            get(workers::service).delete(workers::delete),
+            get(
+                workers::service,
+                "Whether there is a Worker, and its migrations",
+            )
+            .delete(workers::delete, "Deletes a Worker with all that it keeps"),
         )
-        .route("/workers/workers/{name}", get(workers::worker))
+        .route(
+            "/workers/workers/{name}",
+            get(workers::worker, "Where a Worker answers"),
+        )
         .route(
             "/workers/workers/{name}/versions/latest",
-            patch(secrets::patch_latest),
+            patch(
+                secrets::patch_latest,
+                about("Changes secrets in a new version, which is not live")
+                    .json::<secrets::Latest>(),
+            ),
         )
-        .route("/workers/subdomain", get(workers::subdomain))
-        .route("/workers/tails/by-consumer/{name}", get(workers::nothing))
+        .route(
+            "/workers/subdomain",
+            get(workers::subdomain, "The domain of all Workers"),
+        )
+        .route(
+            "/workers/tails/by-consumer/{name}",
+            get(
+                workers::nothing,
+                "Workers whose tails a Worker consumes: none",
+            ),
+        )
         .route(
             "/workers/durable_objects/namespaces",
-            get(workers::namespaces),
+            get(
+                workers::namespaces,
+                about("Durable Object classes of all Workers").query::<workers::Page>(),
+            ),
         )
         // There are none yet: `wrangler delete` asks.
-        .route("/storage/kv/namespaces", get(workers::nothing));
-    Router::new()
-        .route("/user", get(user::user))
-        .route("/user/tokens/verify", get(user::verify))
-        .route("/accounts", get(user::accounts))
-        .route("/memberships", get(user::memberships))
+        .route(
+            "/storage/kv/namespaces",
+            get(workers::nothing, "KV namespaces: none"),
+        );
+    Routes::new()
+        .route("/user", get(user::user, "Who asks"))
+        .route(
+            "/user/tokens/verify",
+            get(user::verify, "Whether the token is valid"),
+        )
+        .route("/accounts", get(user::accounts, "The server's account"))
+        .route(
+            "/memberships",
+            get(user::memberships, "Whose accounts the token may use"),
+        )
         .nest("/accounts/{account}", account)
-        .with_state(api)
 }
 
-fn scripts() -> Router<Api> {
-    let one = Router::new()
-        .route("/versions", get(versions::list).post(upload::post))
-        .route("/versions/{version}", get(versions::one))
+fn scripts() -> Routes {
+    let one = Routes::new()
+        .route(
+            "/versions",
+            get(versions::list, "Versions of a Worker, newest first").post(
+                upload::post,
+                about("Uploads a version, which is not live").form(&["metadata"], true),
+            ),
+        )
+        .route("/versions/{version}", get(versions::one, "A version"))
         .route(
             "/deployments",
-            get(deployments::list).post(deployments::create),
+            get(deployments::list, "Which versions were live, newest first").post(
+                deployments::create,
+                about("Makes a version live")
+                    .json::<deployments::NewDeployment>()
+                    .query::<deployments::Force>(),
+            ),
         )
-        .route("/secrets", get(secrets::list).put(secrets::put))
-        .route("/secrets/{secret}", delete(secrets::delete))
-        .route("/secrets-bulk", patch(secrets::bulk))
+        .route(
+            "/secrets",
+            get(secrets::list, "Names of the secrets of a Worker").put(
+                secrets::put,
+                about("Sets a secret; the new version is live").json::<secrets::Secret>(),
+            ),
+        )
+        .route(
+            "/secrets/{secret}",
+            crate::describe::delete(secrets::delete, "Deletes a secret; the new version is live"),
+        )
+        .route(
+            "/secrets-bulk",
+            patch(
+                secrets::bulk,
+                about("Sets and deletes secrets; the new version is live").json::<secrets::Bulk>(),
+            ),
+        )
         .route(
             "/settings",
-            get(settings::bindings).patch(settings::patch_bindings),
+            get(settings::bindings, "Bindings of the latest version").patch(
+                settings::patch_bindings,
+                about("Sets and deletes secrets by naming all bindings").form(&["settings"], false),
+            ),
         )
         .route(
             "/script-settings",
-            get(settings::get).patch(settings::patch),
+            get(
+                settings::get,
+                "Settings of a Worker that belong to no version",
+            )
+            .patch(
+                settings::patch,
+                about("Changes such settings").json::<Map<String, Value>>(),
+            ),
         )
         .route(
             "/subdomain",
-            get(settings::subdomain).post(settings::set_subdomain),
+            get(
+                settings::subdomain,
+                "Whether a Worker answers below the base domain",
+            )
+            .post(
+                settings::set_subdomain,
+                about("Has it answer there or not").json::<settings::NewSubdomain>(),
+            ),
         )
         .route(
             "/schedules",
-            get(settings::schedules).put(settings::set_schedules),
+            get(settings::schedules, "Cron expressions that wake a Worker").put(
+                settings::set_schedules,
+                about("Sets all of them").json::<Vec<settings::Schedule>>(),
+            ),
         )
-        .route("/references", get(workers::references));
-    Router::new()
-        .route("/workers/scripts", get(workers::list))
+        .route(
+            "/assets-upload-session",
+            post(
+                assets::begin,
+                about("Begins an upload of static assets; which files are missing")
+                    .json::<assets::NewSession>(),
+            ),
+        )
+        .route(
+            "/references",
+            get(workers::references, "Which Workers depend on this one"),
+        );
+    Routes::new()
+        .route("/workers/scripts", get(workers::list, "Every Worker"))
+        .route(
+            "/workers/assets/upload",
+            post(
+                assets::upload,
+                about("Uploads static assets, each in a part that is named by its hash; with the token of the upload")
+                    .form(&[], true)
+                    .query::<assets::Encoding>(),
+            ),
+        )
         .route(
             "/workers/scripts/{name}",
-            put(upload::put).delete(workers::delete),
+            put(
+                upload::put,
+                about("Uploads a version, which is live").form(&["metadata"], true),
+            )
+            .delete(workers::delete, "Deletes a Worker with all that it keeps"),
         )
         .nest("/workers/scripts/{name}", one)
 }
 
-fn applications() -> Router<Api> {
-    Router::new()
-        .route("/containers/me", get(containers::me))
-        .route("/containers/registries", get(containers::registries))
+fn applications() -> Routes {
+    Routes::new()
+        .route(
+            "/containers/me",
+            get(containers::me, "What an instance may have"),
+        )
+        .route(
+            "/containers/registries",
+            get(containers::registries, "Other registries with credentials"),
+        )
         .route(
             "/containers/registries/{domain}/credentials",
-            post(containers::credentials),
+            post(
+                containers::credentials,
+                about("A password for the server's registry").json::<containers::Wanted>(),
+            ),
         )
         .route(
             "/containers/applications",
-            get(containers::list).post(containers::create),
+            get(
+                containers::list,
+                about("Every container application").query::<containers::Filter>(),
+            )
+            .post(
+                containers::create,
+                about("Gives a class its containers").json::<Map<String, Value>>(),
+            ),
         )
         .route(
             "/containers/applications/{id}",
-            get(containers::one)
-                .patch(containers::modify)
-                .delete(containers::delete),
+            get(containers::one, "A container application")
+                .patch(
+                    containers::modify,
+                    about("Changes a container application").json::<Map<String, Value>>(),
+                )
+                .delete(containers::delete, "Takes a class its containers"),
         )
         .route(
             "/containers/applications/{id}/rollouts",
-            get(containers::rollouts).post(containers::roll_out),
+            get(rollouts::list, "Rollouts, newest first").post(
+                rollouts::create,
+                about("Rolls out another image or size").json::<Map<String, Value>>(),
+            ),
         )
-        .route("/containers/dash/applications", get(containers::dash))
+        .route(
+            "/containers/applications/{id}/rollouts/{rollout}",
+            get(rollouts::one, "A rollout, with its steps and progress").post(
+                rollouts::act,
+                about("Begins the next step, undoes one, or all").json::<rollouts::Asked>(),
+            ),
+        )
+        .route(
+            "/containers/dash/applications",
+            get(
+                containers::dash,
+                "Every container application with its health",
+            ),
+        )
         .route(
             "/containers/dash/applications/{id}/instances",
-            get(containers::instances),
+            get(containers::instances, "Instances of an application"),
         )
 }

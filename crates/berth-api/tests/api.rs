@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use berth_api::{Instance, RegistryPassword, Runtime};
 use berth_control::Control;
+use berth_control::rollout::Seen;
 use berth_control::token::Scope;
 use berth_control::worker::Worker;
 use http::{Request, StatusCode};
@@ -66,8 +67,19 @@ impl Runtime for Recorder {
             object: "o-1".to_owned(),
             name: "one".to_owned(),
             image: "image:1".to_owned(),
+            version: Some(1),
             created: "2026-01-01T00:00:00Z".to_owned(),
             state: "running",
+        }]
+    }
+
+    fn seen(&self, _namespace_id: &str) -> Vec<Seen> {
+        vec![Seen {
+            object: "o-1".to_owned(),
+            version: 1,
+            since_ms: Some(0),
+            listened: true,
+            refused: false,
         }]
     }
 
@@ -406,7 +418,36 @@ async fn an_application_comes_back_as_it_was_sent() {
     let (_, dash) = world
         .call("GET", &world.account("/containers/dash/applications"), "")
         .await;
-    assert_eq!(dash["result"][0]["image"], "image:2");
+    assert_eq!(dash["result"][0]["image"], "image:1", "it is under way");
+    let (_, shown) = world.call("GET", &format!("{path}/{id}"), "").await;
+    assert_eq!(shown["result"]["configuration"]["image"], "image:2");
+    let one = format!(
+        "{rollouts}/{}",
+        shown["result"]["active_rollout_id"].as_str().unwrap()
+    );
+    let (_, shown) = world.call("GET", &one, "").await;
+    let shown = &shown["result"];
+    assert_eq!(
+        (&shown["status"], &shown["kind"]),
+        (&json!("pending"), &json!("full_auto"))
+    );
+    assert_eq!(shown["current_configuration"]["image"], "image:1");
+    let step =
+        json!({"id": 1, "step_size": {"percentage": 100}, "description": "", "status": "pending"});
+    assert_eq!(shown["steps"], json!([step]));
+    let progress =
+        json!({"total_steps": 1, "current_step": 0, "updated_instances": 0, "total_instances": 1});
+    assert_eq!(shown["progress"], progress);
+    let (status, acted) = world.call("POST", &one, r#"{"action": "next"}"#).await;
+    assert_eq!(status, StatusCode::OK, "{acted}");
+    assert_eq!(acted["result"]["rollout"]["status"], "progressing");
+    let (_, acted) = world.call("POST", &one, r#"{"action": "revert"}"#).await;
+    assert_eq!(acted["result"]["rollout"]["steps"][0]["status"], "reverted");
+    let (status, refused) = world.call("POST", &one, r#"{"action": "next"}"#).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(refused.to_string().contains("is over"), "{refused}");
+    let (status, _) = world.call("GET", &format!("{rollouts}/nope"), "").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
     assert_eq!(dash["result"][0]["health"]["instances"]["active"], 1);
     let instances = world.account(&format!("/containers/dash/applications/{id}/instances"));
     let (_, shown) = world.call("GET", &instances, "").await;

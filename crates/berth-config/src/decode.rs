@@ -36,5 +36,5 @@ pub(crate) use field::{Field, Fields, member};
 pub use instance::{
     INSTANCE_TYPES, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, instance_type,
 };
-pub(crate) use nearest::list;
+pub(crate) use nearest::{list, nearest};
 pub(crate) use project::{Decoded, Settings, decode};

@@ -5,7 +5,7 @@
 //! file, line, the line's text and a hint.
 //!
 //! What is Berth's alone and so not in wrangler's file, which wrangler must go on to accept, is in
-//! `berth.jsonc` beside it.
+//! `berth.jsonc` beside it. [`ServerConfig`] is `berth.toml`, the settings of a server.
 #![forbid(unsafe_code)]
 
 mod decode;
@@ -16,6 +16,7 @@ mod own;
 mod parse;
 mod project;
 mod secrets;
+mod server;
 mod source;
 mod spans;
 mod value;
@@ -24,4 +25,5 @@ pub use decode::{INSTANCE_TYPES, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU
 pub use diagnostic::{ConfigErrors, Diagnostic, Location, Severity};
 pub use load::{LoadOptions, Loaded, load, watched_files};
 pub use project::*;
+pub use server::*;
 pub use spans::{Spans, bad_main, container_class_not_exported};

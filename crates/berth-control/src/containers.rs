@@ -2,10 +2,17 @@
 //!
 //! What a client sent is kept word for word: wrangler compares it with what it would send, and rolls
 //! out when anything differs. What instances run with is another thing: it changes with a rollout.
+//!
+//! Which image a version of the Worker ran with is remembered here, so that going back to it brings the
+//! image back, too.
+
+use std::collections::BTreeMap;
 
 use berth_config::{MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, Resources, instance_type};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use crate::rollout::Rollout;
 
 /// The kind of record.
 pub(crate) const KIND: &str = "container_application";
@@ -31,13 +38,97 @@ pub struct Application {
     pub name: String,
     /// The request, word for word.
     pub sent: Map<String, Value>,
-    /// What instances run with.
+    /// What instances run with, unless a rollout that is under way says otherwise.
     pub live: Instance,
+    /// The version that brought it; 0 in records of old, which have no rollout under way.
+    #[serde(default)]
+    pub live_version: u64,
     /// Newest first.
     pub rollouts: Vec<Rollout>,
+    /// `configuration` by the Worker's version that ran with it.
+    #[serde(default)]
+    pub by_version: BTreeMap<String, Map<String, Value>>,
+    /// The last deployment that brought a `configuration` back, and has been obeyed.
+    #[serde(default)]
+    pub obeyed: Option<String>,
+}
+
+/// Who decides on image and size of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The application, for all.
+    Application,
+    /// The Durable Object, at each start: `scheduling_policy: "durable_object"`.
+    Object,
 }
 
 impl Application {
+    /// Who decides on image and size of an instance.
+    pub fn policy(&self) -> Policy {
+        policy(&self.sent)
+    }
+
+    /// The rollout that is under way.
+    pub fn rollout(&self) -> Option<&Rollout> {
+        self.rollouts.first().filter(|rollout| rollout.is_active())
+    }
+
+    /// What the instance of an object runs with when it starts now, and which version brought that.
+    pub fn wanted(&self, object: &str) -> (&Instance, u64) {
+        match self.rollout() {
+            Some(rollout) if rollout.has(object) => match &rollout.target {
+                Some(target) => (target, rollout.to_version),
+                None => (&self.live, self.live_version()),
+            },
+            _ => (&self.live, self.live_version()),
+        }
+    }
+
+    /// The version that instances run with unless a rollout says otherwise.
+    pub fn live_version(&self) -> u64 {
+        match self.live_version {
+            0 => self.version,
+            version => version,
+        }
+    }
+
+    /// Seconds that an instance may run at least before a rollout ends it.
+    pub fn grace_seconds(&self) -> u64 {
+        let sent = self.sent.get("rollout_active_grace_period");
+        sent.and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    /// Every image that an instance may need: now, and after going back to a version that is kept.
+    pub fn images(&self) -> impl Iterator<Item = &str> {
+        let target = self.rollout().and_then(|rollout| rollout.target.as_ref());
+        let kept = self.by_version.values();
+        let kept = kept.filter_map(|configuration| configuration.get("image")?.as_str());
+        std::iter::once(self.live.image.as_str())
+            .chain(target.map(|target| target.image.as_str()))
+            .chain(kept)
+            .filter(|image| !image.is_empty())
+    }
+
+    /// The rollout has reached everything, or is given up: what instances run with is what it says.
+    pub(crate) fn settle(&mut self) {
+        let Some(rollout) = self.rollouts.first() else {
+            return;
+        };
+        match rollout.status {
+            crate::rollout::Status::Completed => {
+                if let Some(target) = &rollout.target {
+                    self.live = target.clone();
+                    self.live_version = rollout.to_version;
+                }
+            }
+            crate::rollout::Status::Reverted => {
+                let former = rollout.former.clone();
+                self.sent.insert("configuration".to_owned(), former.into());
+            }
+            _ => {}
+        }
+    }
+
     /// Most instances at the same time.
     pub fn max_instances(&self) -> u32 {
         let sent = self.sent.get("max_instances").and_then(Value::as_u64);
@@ -60,23 +151,6 @@ pub struct Instance {
     pub disk_mb: u64,
 }
 
-/// A change of what instances run with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rollout {
-    /// A UUID.
-    pub id: String,
-    /// When it was asked for, RFC 3339.
-    pub created: String,
-    /// For people.
-    pub description: String,
-    /// The application's version before.
-    pub from_version: u64,
-    /// And with it.
-    pub to_version: u64,
-    /// As sent.
-    pub configuration: Map<String, Value>,
-}
-
 /// Why an application is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ApplicationError {
@@ -88,6 +162,11 @@ pub enum ApplicationError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Its objects decide themselves.
+    #[error(
+        "the container application `{0}` has no rollouts: its objects choose their images when they start"
+    )]
+    NoRollouts(String),
     /// No class of any Worker.
     #[error("there is no Durable Object namespace `{0}`")]
     NoNamespace(String),
@@ -100,6 +179,28 @@ pub enum ApplicationError {
     /// Another application has the name.
     #[error("there is a container application `{0}` already")]
     NameTaken(String),
+}
+
+/// Who decides, by a request.
+pub(crate) fn policy(sent: &Map<String, Value>) -> Policy {
+    match sent.get("scheduling_policy").and_then(Value::as_str) {
+        Some("durable_object") => Policy::Object,
+        _ => Policy::Application,
+    }
+}
+
+/// The size of an instance whose object says nothing.
+pub(crate) fn unsized_instance() -> Instance {
+    let lite = instance_type("lite");
+    let (vcpu, memory_mib, disk_mb) = lite.map_or((MIN_VCPU, 256, 2000), |lite| {
+        (lite.vcpu, lite.memory_mib, lite.disk_mb)
+    });
+    Instance {
+        image: String::new(),
+        vcpu,
+        memory_mib,
+        disk_mb,
+    }
 }
 
 /// What a `configuration` says of image and size.

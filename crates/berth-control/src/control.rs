@@ -4,8 +4,11 @@
 //! it is made again from what they made. Calls block for as long as the disk takes.
 
 mod applications;
+mod assets;
 mod candidate;
 mod deployments;
+mod pins;
+mod rollouts;
 mod secrets;
 mod tokens;
 mod triggers;
@@ -17,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use berth_store::{SealKey, Store, StoreError};
 use tokio::sync::watch;
 
+pub use assets::AssetsSession;
 pub use candidate::NewVersion;
 
 use crate::ControlError;
@@ -37,7 +41,7 @@ struct Inner {
     content: Content,
     account: Account,
     changes: watch::Sender<u64>,
-    /// Digests of modules that no record names yet, with how many uploads need each.
+    /// Digests of content that no record names yet, with how many uploads need each.
     pending: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -175,12 +179,14 @@ impl Control {
         self.inner.changes.send_modify(|count| *count += 1);
     }
 
-    /// Deletes modules that nobody needs.
+    /// Deletes modules and assets that nobody needs.
     fn collect(&self) -> Result<(), ControlError> {
         // Held throughout: what is put from now on waits, what was put before is in here.
         let pending = self.pending();
         let mut wanted: HashSet<String> = pending.keys().cloned().collect();
-        for worker in self.workers()? {
+        let workers = self.workers()?;
+        wanted.extend(self.assets_in_use(&workers)?);
+        for worker in workers {
             let modules = worker
                 .versions
                 .into_iter()

@@ -3,6 +3,7 @@
 use berth_error::Hint;
 use berth_store::{SealError, StoreError};
 
+use crate::assets::AssetsError;
 use crate::containers::ApplicationError;
 use crate::migrations::MigrationError;
 use crate::upload::UploadError;
@@ -57,9 +58,15 @@ pub enum ControlError {
     /// There is no such container application.
     #[error("there is no container application `{0}`")]
     NoApplication(String),
+    /// The application has no such rollout.
+    #[error("there is no rollout `{0}`")]
+    NoRollout(String),
     /// A container application that cannot be.
     #[error(transparent)]
     Application(#[from] ApplicationError),
+    /// Its static assets.
+    #[error(transparent)]
+    Assets(#[from] AssetsError),
     /// What was uploaded is no Worker.
     #[error(transparent)]
     Upload(#[from] UploadError),

@@ -7,8 +7,10 @@
 //! | [`worker`] | a Worker: versions, deployments, Durable Object classes; the record |
 //! | [`migrations`] | Durable Object migrations, as a pure function |
 //! | [`containers`] | container applications: image and size of a class's containers |
+//! | [`rollout`] | how a change of those reaches the instances, as a state machine |
 //! | [`upload`] | what wrangler uploads, checked |
-//! | [`content`] | modules, by digest |
+//! | [`content`] | modules and assets, by digest |
+//! | [`assets`] | static assets: manifests, uploads |
 //! | [`control`] | every change, each whole or not at all |
 //!
 //! Nothing here serves HTTP or runs a process: `berth-api` asks, and whoever runs the Workers is woken
@@ -19,15 +21,17 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod assets;
 pub mod clock;
 pub mod containers;
 pub mod content;
 mod control;
 mod error;
 pub mod migrations;
+pub mod rollout;
 pub mod token;
 pub mod upload;
 pub mod worker;
 
-pub use control::{Control, NewVersion};
+pub use control::{AssetsSession, Control, NewVersion};
 pub use error::ControlError;

@@ -3,18 +3,22 @@
 //! Source: `deploy-helpers/src/deploy/helpers/create-worker-upload-form.ts` of workers-sdk. What
 //! Berth does not have is refused by name, never left out.
 
+mod bindings;
+mod error;
+mod modules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use berth_error::Hint;
 use serde::Deserialize;
 
+pub use error::UploadError;
+
+use crate::assets::NewAssets;
 use crate::migrations::Migrations;
 use crate::worker::{Binding, BindingKind, ModuleKind};
 
 /// Bytes of all modules together, as for paid accounts.
 pub const MOST_BYTES: u64 = 64 << 20;
-/// Bindings of a Worker.
-const MOST_BINDINGS: usize = 1000;
 
 /// A module as it was sent.
 #[derive(Clone, Debug)]
@@ -59,81 +63,14 @@ pub struct Upload {
     pub compatibility_flags: Vec<String>,
     /// Of Durable Objects.
     pub migrations: Option<Migrations>,
+    /// Static assets that come with it.
+    pub assets: Option<NewAssets>,
+    /// Those of the version before stay.
+    pub keep_assets: bool,
     /// As sent.
     pub containers: Vec<serde_json::Value>,
     /// As sent.
     pub annotations: BTreeMap<String, String>,
-}
-
-/// Why an upload is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum UploadError {
-    /// It is not JSON, or not of the right form.
-    #[error("the part `metadata` cannot be understood: {0}")]
-    Metadata(String),
-    /// The main module is not there.
-    #[error("there is no module `{0}`, which the metadata call the main module")]
-    NoMain(String),
-    /// Neither a main module nor assets.
-    #[error("the metadata name no main module")]
-    NothingToRun,
-    /// A Worker of the old syntax.
-    #[error("Workers in service worker syntax are not supported")]
-    ServiceWorker,
-    /// A module of a kind that is not loaded.
-    #[error("the module `{name}` has the type `{kind}`, which is not supported")]
-    ModuleKind {
-        /// The module.
-        name: String,
-        /// Its `Content-Type`.
-        kind: String,
-    },
-    /// Two modules of one name.
-    #[error("there are two modules `{0}`")]
-    Twice(String),
-    /// Too much of everything.
-    #[error("the modules have {bytes} bytes, {most} are allowed")]
-    TooLarge {
-        /// Of all modules.
-        bytes: u64,
-        /// At most.
-        most: u64,
-    },
-    /// A binding that Berth does not have.
-    #[error("the binding `{name}` has the type `{kind}`, which is not supported")]
-    BindingKind {
-        /// The binding.
-        name: String,
-        /// Its type.
-        kind: String,
-    },
-    /// Two bindings of one name, one without a name, or too many.
-    #[error("{0}")]
-    Bindings(String),
-    /// An inherited binding that was not there before.
-    #[error("inherit binding '{0}' is invalid: the version before has no such binding")]
-    Inherit(String),
-    /// Part of the upload that Berth does not do.
-    #[error("`{0}` is not supported")]
-    Unsupported(&'static str),
-    /// No date, or not one.
-    #[error("the compatibility date `{0}` is not of the form YYYY-MM-DD")]
-    Date(String),
-}
-
-impl Hint for UploadError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::ServiceWorker => {
-                Some("write it as a module: `export default { fetch() { … } }`".to_owned())
-            }
-            Self::BindingKind { name, .. } => {
-                Some(format!("take `{name}` out of the configuration"))
-            }
-            Self::Inherit(name) => Some(format!("set `{name}` in the configuration")),
-            _ => None,
-        }
-    }
 }
 
 /// The metadata's form. What is not named here is not for us.
@@ -148,7 +85,9 @@ struct Metadata {
     compatibility_flags: Vec<String>,
     migrations: Option<Migrations>,
     exports: Option<serde_json::Value>,
-    assets: Option<serde_json::Value>,
+    assets: Option<NewAssets>,
+    #[serde(default)]
+    keep_assets: bool,
     #[serde(default)]
     containers: Vec<serde_json::Value>,
     #[serde(default)]
@@ -174,14 +113,12 @@ impl Upload {
         if metadata.exports.is_some_and(|exports| !exports.is_null()) {
             return Err(UploadError::Unsupported("exports"));
         }
-        if metadata.assets.is_some_and(|assets| !assets.is_null()) {
-            return Err(UploadError::Unsupported("assets"));
-        }
-        let modules = modules(parts)?;
-        let main_module = metadata.main_module.ok_or(UploadError::NothingToRun)?;
-        let is_main = |module: &&NewModule| module.name == main_module;
-        if !modules.iter().any(|module| is_main(&module)) {
-            return Err(UploadError::NoMain(main_module));
+        let modules = modules::modules(parts)?;
+        match &metadata.main_module {
+            Some(main) if modules.iter().any(|module| module.name == *main) => {}
+            Some(main) => return Err(UploadError::NoMain(main.clone())),
+            None if metadata.assets.is_some() && modules.is_empty() => {}
+            None => return Err(UploadError::NothingToRun),
         }
         let compatibility_date = metadata
             .compatibility_date
@@ -190,7 +127,7 @@ impl Upload {
             return Err(UploadError::Date(compatibility_date));
         }
         let mut upload = Self {
-            main_module: Some(main_module),
+            main_module: metadata.main_module,
             modules,
             bindings: Vec::new(),
             secrets: BTreeMap::new(),
@@ -199,6 +136,8 @@ impl Upload {
             compatibility_date,
             compatibility_flags: metadata.compatibility_flags,
             migrations: metadata.migrations,
+            assets: metadata.assets,
+            keep_assets: metadata.keep_assets,
             containers: metadata.containers,
             annotations: metadata
                 .annotations
@@ -207,60 +146,30 @@ impl Upload {
                 .collect(),
         };
         upload.take_bindings(metadata.bindings)?;
+        upload.check_assets()?;
         Ok(upload)
     }
 
-    fn take_bindings(
-        &mut self,
-        bindings: Vec<serde_json::Map<String, serde_json::Value>>,
-    ) -> Result<(), UploadError> {
-        if bindings.len() > MOST_BINDINGS {
+    /// What of an upload with assets needs a Worker, or needs assets.
+    fn check_assets(&self) -> Result<(), UploadError> {
+        let files = self.assets.is_some() || self.keep_assets;
+        let is_assets = |binding: &&Binding| matches!(binding.kind, BindingKind::Assets {});
+        if let Some(binding) = self.bindings.iter().find(is_assets)
+            && !files
+        {
             let text = format!(
-                "there are {} bindings, {MOST_BINDINGS} are allowed",
-                bindings.len()
+                "the binding `{}` is for assets, and there are none",
+                binding.name
             );
             return Err(UploadError::Bindings(text));
         }
-        let mut names = BTreeSet::new();
-        for binding in bindings {
-            let word = |key: &str| binding.get(key).and_then(serde_json::Value::as_str);
-            let name = word("name").filter(|name| !name.is_empty());
-            let name =
-                name.ok_or_else(|| UploadError::Bindings("a binding has no name".to_owned()))?;
-            let kind = word("type").unwrap_or("none");
-            if !names.insert(name.to_owned()) {
-                return Err(UploadError::Bindings(format!(
-                    "there are two bindings `{name}`"
-                )));
-            }
-            let foreign = word("script_name").is_some() || word("environment").is_some();
-            let unsupported = || UploadError::BindingKind {
-                name: name.to_owned(),
-                kind: kind.to_owned(),
-            };
-            match kind {
-                "inherit" => self.inherited.push(name.to_owned()),
-                "secret_text" => {
-                    let text = word("text").ok_or_else(|| {
-                        UploadError::Bindings(format!("the secret `{name}` has no text"))
-                    })?;
-                    self.secrets.insert(name.to_owned(), text.to_owned());
-                }
-                "durable_object_namespace" if foreign => {
-                    let text = format!(
-                        "the binding `{name}` is for a Durable Object of another Worker, which is not supported"
-                    );
-                    return Err(UploadError::Bindings(text));
-                }
-                "plain_text" | "json" | "durable_object_namespace" | "version_metadata" => {
-                    let value = serde_json::Value::Object(binding.clone());
-                    let parsed: Binding = serde_json::from_value(value).map_err(|error| {
-                        UploadError::Bindings(format!("the binding `{name}`: {error}"))
-                    })?;
-                    self.bindings.push(parsed);
-                }
-                _ => return Err(unsupported()),
-            }
+        if self.main_module.is_some() {
+            return Ok(());
+        }
+        let objects = self.migrations.is_some() || !self.containers.is_empty();
+        let first = self.assets.as_ref().and_then(NewAssets::worker_first);
+        if !self.bindings.is_empty() || objects || first.is_some() {
+            return Err(UploadError::OnlyAssets);
         }
         Ok(())
     }
@@ -278,43 +187,6 @@ impl Upload {
     }
 }
 
-fn modules(parts: Vec<Part>) -> Result<Vec<NewModule>, UploadError> {
-    let bytes = parts.iter().map(|part| part.bytes.len() as u64).sum();
-    if bytes > MOST_BYTES {
-        let most = MOST_BYTES;
-        return Err(UploadError::TooLarge { bytes, most });
-    }
-    let mut names = BTreeSet::new();
-    parts
-        .into_iter()
-        .map(|part| {
-            if !names.insert(part.name.clone()) {
-                return Err(UploadError::Twice(part.name));
-            }
-            let kind = part.content_type.split(';').next().unwrap_or_default();
-            let kind = match kind.trim() {
-                "application/javascript+module" => ModuleKind::EsModule,
-                "application/javascript" => ModuleKind::CommonJs,
-                "application/wasm" => ModuleKind::Wasm,
-                "text/plain" => ModuleKind::Text,
-                "application/octet-stream" => ModuleKind::Data,
-                "application/source-map" => ModuleKind::SourceMap,
-                _ => {
-                    return Err(UploadError::ModuleKind {
-                        name: part.name,
-                        kind: part.content_type,
-                    });
-                }
-            };
-            Ok(NewModule {
-                name: part.name,
-                kind,
-                bytes: part.bytes,
-            })
-        })
-        .collect()
-}
-
 fn is_date(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() == 10
@@ -325,107 +197,4 @@ fn is_date(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn part(name: &str, content_type: &str) -> Part {
-        Part {
-            name: name.to_owned(),
-            content_type: content_type.to_owned(),
-            bytes: b"export default {}".to_vec(),
-        }
-    }
-
-    fn parse(metadata: &serde_json::Value) -> Result<Upload, UploadError> {
-        let parts = vec![
-            part("index.js", "application/javascript+module"),
-            part("index.js.map", "application/source-map"),
-        ];
-        Upload::parse(metadata.to_string().as_bytes(), parts)
-    }
-
-    #[test]
-    fn what_wrangler_sends_is_understood() {
-        let upload = parse(&json!({
-            "main_module": "index.js",
-            "compatibility_date": "2026-01-02",
-            "compatibility_flags": ["nodejs_compat"],
-            "bindings": [
-                {"name": "TEXT", "type": "plain_text", "text": "x"},
-                {"name": "JSON", "type": "json", "json": {"a": [1]}},
-                {"name": "KEY", "type": "secret_text", "text": "hunter2"},
-                {"name": "OBJ", "type": "durable_object_namespace", "class_name": "Obj"},
-                {"name": "OLD", "type": "inherit"},
-                {"name": "VERSION", "type": "version_metadata"},
-            ],
-            "migrations": {"new_tag": "v1", "steps": [{"new_sqlite_classes": ["Obj"]}]},
-            "containers": [{"name": "app", "class_name": "Obj"}],
-            "keep_bindings": ["secret_text", "secret_key"],
-            "annotations": {"workers/message": "hello"},
-            "logpush": false, "placement": {"mode": "smart"}, "observability": {"enabled": true},
-        }))
-        .unwrap();
-        assert_eq!(upload.bindings.len(), 4);
-        assert_eq!(upload.secrets["KEY"], "hunter2");
-        assert_eq!(upload.inherited, ["OLD"]);
-        assert_eq!(upload.objects().collect::<Vec<_>>(), [("OBJ", "Obj")]);
-        assert_eq!(upload.modules[1].kind, ModuleKind::SourceMap);
-        assert_eq!(upload.annotations["workers/message"], "hello");
-        assert_eq!(upload.migrations.unwrap().new_tag.as_deref(), Some("v1"));
-    }
-
-    #[test]
-    fn what_cannot_run_is_refused_by_name() {
-        for (metadata, expected) in [
-            (json!([]), "`metadata`"),
-            (json!({}), "no main module"),
-            (json!({"body_part": "index.js"}), "service worker"),
-            (json!({"main_module": "other.js"}), "`other.js`"),
-            (
-                json!({"main_module": "index.js", "compatibility_date": "today"}),
-                "`today`",
-            ),
-            (
-                json!({"main_module": "index.js", "bindings": [{"name": "AI", "type": "ai"}]}),
-                "`AI` has the type `ai`",
-            ),
-            (
-                json!({"main_module": "index.js", "bindings": [{"type": "json", "json": 1}]}),
-                "no name",
-            ),
-            (
-                json!({"main_module": "index.js", "bindings": [
-                    {"name": "A", "type": "json", "json": 1}, {"name": "A", "type": "inherit"}]}),
-                "two bindings `A`",
-            ),
-            (
-                json!({"main_module": "index.js", "bindings": [
-                    {"name": "A", "type": "durable_object_namespace", "class_name": "C", "script_name": "w"}]}),
-                "of another Worker",
-            ),
-            (
-                json!({"main_module": "index.js", "bindings": [{"name": "A", "type": "plain_text"}]}),
-                "`A`",
-            ),
-            (
-                json!({"main_module": "index.js", "migrations": {"steps": [{"new": []}]}}),
-                "unknown field",
-            ),
-        ] {
-            let error = parse(&metadata).unwrap_err().to_string();
-            assert!(error.contains(expected), "{metadata}: {error}");
-        }
-        let metadata = json!({"main_module": "index.js"}).to_string();
-        let twice = vec![
-            part("index.js", "application/javascript+module"),
-            part("index.js", "text/plain"),
-        ];
-        let error = Upload::parse(metadata.as_bytes(), twice).unwrap_err();
-        assert!(matches!(error, UploadError::Twice(_)));
-        let python = vec![part("index.js", "text/x-python")];
-        let error = Upload::parse(metadata.as_bytes(), python).unwrap_err();
-        assert!(error.to_string().contains("text/x-python"), "{error}");
-    }
-}
+mod tests;

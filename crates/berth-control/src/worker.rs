@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use berth_store::Sealed;
 use serde::{Deserialize, Serialize};
 
+use crate::assets::Assets;
 use crate::migrations::Classes;
 
 /// The kind of record.
@@ -88,7 +89,10 @@ pub struct Version {
     pub compatibility_flags: Vec<String>,
     /// `containers` of the metadata, as uploaded.
     pub containers: Vec<serde_json::Value>,
-    /// Changes with the modules.
+    /// Its static assets.
+    #[serde(default)]
+    pub assets: Option<Assets>,
+    /// Changes with the modules and the assets.
     pub etag: String,
 }
 
@@ -154,6 +158,8 @@ pub enum BindingKind {
     },
     /// What version runs.
     VersionMetadata {},
+    /// Its static assets.
+    Assets {},
 }
 
 impl BindingKind {
@@ -164,6 +170,7 @@ impl BindingKind {
             Self::Json { .. } => "json",
             Self::DurableObjectNamespace { .. } => "durable_object_namespace",
             Self::VersionMetadata {} => "version_metadata",
+            Self::Assets {} => "assets",
         }
     }
 }
@@ -181,6 +188,9 @@ pub struct Deployment {
     pub author: String,
     /// `workers/message` and the like.
     pub annotations: BTreeMap<String, String>,
+    /// Container configurations that it brings back, by namespace.
+    #[serde(default)]
+    pub configurations: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Worker {
@@ -238,6 +248,20 @@ impl Worker {
             index += 1;
             !old || named.contains(version.id.as_str())
         });
+    }
+}
+
+impl Version {
+    /// The images that objects of a class may start with, by the names that their code uses (`images` of
+    /// `containers` in the metadata).
+    pub fn images(&self, class: &str) -> BTreeMap<String, String> {
+        let of_class = |one: &&serde_json::Value| one["class_name"] == class;
+        let containers = self.containers.iter().find(of_class);
+        let images = containers.and_then(|one| one.get("images")?.as_object());
+        let images = images.into_iter().flatten();
+        images
+            .filter_map(|(name, image)| Some((name.clone(), image.as_str()?.to_owned())))
+            .collect()
     }
 }
 

@@ -65,6 +65,36 @@ use berth_net::NetworkOptions;
 /// stored: a create request for it makes an in-process sidecar.
 pub const EGRESS_IMAGE: &str = "berth/egress:latest";
 
+/// Image reference that workerd's configuration gives for the containers of a class whose application has a
+/// [`Chooser`]: which image that is, is decided when a container is made, so that workerd goes on when it
+/// changes. No image of this name is ever stored.
+pub const CLASS_IMAGE: &str = "berth/class:latest";
+
+/// Label of a container with the [`Chosen::version`] that it was made with.
+pub const VERSION_LABEL: &str = "dev.berth.version";
+
+/// What an instance is made with.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// Instead of [`CLASS_IMAGE`].
+    pub image: String,
+    /// Limits of the instance.
+    pub limits: Limits,
+    /// For whoever wants to know later.
+    pub version: u64,
+}
+
+/// Chooses what the instance of an object (64 hex digits) is made with. Called for each that is made; must
+/// not block.
+#[derive(Clone)]
+pub struct Chooser(pub Arc<dyn Fn(&str) -> Chosen + Send + Sync>);
+
+impl std::fmt::Debug for Chooser {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Chooser")
+    }
+}
+
 /// One container application: what the engine must know about a Durable Object class, because
 /// workerd's create request carries neither limits nor identity.
 #[derive(Clone, Debug)]
@@ -74,8 +104,10 @@ pub struct Application {
     pub unique_key: String,
     /// The class.
     pub class_name: String,
-    /// Limits of one instance.
+    /// Limits of one instance that nobody chooses others for.
     pub limits: Limits,
+    /// Image and limits of each instance; `None`: workerd names the image, and `limits` are for all.
+    pub chooser: Option<Chooser>,
     /// When an idle instance goes to sleep; `None`: never.
     pub sleep: Option<SleepPolicy>,
     /// Most instances at the same time.

@@ -108,6 +108,7 @@ pub(crate) mod tests {
                     unique_key: (*key).to_owned(),
                     class_name: format!("Class{}", key.len()),
                     limits: berth_jail::Limits::default(),
+                    chooser: None,
                     sleep: None,
                     max_instances: 1,
                     stop_grace: berth_engine::STOP_GRACE,

@@ -6,6 +6,7 @@ mod files;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use berth_image::ImageStore;
@@ -40,6 +41,15 @@ pub struct Tunnel {
     pub stream: TcpStream,
     /// To be told what moves on it, and dropped with it: it decides whether the container may sleep.
     pub traffic: Connected,
+}
+
+/// What connections to a container have come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Somebody has tried.
+    pub wanted: bool,
+    /// The last one found the port closed.
+    pub refused: bool,
 }
 
 /// The engine of one session. Cheap to clone. Every call is finished even if its caller goes away.
@@ -101,7 +111,7 @@ impl Engine {
     /// [`EngineError::NameInUse`], [`EngineError::NoSuchImage`], [`EngineError::NoCommand`],
     /// [`EngineError::InvalidHost`], or what failed; nothing is left of it then.
     pub async fn create(&self, spec: ContainerSpec) -> Result<ContainerInfo, EngineError> {
-        let display_name = spec.display_name.clone();
+        let (name, display_name) = (spec.name.clone(), spec.display_name.clone());
         let outcome = self.register(spec).await;
         if let Err(error) = &outcome
             && !matches!(error, EngineError::NameInUse(_))
@@ -109,7 +119,9 @@ impl Engine {
             // The caller is workerd, which tells the user no more than that it failed.
             let reason = berth_error::chain(error);
             let _ = self.means.events.send(Event::CreateFailed {
+                name,
                 display_name,
+                full: false,
                 reason,
             });
         }
@@ -190,11 +202,13 @@ impl Engine {
         self.find(name)?.kill(signal, true).await
     }
 
-    /// Tells who listens to events that a container was not even made.
-    pub fn tell_refused(&self, display_name: String, reason: String) {
+    /// Tells who listens to events that a container was not even made, for want of room.
+    pub fn tell_refused(&self, name: &str, display_name: String, reason: String) {
         // An error means that nobody listens.
         let _ = self.means.events.send(Event::CreateFailed {
+            name: name.to_owned(),
             display_name,
+            full: true,
             reason,
         });
     }
@@ -278,9 +292,29 @@ impl Engine {
             // One that has ended meanwhile is found out by connecting.
             let _ = handle.wake().await;
         }
-        let stream = hold::connect(name, port, liveness, || network.connect(port)).await?;
+        let reach = &shared.reach;
+        if port != hold::FALLBACK_PORT {
+            reach.wanted.store(true, Ordering::Relaxed);
+        }
+        let connected = hold::connect(name, port, liveness, || network.connect(port)).await;
+        if port != hold::FALLBACK_PORT {
+            let refused = matches!(connected, Err(EngineError::NotListening { .. }));
+            reach.refused.store(refused, Ordering::Relaxed);
+        }
+        let stream = connected?;
         let traffic = using.connected();
         Ok(Tunnel { stream, traffic })
+    }
+
+    /// Whether somebody has tried to connect to a container, and whether the last one found its port
+    /// closed; `None`: there is none.
+    pub fn reached(&self, name: &str) -> Option<Reached> {
+        let handle = self.table.find(name)?;
+        let reach = &handle.shared().reach;
+        Some(Reached {
+            wanted: reach.wanted.load(Ordering::Relaxed),
+            refused: reach.refused.load(Ordering::Relaxed),
+        })
     }
 
     /// Freezes a container until [`Engine::unpause`], a signal or its end.

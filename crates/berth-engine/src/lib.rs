@@ -32,6 +32,7 @@ mod log;
 mod meter;
 mod model;
 mod mounts;
+mod output;
 mod prepare;
 mod process;
 mod session;
@@ -47,7 +48,7 @@ mod volumes;
 
 pub use activity::Connected;
 pub use archive::{PathStat, Pieces, WriteOptions};
-pub use engine::{Engine, Tunnel};
+pub use engine::{Engine, Reached, Tunnel};
 pub use error::EngineError;
 pub use meter::Metered;
 pub use model::{
@@ -55,6 +56,7 @@ pub use model::{
     Event, Exec, ExecIo, ExecSpec, InstanceLimit, LogLine, Policy, Rest, RestartPolicy, STOP_GRACE,
     SleepPolicy, Status, Timings,
 };
+pub use output::{Output, OutputStream};
 pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
 pub use signals::signal_number;
 pub use terminal::resize;

@@ -289,8 +289,12 @@ pub enum Event {
     Exited(ContainerInfo),
     /// It could not even be created.
     CreateFailed {
+        /// Unique name.
+        name: String,
         /// See [`ContainerSpec::display_name`].
         display_name: String,
+        /// Nothing is wrong with it: there is no room, or there are too many at a time.
+        full: bool,
         /// Why, with its causes.
         reason: String,
     },

@@ -38,8 +38,17 @@ use server::Shared;
 /// Settings of a gateway.
 #[derive(Clone, Debug)]
 pub struct GatewayOptions {
-    /// Where to listen. Port 0: the kernel chooses.
-    pub address: SocketAddr,
+    /// Where to listen, at least at one address. Port 0: the kernel chooses.
+    pub http: Vec<SocketAddr>,
+}
+
+impl GatewayOptions {
+    /// One address without TLS, and the defaults.
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            http: vec![address],
+        }
+    }
 }
 
 /// Where requests go.
@@ -67,6 +76,9 @@ pub struct RequestEvent {
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
+    /// Nowhere to listen.
+    #[error("the gateway has no address to listen on")]
+    NoAddress,
     /// The address is taken.
     #[error("port {} is already in use on {}", .address.port(), .address.ip())]
     AddrInUse {
@@ -90,7 +102,7 @@ impl Hint for GatewayError {
             Self::AddrInUse { .. } => {
                 Some("stop the other program or choose another port with `--port`".to_owned())
             }
-            Self::Bind { .. } => None,
+            Self::Bind { .. } | Self::NoAddress => None,
         }
     }
 }
@@ -111,37 +123,38 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`GatewayError::AddrInUse`] if another program listens there.
+    /// [`GatewayError::AddrInUse`] if another program listens there, [`GatewayError::NoAddress`].
     pub async fn bind(
         options: GatewayOptions,
         sites: Arc<Sites>,
         events: mpsc::UnboundedSender<RequestEvent>,
     ) -> Result<Self, GatewayError> {
-        let address = options.address;
-        let failed = |source: std::io::Error| match source.kind() {
-            std::io::ErrorKind::AddrInUse => GatewayError::AddrInUse { address },
-            _ => GatewayError::Bind { address, source },
-        };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let mut listeners = Vec::new();
+        for address in options.http {
+            listeners.push(listen(address).await?);
+        }
+        let first = listeners.first().map(|(_, address)| *address);
         let gateway = Self {
-            address,
+            address: first.ok_or(GatewayError::NoAddress)?,
             connections: TaskTracker::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
-        let accepting = server::accept(
-            listener,
-            Arc::new(Shared { sites, events }),
-            gateway.connections.clone(),
-            gateway.closing.clone(),
-            gateway.closed.clone(),
-        );
-        gateway.connections.spawn(accepting);
+        let shared = Arc::new(Shared { sites, events });
+        for (listener, _) in listeners {
+            let accepting = server::accept(
+                listener,
+                Arc::clone(&shared),
+                gateway.connections.clone(),
+                gateway.closing.clone(),
+                gateway.closed.clone(),
+            );
+            gateway.connections.spawn(accepting);
+        }
         Ok(gateway)
     }
 
-    /// The address it listens on.
+    /// The first address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -154,6 +167,16 @@ impl Gateway {
         self.closed.cancel();
         self.connections.wait().await;
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), GatewayError> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AddrInUse => GatewayError::AddrInUse { address },
+        _ => GatewayError::Bind { address, source },
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 impl Drop for Gateway {

@@ -38,7 +38,7 @@ struct World {
 async fn gateway(sites: Arc<Sites>) -> (Gateway, mpsc::UnboundedReceiver<RequestEvent>) {
     let (sender, events) = mpsc::unbounded_channel();
     let address = "127.0.0.1:0".parse().unwrap();
-    let gateway = Gateway::bind(GatewayOptions { address }, sites, sender);
+    let gateway = Gateway::bind(GatewayOptions::at(address), sites, sender);
     (gateway.await.unwrap(), events)
 }
 
@@ -383,7 +383,7 @@ async fn a_taken_port_is_named_with_a_hint() {
     let (gateway, _events) = gateway(Arc::default()).await;
     let address = gateway.local_addr();
     let (sender, _) = mpsc::unbounded_channel();
-    let error = Gateway::bind(GatewayOptions { address }, Arc::default(), sender)
+    let error = Gateway::bind(GatewayOptions::at(address), Arc::default(), sender)
         .await
         .unwrap_err();
     assert!(matches!(error, GatewayError::AddrInUse { .. }));

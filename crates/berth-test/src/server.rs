@@ -82,6 +82,26 @@ impl ServerSession {
         self.get(worker, path).await.ok().text()
     }
 
+    /// Asks the API for a path of the account (`/containers/applications`, …) as an administrator.
+    pub async fn api(&self, method: Method, path: &str, body: serde_json::Value) -> Reply {
+        let base = self.variable("CLOUDFLARE_API_BASE_URL");
+        let after = base.strip_prefix("http://").unwrap_or(base);
+        let (address, prefix) = after.split_once('/').expect("it has a path");
+        let account = self.variable("CLOUDFLARE_ACCOUNT_ID");
+        let path = format!("/{prefix}/accounts/{account}{path}");
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let client = Client::new(&format!("http://{address}"));
+        let mut request = client.request(method, &path, body);
+        let token = format!("Bearer {}", self.variable("CLOUDFLARE_API_TOKEN"));
+        let token = HeaderValue::from_str(&token).expect("a token is visible ASCII");
+        request.headers_mut().insert(header::AUTHORIZATION, token);
+        client.send(request).await
+    }
+
     /// Runs the pinned wrangler on a project to its end.
     pub async fn wrangler<const N: usize>(
         &self,

@@ -15,7 +15,7 @@ pub(crate) enum Capnp {
     Text(String),
     /// `true` or `false`.
     Bool(bool),
-    /// The content of a file, by its path relative to the configuration.
+    /// The content of a file, by its path from the root.
     Embed(String),
     /// Named fields.
     Struct(Vec<(&'static str, Capnp)>),

@@ -18,6 +18,7 @@
 mod assets;
 mod bindings;
 mod platform;
+mod tail;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -37,12 +38,23 @@ use crate::capnp::{Capnp, record, texts};
 pub struct ComposeOptions {
     /// Where state persists (`.berth/state`). Created, with its subdirectories.
     pub state_dir: PathBuf,
-    /// Directory of the configuration file; modules are embedded relative to it.
-    pub generated_dir: PathBuf,
     /// Where workerd listens.
     pub listen: Listen,
     /// The container engine; `None` when the project runs without containers.
     pub containers: Option<ContainerOptions>,
+    /// What the Worker does is told; `None`: it is not, and costs nothing.
+    pub trace: Option<TraceOptions>,
+}
+
+/// To whom it is told what a Worker does.
+#[derive(Clone, Debug)]
+pub struct TraceOptions {
+    /// A Unix socket with an HTTP server, which gets arrays of what tail Workers are given.
+    pub sink: PathBuf,
+    /// The path of those requests.
+    pub path: String,
+    /// All the time; otherwise only when [`crate::Workerd::want_traces`] says so.
+    pub always: bool,
 }
 
 /// Where workerd listens.
@@ -68,7 +80,7 @@ pub struct ContainerOptions {
 }
 
 /// Images of one container class.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassImages {
     /// Reference of the default image.
     pub default: Option<String>,
@@ -105,6 +117,8 @@ impl Hint for ComposeError {}
 pub(crate) const HTTP_SOCKET: &str = "http";
 /// Name of the socket on which handlers are triggered by hand (`/cdn-cgi/handler/scheduled`).
 pub(crate) const TRIGGER_SOCKET: &str = "triggers";
+/// Name of the socket on which traces are wanted or not.
+pub(crate) const TRACE_SOCKET: &str = "traces";
 /// The request header that becomes `request.cf`, JSON. `berth-gateway` sets it under the same name.
 const CF_HEADER: &str = "berth-cf";
 
@@ -115,8 +129,8 @@ struct Context<'a> {
     options: &'a ComposeOptions,
 }
 
-/// The text of workerd's configuration: a Cap'n Proto file with the constant `config`, for
-/// `<generated_dir>/workerd.capnp`. Creates the state directories it refers to.
+/// The text of workerd's configuration: a Cap'n Proto file with the constant `config`. Files that it
+/// embeds are named from the root (`--import-path /`), so it may be anywhere. Creates the state directories it refers to.
 ///
 /// # Errors
 ///
@@ -137,6 +151,9 @@ pub fn compose(
     }
     services.extend(platform::services(&context)?);
     services.extend(assets::service(&context)?);
+    if let Some(trace) = tail::wanted(&context) {
+        services.extend(tail::services(trace));
+    }
     let config = record([
         ("services", services.into()),
         ("sockets", sockets(&context).into()),
@@ -188,6 +205,9 @@ fn sockets(context: &Context<'_>) -> Vec<Capnp> {
     let mut sockets = Vec::new();
     if platform::has_triggers(context) {
         sockets.push(socket(context, TRIGGER_SOCKET, platform::TRIGGERS));
+    }
+    if tail::wanted(context).is_some() {
+        sockets.push(socket(context, TRACE_SOCKET, tail::SWITCH));
     }
     // Last: workerd reports its sockets in this order, and this one means that it is ready.
     sockets.push(socket(context, HTTP_SOCKET, front));

@@ -16,8 +16,11 @@ mod toolchain;
 pub use bundle::{Bundle, BundleError, Bundler, Module, ModuleKind};
 pub use compat::max_compatibility_date;
 pub use compose::{
-    ClassImages, ComposeError, ComposeOptions, ContainerOptions, Listen, compose, unique_key,
+    ClassImages, ComposeError, ComposeOptions, ContainerOptions, Listen, TraceOptions, compose,
+    unique_key,
 };
 pub use esbuild::SessionError;
-pub use supervise::{LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent, WorkerdOptions};
+pub use supervise::{
+    ConfigFile, LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent, WorkerdOptions,
+};
 pub use toolchain::{Toolchain, ToolchainError, ToolchainEvent};

@@ -6,12 +6,14 @@
 //! same session adopts them, SIGTERM destroys them: that is the difference between
 //! [`Workerd::replace`] and [`Workerd::stop`].
 
+mod config_file;
 mod log;
 mod process;
 mod source_map;
 mod spawner;
+mod traces;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_error::Hint;
@@ -19,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::Listen;
+pub use config_file::ConfigFile;
 use process::{Next, Process, send_line};
 use spawner::Spawner;
 
@@ -27,8 +30,8 @@ use spawner::Spawner;
 pub struct WorkerdOptions {
     /// The executable.
     pub executable: PathBuf,
-    /// The configuration file that holds what [`crate::compose`] returned.
-    pub config: PathBuf,
+    /// What [`crate::compose`] returned.
+    pub config: ConfigFile,
     /// Where the configuration listens.
     pub listen: Listen,
     /// Working directory; stack traces show source files relative to it.
@@ -123,11 +126,16 @@ pub struct Workerd {
 struct State {
     pid: Option<u32>,
     triggers: Option<Upstream>,
+    traces: Option<Upstream>,
 }
 
 #[derive(Debug)]
 enum Command {
-    Replace(PathBuf, Listen, oneshot::Sender<Result<(), WorkerdError>>),
+    Replace(
+        ConfigFile,
+        Listen,
+        oneshot::Sender<Result<(), WorkerdError>>,
+    ),
     Stop(Duration, oneshot::Sender<()>),
     Kill(oneshot::Sender<()>),
 }
@@ -182,6 +190,19 @@ impl Workerd {
         self.state.borrow().triggers.clone()
     }
 
+    /// Says whether somebody wants to know what the Worker does, if its configuration has
+    /// [`crate::TraceOptions`]. A process that is started later wants nothing again.
+    ///
+    /// # Errors
+    /// workerd does not answer.
+    pub async fn want_traces(&self, wanted: bool) -> std::io::Result<()> {
+        let traces = self.state.borrow().traces.clone();
+        match traces {
+            Some(traces) => traces::switch(&traces, wanted).await,
+            None => Ok(()),
+        }
+    }
+
     /// Process id, while one runs.
     pub fn pid(&self) -> Option<u32> {
         self.state.borrow().pid
@@ -194,9 +215,9 @@ impl Workerd {
     /// # Errors
     ///
     /// As [`Workerd::start`].
-    pub async fn replace(&self, config: &Path, listen: Listen) -> Result<(), WorkerdError> {
+    pub async fn replace(&self, config: &ConfigFile, listen: Listen) -> Result<(), WorkerdError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Replace(config.to_owned(), listen, reply);
+        let command = Command::Replace(config.clone(), listen, reply);
         let sent = self.commands.send(command).await;
         sent.map_err(|_| WorkerdError::Stopped)?;
         answer.await.unwrap_or(Err(WorkerdError::Stopped))
@@ -247,6 +268,7 @@ impl Supervisor {
         self.state.send_replace(State {
             pid: Some(process.pid),
             triggers: process.triggers.clone(),
+            traces: process.traces.clone(),
         });
         let upstream = process.upstream.clone();
         self.upstream.send_replace(Some(upstream.clone()));

@@ -10,7 +10,7 @@ mod world;
 
 use std::time::Duration;
 
-use berth_workerd::{Listen, LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent};
+use berth_workerd::{ConfigFile, Listen, LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent};
 use tokio::sync::mpsc;
 use world::World;
 
@@ -108,6 +108,42 @@ async fn a_crash_is_reported_and_mended() {
         }
     }
     assert_eq!(crashes, 1);
+}
+
+#[tokio::test]
+async fn a_configuration_in_memory_is_read_again_after_a_crash() {
+    let world = World::new(&[(
+        "src/index.ts",
+        "export default { fetch: () => new Response('hi') };",
+    )]);
+    let mut options = world.prepare(&world.socket()).await;
+    let text = std::fs::read_to_string(world.generated().join("workerd.capnp")).unwrap();
+    std::fs::remove_file(world.generated().join("workerd.capnp")).unwrap();
+    options.config = ConfigFile::in_memory(&text).unwrap();
+    let (sender, _events) = mpsc::unbounded_channel();
+    let workerd = Workerd::start(options, sender).await.unwrap();
+    let pid = workerd.pid().unwrap();
+    let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(
+        command.contains("/fd/") && !command.contains("capnp"),
+        "{command}"
+    );
+    let mut upstream = workerd.upstream();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    let mended = async {
+        upstream.wait_for(Option::is_none).await.unwrap();
+        upstream.wait_for(Option::is_some).await.unwrap();
+    };
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, mended).await.unwrap();
+    let upstream = workerd.upstream().borrow().clone().unwrap();
+    let answer = world::send(&upstream, "GET", "/", "").await;
+    assert_eq!(answer.status().as_u16(), 200);
+    workerd.stop(Duration::ZERO).await;
 }
 
 #[tokio::test]

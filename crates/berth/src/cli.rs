@@ -4,6 +4,7 @@ mod containers;
 mod images;
 mod registry;
 mod serve;
+mod server;
 mod transfer;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ pub(crate) use containers::*;
 pub(crate) use images::*;
 pub(crate) use registry::*;
 pub(crate) use serve::*;
+pub(crate) use server::*;
 pub(crate) use transfer::*;
 
 /// Workers + Containers applications on your own machines.
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Print the variables with which wrangler finds this machine's server
     Env(EnvArgs),
+    /// Show which server is meant, and who you are there
+    Whoami(WhoamiArgs),
     /// Serve the Docker API, so that `wrangler dev` runs its containers on Berth
     Engine(EngineArgs),
     /// The part of the `docker` command that wrangler uses, over `berth engine`

@@ -12,3 +12,4 @@ pub(crate) mod ps;
 pub(crate) mod registry;
 pub(crate) mod serve;
 pub(crate) mod trace;
+pub(crate) mod whoami;

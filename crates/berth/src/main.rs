@@ -12,6 +12,7 @@ mod host;
 mod lock;
 mod paths;
 mod printer;
+mod remote;
 mod running;
 mod secret;
 mod serve;
@@ -68,6 +69,7 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
         Command::Dev(args) => Box::pin(commands::dev::run(*args, paths)).await,
         Command::Serve(args) => Box::pin(commands::serve::run(args, &paths)).await,
         Command::Env(args) => commands::env::run(&args, &paths),
+        Command::Whoami(args) => commands::whoami::run(&args, &paths).await,
         Command::Engine(args) => Box::pin(commands::engine::run(args, paths)).await,
         Command::Docker(args) => Box::pin(commands::docker::run(args.arguments, paths)).await,
         Command::Ps(args) => commands::ps::run(&args, &paths).await,

@@ -13,6 +13,8 @@ pub(crate) struct Paths {
     pub(crate) data: PathBuf,
     /// Tools that can be fetched again.
     pub(crate) cache: PathBuf,
+    /// The data directory was named by the command line or the environment.
+    pub(crate) data_is_given: bool,
 }
 
 impl Paths {
@@ -31,7 +33,11 @@ impl Paths {
                 )
             })?,
         };
-        Ok(Self { data, cache })
+        Ok(Self {
+            data,
+            cache,
+            data_is_given: args.data_dir.is_some(),
+        })
     }
 
     /// Where running sessions keep their directories.

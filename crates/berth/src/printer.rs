@@ -1,14 +1,21 @@
 //! The only place that writes to the terminal: everything else goes through these functions.
 
 use std::io::Write as _;
+use std::process::ExitCode;
 
-use berth_error::Report;
+use berth_error::{Report, ResultExt as _};
 
 /// Prints a line on standard output. A closed pipe ends nothing: there is just nobody to read.
 pub(crate) fn line(text: impl AsRef<str>) {
     let mut out = anstream::stdout().lock();
     let _ = writeln!(out, "{}", text.as_ref());
     let _ = out.flush();
+}
+
+/// Prints what a command found as JSON, for programs.
+pub(crate) fn json(value: &serde_json::Value) -> Result<ExitCode, Report> {
+    line(serde_json::to_string_pretty(value).context("could not write JSON")?);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a line on standard error.

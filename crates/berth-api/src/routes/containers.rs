@@ -4,9 +4,10 @@
 //! what it would send, so that what was sent comes back word for word and nothing is `null`.
 
 use axum::extract::{Path, Query, State};
-use berth_control::containers::{Application, Rollout};
+use berth_control::containers::Application;
 use bytes::Bytes;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -45,8 +46,8 @@ pub(super) async fn me(State(api): State<Api>) -> Answer {
     }))
 }
 
-#[derive(Deserialize)]
-struct Wanted {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Wanted {
     #[serde(default = "fifteen")]
     expiration_minutes: u64,
     #[serde(default)]
@@ -88,7 +89,7 @@ pub(super) async fn registries() -> Answer {
     result(Vec::<Value>::new())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Filter {
     name: Option<String>,
 }
@@ -109,6 +110,12 @@ pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -
 /// `POST applications`.
 pub(super) async fn create(State(api): State<Api>, body: Bytes) -> Answer {
     let sent: Map<String, Value> = parse(&body)?;
+    if let Some(configuration) = sent.get("configuration")
+        && let Some(image) = configuration.get("image").and_then(Value::as_str)
+    {
+        let provided = api.runtime.provide_image(image).await;
+        provided.map_err(Failure::bad_request)?;
+    }
     let control = api.control.clone();
     let application = blocking(move || control.create_application(sent)).await?;
     if let Err(failure) = settle(&api, &application).await {
@@ -147,62 +154,6 @@ pub(super) async fn delete(State(api): State<Api>, Path((_, id)): OfApplication)
     result(json!({}))
 }
 
-/// `POST applications/{id}/rollouts`.
-pub(super) async fn roll_out(
-    State(api): State<Api>,
-    Path((_, id)): OfApplication,
-    body: Bytes,
-) -> Answer {
-    let request: Map<String, Value> = parse(&body)?;
-    let before = find(&api, &id).await?;
-    if let Some(target) = request.get("target_configuration")
-        && let Some(image) = target.get("image").and_then(Value::as_str)
-    {
-        let provided = api.runtime.provide_image(image).await;
-        provided.map_err(Failure::bad_request)?;
-    }
-    let (control, asked) = (api.control.clone(), request.clone());
-    let (application, rollout) = blocking(move || control.roll_out(&id, &asked)).await?;
-    settle(&api, &application).await?;
-    let total = api.runtime.instances(&application.namespace_id).len();
-    let mut shown = describe_rollout(&rollout);
-    shown["current_configuration"] = before
-        .sent
-        .get("configuration")
-        .cloned()
-        .unwrap_or_default();
-    shown["health"] = json!({"instances": health(&api, &application)});
-    shown["progress"] = json!({
-        "total_steps": 1, "current_step": 1, "updated_instances": total, "total_instances": total,
-    });
-    result(shown)
-}
-
-/// `GET applications/{id}/rollouts`: newest first.
-pub(super) async fn rollouts(State(api): State<Api>, Path((_, id)): OfApplication) -> Answer {
-    let application = find(&api, &id).await?;
-    let rollouts = application.rollouts.iter().map(describe_rollout);
-    result(rollouts.collect::<Vec<_>>())
-}
-
-/// Every instance takes it at once, so that it is completed when it is made.
-fn describe_rollout(rollout: &Rollout) -> Value {
-    json!({
-        "id": rollout.id,
-        "created_at": rollout.created,
-        "last_updated_at": rollout.created,
-        "started_at": rollout.created,
-        "description": rollout.description,
-        "kind": "full_auto",
-        "strategy": "rolling",
-        "current_version": rollout.from_version,
-        "target_version": rollout.to_version,
-        "target_configuration": rollout.configuration,
-        "status": "completed",
-        "steps": [],
-    })
-}
-
 /// `GET dash/applications`: `wrangler containers list`.
 pub(super) async fn dash(State(api): State<Api>) -> Answer {
     let control = api.control.clone();
@@ -213,7 +164,7 @@ pub(super) async fn dash(State(api): State<Api>) -> Answer {
             "created_at": application.created,
             "updated_at": application.modified,
             "name": application.name,
-            "version": application.version,
+            "version": application.live_version(),
             "instances": api.runtime.instances(&application.namespace_id).len(),
             "image": application.live.image,
             "health": {"instances": health(&api, application)},
@@ -230,7 +181,7 @@ pub(super) async fn instances(State(api): State<Api>, Path((_, id)): OfApplicati
         json!({
             "id": instance.id,
             "created_at": instance.created,
-            "app_version": application.version,
+            "app_version": instance.version.unwrap_or(application.live_version()),
             "name": instance.name,
             "image": instance.image,
             "type": "durable_object",
@@ -254,7 +205,7 @@ pub(super) async fn instances(State(api): State<Api>, Path((_, id)): OfApplicati
     }))
 }
 
-async fn find(api: &Api, id: &str) -> Result<Application, Failure> {
+pub(super) async fn find(api: &Api, id: &str) -> Result<Application, Failure> {
     let (control, id) = (api.control.clone(), id.to_owned());
     blocking(move || control.application(&id)).await
 }
@@ -272,7 +223,7 @@ async fn settle(api: &Api, application: &Application) -> Result<(), Failure> {
     Ok(())
 }
 
-fn health(api: &Api, application: &Application) -> Value {
+pub(super) fn health(api: &Api, application: &Application) -> Value {
     let instances = api.runtime.instances(&application.namespace_id);
     let count = |state: &str| {
         let of_state = |instance: &&Instance| instance.state == state;
@@ -293,7 +244,10 @@ fn describe(api: &Api, application: &Application) -> Value {
         api.control.account().id.clone().into(),
     );
     shown.insert("created_at".to_owned(), application.created.clone().into());
-    shown.insert("version".to_owned(), application.version.into());
+    shown.insert("version".to_owned(), application.live_version().into());
+    if let Some(rollout) = application.rollout() {
+        shown.insert("active_rollout_id".to_owned(), rollout.id.clone().into());
+    }
     let instances = api.runtime.instances(&application.namespace_id).len();
     shown.insert("instances".to_owned(), instances.into());
     let health = json!({"instances": health(api, application)});

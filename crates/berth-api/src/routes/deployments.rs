@@ -7,6 +7,7 @@ use axum::extract::{Path, Query, State};
 use berth_control::ControlError;
 use berth_control::worker::Deployment;
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,21 +25,21 @@ pub(super) async fn list(State(api): State<Api>, Path((_, name)): Named) -> Answ
     result(json!({"deployments": deployments}))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Force {
     #[serde(default)]
     force: bool,
 }
 
-#[derive(Deserialize)]
-struct New {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct NewDeployment {
     strategy: String,
     versions: Vec<Share>,
     #[serde(default)]
     annotations: BTreeMap<String, Option<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Share {
     version_id: String,
     percentage: f64,
@@ -52,7 +53,7 @@ pub(super) async fn create(
     Extension(Caller(token)): Extension<Caller>,
     body: Bytes,
 ) -> Answer {
-    let new: New = parse(&body)?;
+    let new: NewDeployment = parse(&body)?;
     let [
         Share {
             version_id,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Extension;
 use axum::extract::{Path, State};
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,8 +27,8 @@ pub(super) async fn list(State(api): State<Api>, Path((_, name)): Named) -> Answ
     result(named.collect::<Vec<_>>())
 }
 
-#[derive(Deserialize)]
-struct Secret {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Secret {
     #[serde(default)]
     name: String,
     text: String,
@@ -76,8 +77,8 @@ pub(super) async fn delete(
     result(Value::Null)
 }
 
-#[derive(Deserialize)]
-struct Bulk {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Bulk {
     secrets: BTreeMap<String, Option<Secret>>,
 }
 
@@ -92,8 +93,8 @@ pub(super) async fn bulk(
     apply(&api, &name, caller, bulk.secrets).await
 }
 
-#[derive(Deserialize)]
-struct Latest {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Latest {
     env: BTreeMap<String, Option<Secret>>,
     #[serde(default)]
     annotations: BTreeMap<String, Option<String>>,

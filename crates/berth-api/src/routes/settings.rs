@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::multipart::Multipart;
 use axum::extract::{Path, State};
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -109,8 +110,8 @@ pub(super) async fn subdomain(State(api): State<Api>, Path((_, name)): Named) ->
     result(find(&api, &name).await?.subdomain)
 }
 
-#[derive(Deserialize)]
-struct NewSubdomain {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct NewSubdomain {
     enabled: Option<bool>,
     previews_enabled: Option<bool>,
 }
@@ -136,8 +137,8 @@ pub(super) async fn schedules(State(api): State<Api>, Path((_, name)): Named) ->
     result(json!({"schedules": schedules}))
 }
 
-#[derive(Deserialize)]
-struct Schedule {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Schedule {
     cron: String,
 }
 

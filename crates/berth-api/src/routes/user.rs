@@ -9,7 +9,9 @@ use crate::envelope::{Answer, list, result};
 use crate::guard::Caller;
 
 pub(super) async fn verify(Extension(Caller(token)): Extension<Caller>) -> Answer {
-    let mut shown = json!({"id": token.id, "status": "active"});
+    let mut shown = json!({
+        "id": token.id, "status": "active", "name": token.name, "scope": token.scope,
+    });
     if let Some(expires) = token.expires {
         shown["expires_on"] = expires.into();
     }

@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, Query, State};
 use berth_control::worker::Worker;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use crate::guard::blocking;
 /// Below an account: `{account}` has been checked.
 pub(crate) type Named = Path<(String, String)>;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Page {
     page: Option<u64>,
 }

@@ -68,6 +68,21 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Whether it is this word.
+    pub(crate) fn is_word(&self, word: &str) -> bool {
+        matches!(&self.value.kind, Kind::String(text) if text == word)
+    }
+
+    /// Whether it is a number.
+    pub(crate) fn is_number(&self) -> bool {
+        matches!(self.value.kind, Kind::Number(_))
+    }
+
+    /// Whether it is an array.
+    pub(crate) fn is_array(&self) -> bool {
+        matches!(self.value.kind, Kind::Array(_))
+    }
+
     /// A string, perhaps empty.
     pub(crate) fn string(&self) -> Option<Spanned<String>> {
         match &self.value.kind {
@@ -235,6 +250,16 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// The whole file.
+    pub(crate) fn root(cx: &'a Cx<'a>, value: &'a Value) -> Self {
+        Self {
+            cx,
+            path: String::new(),
+            value,
+            known: RefCell::new(Vec::new()),
+        }
+    }
+
     /// A member, if it is there and not `null`.
     pub(crate) fn get(&self, key: &'static str) -> Option<Field<'a>> {
         self.known.borrow_mut().push(key);
@@ -270,6 +295,22 @@ impl<'a> Fields<'a> {
         self.known.borrow_mut().extend(keys);
     }
 
+    /// Refuses members that nobody asked for.
+    pub(crate) fn finish_strict(self) {
+        let mut known = self.known.into_inner();
+        known.sort_unstable();
+        known.dedup();
+        for entry in self.value.entries() {
+            if !known.contains(&entry.key.as_str()) {
+                let (message, near) = unknown_text(&self.path, entry, &known);
+                let hint = near.unwrap_or_else(|| {
+                    format!("remove it; there is {}", list(known.iter().copied()))
+                });
+                self.cx.error(&entry.key_span, message, hint);
+            }
+        }
+    }
+
     /// Warns of members that nobody asked for.
     pub(crate) fn finish(self) {
         let known = self.known.into_inner();
@@ -281,22 +322,25 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Warns of a name that means nothing.
-pub(crate) fn unknown(cx: &Cx<'_>, path: &str, entry: &Entry, known: &[&str]) {
+/// How to point at a name that means nothing, and at the one that was probably meant.
+fn unknown_text(path: &str, entry: &Entry, known: &[&str]) -> (String, Option<String>) {
     let place = if path.is_empty() {
         "at the top level".to_owned()
     } else {
         format!("in `{path}`")
     };
-    let hint = match nearest(&entry.key, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "it is ignored; remove it".to_owned(),
-    };
-    cx.warn(
-        &entry.key_span,
+    let near = nearest(&entry.key, known.iter().copied());
+    (
         format!("unknown field `{}` {place}", entry.key),
-        hint,
-    );
+        near.map(|near| format!("did you mean `{near}`?")),
+    )
+}
+
+/// Warns of a name that means nothing.
+pub(crate) fn unknown(cx: &Cx<'_>, path: &str, entry: &Entry, known: &[&str]) {
+    let (message, near) = unknown_text(path, entry, known);
+    let hint = near.unwrap_or_else(|| "it is ignored; remove it".to_owned());
+    cx.warn(&entry.key_span, message, hint);
 }
 
 /// A member of the object at a path.

@@ -73,7 +73,7 @@ fn scalar(source: &Source, value: &toml_edit::Value, span: &Span) -> Result<Kind
         T::Float(number) => match serde_json::Number::from_f64(*number.value()) {
             Some(number) => Kind::Number(number),
             None => {
-                let message = "`inf` and `nan` mean nothing in a wrangler configuration";
+                let message = "`inf` and `nan` mean nothing here";
                 let error = source.error(span.clone(), message);
                 return Err(Box::new(error.with_hint("write a number")));
             }
@@ -107,7 +107,7 @@ fn syntax_error(source: &Source, error: &TomlError) -> Diagnostic {
         ),
         it if it.contains("recurs") => (
             "this is nested too deeply".to_owned(),
-            "a wrangler configuration is a few levels deep",
+            "a configuration is a few levels deep",
         ),
         it if it.starts_with("string values must be quoted") => (
             "text must be in quotes".to_owned(),

@@ -14,5 +14,6 @@ mod fuzz;
 mod own;
 mod places;
 mod secrets;
+mod server;
 mod support;
 mod worker;

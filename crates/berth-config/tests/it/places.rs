@@ -210,7 +210,7 @@ fn syntax_errors_in_jsonc() {
       |
     1 | …[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[…
       |                                          ^
-    hint: a wrangler configuration is a few levels deep
+    hint: a configuration is a few levels deep
     ");
 }
 
@@ -250,7 +250,7 @@ fn syntax_errors_in_toml() {
     hint: TOML is made of `name = value`, `[table]` and `[[element]]`
     "#);
     assert_snapshot!(toml("[vars]\nA = inf\n"), @r"
-    error: `inf` and `nan` mean nothing in a wrangler configuration
+    error: `inf` and `nan` mean nothing here
      --> wrangler.toml:2:5
       |
     2 | A = inf
@@ -271,7 +271,7 @@ fn syntax_errors_in_toml() {
       |
     1 | …[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[…
       |                                          ^
-    hint: a wrangler configuration is a few levels deep
+    hint: a configuration is a few levels deep
     ");
 }
 

@@ -1,11 +1,11 @@
-//! Container applications and their rollouts.
+//! Container applications.
 
 use berth_store::StoreError;
 use serde_json::{Map, Value};
 
 use super::Control;
 use crate::ControlError;
-use crate::containers::{self, Application, ApplicationError, Rollout};
+use crate::containers::{self, Application, ApplicationError, Policy};
 
 impl Control {
     /// Every container application, oldest first.
@@ -57,7 +57,11 @@ impl Control {
         let namespace = namespace
             .ok_or_else(|| missing("durable_objects.namespace_id"))?
             .to_owned();
-        let live = containers::instance(configuration(&sent, "configuration")?)?;
+        let policy = containers::policy(&sent);
+        let live = match policy {
+            Policy::Application => containers::instance(configuration(&sent, "configuration")?)?,
+            Policy::Object => containers::unsized_instance(),
+        };
         self.check_namespace(&namespace)?;
         for other in self.applications()? {
             if other.name == name {
@@ -69,7 +73,11 @@ impl Control {
         }
         let now = crate::clock::now();
         let application = Application {
-            id: uuid::Uuid::new_v4().hyphenated().to_string(),
+            id: match policy {
+                Policy::Application => uuid::Uuid::new_v4().hyphenated().to_string(),
+                // wrangler looks it up by that.
+                Policy::Object => namespace.clone(),
+            },
             created: now.clone(),
             modified: now,
             version: 1,
@@ -77,7 +85,10 @@ impl Control {
             name,
             sent,
             live,
+            live_version: 1,
             rollouts: Vec::new(),
+            by_version: std::collections::BTreeMap::new(),
+            obeyed: None,
         };
         self.inner
             .store
@@ -96,12 +107,21 @@ impl Control {
         id: &str,
         changes: &Map<String, Value>,
     ) -> Result<Application, ControlError> {
-        if changes.contains_key("configuration") {
-            containers::instance(configuration(changes, "configuration")?)?;
-        }
         self.update_application(id, |application| {
+            let policy = application.policy();
+            if policy == Policy::Application && changes.contains_key("configuration") {
+                containers::instance(configuration(changes, "configuration")?)?;
+            }
+            if changes.contains_key("scheduling_policy") && containers::policy(changes) != policy {
+                return Err(ApplicationError::Field {
+                    field: "scheduling_policy",
+                    problem: "never changes: make another application".to_owned(),
+                }
+                .into());
+            }
             for (name, value) in changes {
-                if matches!(name.as_str(), "name" | "durable_objects" | "configuration") {
+                let own = matches!(name.as_str(), "name" | "durable_objects");
+                if own || (name == "configuration" && policy == Policy::Application) {
                     continue;
                 }
                 if value.is_null() {
@@ -112,49 +132,6 @@ impl Control {
             }
             Ok(())
         })
-    }
-
-    /// Makes instances run with `target_configuration` of a request.
-    ///
-    /// # Errors
-    /// [`ControlError::NoApplication`], [`ControlError::Application`].
-    pub fn roll_out(
-        &self,
-        id: &str,
-        request: &Map<String, Value>,
-    ) -> Result<(Application, Rollout), ControlError> {
-        if request.get("kind").and_then(Value::as_str) == Some("full_manual") {
-            return Err(ApplicationError::Field {
-                field: "kind",
-                problem: "`full_manual` is not supported".to_owned(),
-            }
-            .into());
-        }
-        let target = configuration(request, "target_configuration")?;
-        let live = containers::instance(target)?;
-        let description = request.get("description").and_then(Value::as_str);
-        let rollout_id = uuid::Uuid::new_v4().hyphenated().to_string();
-        let application = self.update_application(id, |application| {
-            let rollout = Rollout {
-                id: rollout_id.clone(),
-                created: crate::clock::now(),
-                description: description.unwrap_or_default().to_owned(),
-                from_version: application.version,
-                to_version: application.version + 1,
-                configuration: target.clone(),
-            };
-            application.version += 1;
-            application.live = live.clone();
-            application
-                .sent
-                .insert("configuration".to_owned(), target.clone().into());
-            application.rollouts.insert(0, rollout);
-            application.rollouts.truncate(containers::ROLLOUTS_KEPT);
-            Ok(())
-        })?;
-        let rollout = application.rollouts.first().cloned();
-        let rollout = rollout.ok_or_else(|| ControlError::NoApplication(id.to_owned()))?;
-        Ok((application, rollout))
     }
 
     /// Deletes an application; its class has no containers then.
@@ -207,22 +184,34 @@ impl Control {
         Err(ApplicationError::NoNamespace(namespace.to_owned()).into())
     }
 
-    fn update_application(
+    pub(super) fn update_application(
         &self,
         id: &str,
-        mut change: impl FnMut(&mut Application) -> Result<(), ControlError>,
+        change: impl FnMut(&mut Application) -> Result<(), ControlError>,
     ) -> Result<Application, ControlError> {
+        Ok(self.change_application(id, change)?.0)
+    }
+
+    /// Changes an application; what is not changed is not written.
+    pub(super) fn change_application<T>(
+        &self,
+        id: &str,
+        mut change: impl FnMut(&mut Application) -> Result<T, ControlError>,
+    ) -> Result<(Application, T), ControlError> {
         let store = &self.inner.store;
         loop {
             let found = store.get::<Application>(containers::KIND, id)?;
             let record = found.ok_or_else(|| ControlError::NoApplication(id.to_owned()))?;
-            let mut application = record.value;
-            change(&mut application)?;
+            let mut application = record.value.clone();
+            let result = change(&mut application)?;
+            if application == record.value {
+                return Ok((application, result));
+            }
             application.modified = crate::clock::now();
             match store.replace(containers::KIND, id, &application, record.revision) {
                 Ok(_) => {
                     self.changed();
-                    return Ok(application);
+                    return Ok((application, result));
                 }
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -231,7 +220,7 @@ impl Control {
     }
 }
 
-fn configuration<'a>(
+pub(super) fn configuration<'a>(
     request: &'a Map<String, Value>,
     field: &'static str,
 ) -> Result<&'a Map<String, Value>, ControlError> {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::Control;
+use super::pins::Pins;
 use crate::ControlError;
+use crate::assets::{Assets, AssetsError};
 use crate::migrations::{self, Class, Migrated, MigrationError, Migrations};
 use crate::upload::{Upload, UploadError};
 use crate::worker::{self, Binding, Module, Version, Worker};
@@ -20,7 +22,11 @@ pub struct NewVersion {
     author: String,
     upload: Upload,
     modules: Vec<Module>,
+    /// Those that come with it.
+    assets: Option<Assets>,
     etag: String,
+    /// Modules and assets are content that no record names yet.
+    pins: Pins,
     /// Sealed once, so that the same secret is not another one when the change is made again.
     secrets: BTreeMap<String, berth_store::Sealed>,
 }
@@ -52,7 +58,9 @@ impl Control {
             id: worker::version_id(),
             author: author.to_owned(),
             modules: Vec::new(),
+            assets: None,
             etag: String::new(),
+            pins: self.pins(),
             secrets: self.seal(worker, &upload.secrets)?,
             upload: Upload {
                 modules: Vec::new(),
@@ -61,13 +69,7 @@ impl Control {
         };
         let mut whole = Sha256::new();
         for module in std::mem::take(&mut upload.modules) {
-            let digest = {
-                // The collector sees either nothing of it, or that it is needed.
-                let mut pending = self.pending();
-                let digest = self.content().put(&module.bytes)?;
-                *pending.entry(digest.clone()).or_default() += 1;
-                digest
-            };
+            let digest = new.pins.put(&module.bytes)?;
             whole.update(format!("{}\0{digest}\n", module.name));
             new.modules.push(Module {
                 name: module.name,
@@ -75,6 +77,12 @@ impl Control {
                 digest,
                 size: module.bytes.len() as u64,
             });
+        }
+        if let Some(assets) = &upload.assets {
+            new.assets = self.take_assets(worker, assets, &new.pins)?;
+        }
+        if let Some(assets) = &new.assets {
+            whole.update(&assets.manifest);
         }
         new.etag = crate::token::hex(&whole.finalize());
         new.fit(&new.present()?)?;
@@ -110,6 +118,7 @@ impl NewVersion {
             Ok(worker.clone())
         };
         let worker = if live {
+            control.remember_configurations(&name)?;
             control.update_or_make(&name, change)?
         } else {
             control.update(&name, change)?
@@ -167,9 +176,27 @@ impl NewVersion {
             compatibility_date: self.upload.compatibility_date.clone(),
             compatibility_flags: self.upload.compatibility_flags.clone(),
             containers: self.upload.containers.clone(),
+            assets: self.assets(worker)?,
             etag: self.etag.clone(),
         };
         Ok(Fit { version, migrated })
+    }
+
+    /// Those of the upload, or those of the version before if they are to stay.
+    fn assets(&self, worker: &Worker) -> Result<Option<Assets>, ControlError> {
+        let upload = &self.upload;
+        let keep = upload.keep_assets || upload.assets.is_some();
+        if self.assets.is_some() || !keep {
+            return Ok(self.assets.clone());
+        }
+        let former = worker.latest().and_then(|former| former.assets.clone());
+        let config = upload.assets.as_ref().and_then(|new| new.config.clone());
+        match (former, config) {
+            (Some(former), Some(config)) => Ok(Some(Assets { config, ..former })),
+            (Some(former), None) => Ok(Some(former)),
+            (None, _) if upload.assets.is_some() => Err(AssetsError::NothingToKeep.into()),
+            (None, _) => Ok(None),
+        }
     }
 
     fn migrate(&self, worker: &Worker) -> Result<Migrated, ControlError> {
@@ -225,19 +252,5 @@ impl NewVersion {
             }
         }
         Ok((bindings, secrets))
-    }
-}
-
-impl Drop for NewVersion {
-    fn drop(&mut self) {
-        let mut pending = self.control.pending();
-        for module in &self.modules {
-            if let Some(count) = pending.get_mut(&module.digest) {
-                *count -= 1;
-                if *count == 0 {
-                    pending.remove(&module.digest);
-                }
-            }
-        }
     }
 }

@@ -8,7 +8,8 @@ use crate::migrations::MigrationError;
 use crate::worker::{self, BindingKind, Deployment, Worker};
 
 impl Control {
-    /// Makes a version live. `force`: although its secrets are not what they are now.
+    /// Makes a version live, and has containers run with what they ran with when it was live before.
+    /// `force`: although its secrets are not what they are now.
     ///
     /// # Errors
     /// No such Worker or version; [`ControlError::SecretsChanged`]; a Durable Object class that the
@@ -21,7 +22,9 @@ impl Control {
         annotations: &BTreeMap<String, String>,
         force: bool,
     ) -> Result<Deployment, ControlError> {
-        self.update(worker, |worker| {
+        self.remember_configurations(worker)?;
+        let configurations = self.configurations_of(&self.worker(worker)?, version)?;
+        let deployment = self.update(worker, |worker| {
             let target = worker
                 .version(version)
                 .ok_or_else(|| ControlError::NoVersion {
@@ -49,9 +52,14 @@ impl Control {
                 }
             }
             let deployment = worker.deploy(version, author, annotations.clone());
+            if let Some(first) = worker.deployments.first_mut() {
+                first.configurations.clone_from(&configurations);
+            }
             worker.forget();
             Ok(deployment)
-        })
+        })?;
+        self.obey_deployments()?;
+        Ok(deployment)
     }
 }
 
@@ -68,6 +76,7 @@ impl Worker {
             created: crate::clock::now(),
             author: author.to_owned(),
             annotations,
+            configurations: BTreeMap::new(),
         };
         self.deployments.insert(0, deployment.clone());
         deployment

@@ -30,6 +30,9 @@ impl Control {
             .filter_map(|(name, text)| Some((name.clone(), text.clone()?)))
             .collect();
         let sealed = self.seal(worker, &set)?;
+        if live {
+            self.remember_configurations(worker)?;
+        }
         self.update(worker, |worker| {
             let latest = worker
                 .latest()

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
+use crate::rollout::{Act, Status};
 use crate::token::Scope;
 use crate::upload::{Part, Upload, UploadError};
 
@@ -423,17 +424,26 @@ fn an_application_is_echoed_and_changes_with_rollouts() {
     let (rolled, rollout) = control
         .roll_out(&made.id, request.as_object().unwrap())
         .unwrap();
-    assert_eq!((rolled.live.image.as_str(), rolled.version), ("image:2", 2));
+    assert_eq!((rolled.live.image.as_str(), rolled.version), ("image:1", 2));
+    assert_eq!(rolled.wanted("object").0.image, "image:1", "no step yet");
+    assert_eq!(rolled.sent["configuration"]["image"], "image:2");
     assert_eq!((rollout.from_version, rollout.to_version), (1, 2));
     drop(control);
     let control = open(&directory);
     assert_eq!(control.application(&made.id).unwrap(), rolled);
-    let manual = json!({"kind": "full_manual", "target_configuration": {"image": "x"}});
-    assert!(
-        control
-            .roll_out(&made.id, manual.as_object().unwrap())
-            .is_err()
+    let (done, ended) = control
+        .progress(&made.id, |rollout| rollout.advance(0, &[], 0))
+        .unwrap();
+    assert_eq!(ended, Some(Vec::new()));
+    assert_eq!(
+        (done.live.image.as_str(), done.live_version()),
+        ("image:2", 2)
     );
+    let (_, ended) = control.progress(&made.id, |_| ()).unwrap();
+    assert_eq!(ended, None, "none is under way");
+    let wrong = json!({"kind": "sometimes", "target_configuration": {"image": "x"}});
+    let wrong = control.roll_out(&made.id, wrong.as_object().unwrap());
+    assert!(wrong.unwrap_err().to_string().contains("`kind`"));
     assert!(
         control
             .roll_out("nope", request.as_object().unwrap())
@@ -441,6 +451,99 @@ fn an_application_is_echoed_and_changes_with_rollouts() {
     );
     control.delete_worker("app").unwrap();
     assert_eq!(control.applications().unwrap(), []);
+}
+
+#[test]
+fn a_rollout_that_is_given_up_leaves_what_was_before() {
+    let (_directory, control) = control();
+    let namespace = with_object(&control);
+    let made = control
+        .create_application(application("app-a", &namespace, "image:1"))
+        .unwrap();
+    let ask = |image: &str| {
+        let request = json!({"kind": "full_manual", "target_configuration": {"image": image}});
+        control
+            .roll_out(&made.id, request.as_object().unwrap())
+            .unwrap()
+    };
+    let (_, first) = ask("image:2");
+    let (application, second) = ask("image:3");
+    assert_eq!(application.rollouts[1].status, Status::Replaced);
+    assert_eq!((second.from_version, second.to_version), (1, 3));
+    let act = |rollout: &str, act| control.act_on_rollout(&made.id, rollout, act, &[]);
+    assert!(act(&first.id, Act::Next).is_err(), "it was replaced");
+    assert!(matches!(
+        act("nope", Act::Next),
+        Err(ControlError::NoRollout(_))
+    ));
+    act(&second.id, Act::Next).unwrap();
+    let (application, second) = act(&second.id, Act::Revert).unwrap();
+    assert_eq!(second.status, Status::Reverted);
+    assert_eq!(application.sent["configuration"]["image"], "image:1");
+    assert_eq!(application.wanted("object"), (&made.live, 1));
+    let images: Vec<_> = application.images().collect();
+    assert_eq!(images, ["image:1"]);
+}
+
+#[test]
+fn going_back_to_a_version_brings_its_image_back() {
+    let (_directory, control) = control();
+    let namespace = with_object(&control);
+    let made = control
+        .create_application(application("app-a", &namespace, "image:1"))
+        .unwrap();
+    let first = control.worker("app").unwrap().live().unwrap().id.clone();
+    let roll = |image: &str| {
+        let request = json!({"target_configuration": {"image": image}});
+        control
+            .roll_out(&made.id, request.as_object().unwrap())
+            .unwrap();
+        control
+            .progress(&made.id, |rollout| rollout.advance(0, &[], 0))
+            .unwrap();
+    };
+    deploy(&control, "two", json!({}));
+    roll("image:2");
+    let second = control.worker("app").unwrap().live().unwrap().id.clone();
+    let none = BTreeMap::new();
+    control.deploy("app", &first, "me", &none, false).unwrap();
+    let back = control.application(&made.id).unwrap();
+    let rollout = back.rollout().expect("it is under way");
+    assert_eq!(rollout.configuration["image"], "image:1");
+    let images: std::collections::BTreeSet<_> = back.images().collect();
+    assert_eq!(images, ["image:1", "image:2"].into());
+    control.obey_deployments().unwrap();
+    assert_eq!(control.application(&made.id).unwrap(), back, "once");
+    control.deploy("app", &second, "me", &none, false).unwrap();
+    let forth = control.application(&made.id).unwrap();
+    assert_eq!(forth.rollout().unwrap().configuration["image"], "image:2");
+}
+
+#[test]
+fn an_application_of_objects_has_no_image_and_no_rollouts() {
+    let (_directory, control) = control();
+    let namespace = with_object(&control);
+    let sent = json!({"name": "app-a", "scheduling_policy": "durable_object",
+        "durable_objects": {"namespace_id": namespace}});
+    let made = control
+        .create_application(sent.as_object().unwrap().clone())
+        .unwrap();
+    assert_eq!(made.id, namespace);
+    assert_eq!(made.images().count(), 0);
+    let request = json!({"target_configuration": {"image": "image:2"}});
+    let refused = control.roll_out(&made.id, request.as_object().unwrap());
+    assert!(refused.unwrap_err().to_string().contains("no rollouts"));
+    let changes = json!({"scheduling_policy": "default"});
+    assert!(
+        control
+            .modify_application(&made.id, changes.as_object().unwrap())
+            .is_err()
+    );
+    let changes = json!({"configuration": {"wrangler_ssh": {"enabled": true}}});
+    let changed = control
+        .modify_application(&made.id, changes.as_object().unwrap())
+        .unwrap();
+    assert_eq!(changed.sent["configuration"], changes["configuration"]);
 }
 
 #[test]

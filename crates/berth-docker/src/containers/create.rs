@@ -8,6 +8,7 @@ use berth_net::{DnsPolicy, Egress, Network, Upstream};
 use http::StatusCode;
 use serde_json::json;
 
+use crate::Chosen;
 use crate::api::{Api, random_id};
 use crate::body::{CreateContainer, HostConfig};
 use crate::containers::policy::policy;
@@ -22,7 +23,7 @@ use crate::sidecar::{Sidecar, is_sidecar};
 /// Makes a sidecar or an application container.
 ///
 /// workerd reads 201, 404 (no image) and 409 (name in use: it removes the old one and tries again).
-pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateContainer) -> Reply {
+pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, mut body: CreateContainer) -> Reply {
     let name = name.map_or_else(
         || format!("berth-{}", &random_id()[..12]),
         |name| name.trim_start_matches('/').to_owned(),
@@ -57,7 +58,9 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
         return Err(in_use(name));
     }
     let applications = api.applications();
-    let application = ParsedName::parse(name, &applications).application;
+    let parsed = ParsedName::parse(name, &applications);
+    let application = parsed.application;
+    let limits = choose(&parsed, &mut body);
     let (mut policy, warnings) = policy(name, &body.host_config, application);
     policy.extras.domain_name.clone_from(&body.domain_name);
     let joined = joined_sidecar(api, &body.host_config.network_mode)?;
@@ -69,7 +72,7 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
     let spec = ContainerSpec {
         policy,
         mounts,
-        ..container_spec(api, name, body, joined.as_deref(), network)
+        ..container_spec(api, name, body, limits, joined.as_deref(), network)
     };
     replace_ended(api, name).await;
     if let Some(sidecar) = &joined {
@@ -83,6 +86,24 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, body: CreateConta
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Puts what the application chooses in the place of its class's image. The limits.
+fn choose(parsed: &ParsedName<'_>, body: &mut CreateContainer) -> Option<Limits> {
+    let application = parsed.application?;
+    let chosen = application.chooser.as_ref().zip(parsed.object_id);
+    let Some((chooser, object)) = chosen.filter(|_| body.image == crate::CLASS_IMAGE) else {
+        return Some(application.limits);
+    };
+    let Chosen {
+        image,
+        limits,
+        version,
+    } = (chooser.0)(object);
+    body.image = image;
+    let label = crate::VERSION_LABEL.to_owned();
+    body.labels.insert(label, version.to_string());
+    Some(limits)
 }
 
 /// Nothing is made for an instance that may not start.
@@ -124,7 +145,7 @@ pub(super) fn refuse(api: &Api, name: &str, error: &EngineError) {
         .refuse(name, ApiError::new(status, reason.as_str()));
     // The engine has told everything else.
     if news && matches!(error, EngineError::NoInstance { .. }) {
-        api.engine.tell_refused(display_name, reason);
+        api.engine.tell_refused(name, display_name, reason);
     }
 }
 
@@ -217,6 +238,7 @@ fn container_spec(
     api: &Api,
     name: &str,
     body: CreateContainer,
+    application_limits: Option<Limits>,
     joined: Option<&Sidecar>,
     network: Arc<Network>,
 ) -> ContainerSpec {
@@ -258,7 +280,7 @@ fn container_spec(
         mounts: Vec::new(),
         network,
         sleep: parsed.application.and_then(|app| app.sleep),
-        limits: limits(&body.host_config, parsed.application.map(|app| app.limits)),
+        limits: limits(&body.host_config, application_limits),
         display_name: parsed.display_name(name),
         policy: Policy::default(),
     }

@@ -56,7 +56,7 @@ async fn start_workerds(api: &Api, name: &str) -> Result<(), ApiError> {
         let text = too_many(rate);
         let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, text.as_str());
         if api.refusals.refuse(name, error) {
-            api.engine.tell_refused(info.display_name, text);
+            api.engine.tell_refused(name, info.display_name, text);
         }
         return Ok(());
     }

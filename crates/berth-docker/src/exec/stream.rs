@@ -7,11 +7,11 @@
 use std::io;
 use std::time::Duration;
 
-use berth_engine::ExecIo;
+use berth_engine::{ExecIo, Output, OutputStream};
 use berth_jail::ExecProcess;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::time::Instant;
@@ -27,7 +27,33 @@ const AFTER_EXIT: Duration = Duration::from_secs(2);
 const CLIENT_CLOSE: Duration = Duration::from_secs(5);
 
 type Input = Box<dyn AsyncWrite + Send + Unpin>;
-type Output = Box<dyn AsyncRead + Send + Unpin>;
+
+/// What a process writes.
+enum Written {
+    /// To its standard output and its standard error.
+    Pipes(Output),
+    /// To its terminal.
+    Terminal(Pty),
+}
+
+impl Written {
+    /// The next bytes and whose they are; `None` at the end. Cancel-safe.
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<(StreamKind, usize)>> {
+        match self {
+            Self::Pipes(output) => {
+                let read = output.read(buffer).await?;
+                Ok(read.map(|(stream, count)| match stream {
+                    OutputStream::Stdout => (StreamKind::Stdout, count),
+                    OutputStream::Stderr => (StreamKind::Stderr, count),
+                }))
+            }
+            Self::Terminal(pty) => {
+                let count = pty.read(buffer).await?;
+                Ok((count > 0).then_some((StreamKind::Stdout, count)))
+            }
+        }
+    }
+}
 
 /// What a connection carries.
 pub(crate) enum Session {
@@ -41,8 +67,7 @@ pub(crate) enum Session {
 pub(crate) struct Streams {
     process: ExecProcess,
     stdin: Option<Input>,
-    stdout: Output,
-    stderr: Option<Output>,
+    written: Written,
 }
 
 impl Streams {
@@ -55,16 +80,17 @@ impl Streams {
             } => Self {
                 process,
                 stdin: stdin.map(|pipe| Box::new(pipe) as Input),
-                stdout: Box::new(stdout),
-                stderr: Some(Box::new(stderr)),
+                written: Written::Pipes(Output::new(
+                    stdout.into_nonblocking_fd()?,
+                    stderr.into_nonblocking_fd()?,
+                )?),
             },
             ExecIo::Terminal(master) => {
                 let pty = Pty::new(master)?;
                 Self {
                     process,
                     stdin: Some(Box::new(pty.clone())),
-                    stdout: Box::new(pty),
-                    stderr: None,
+                    written: Written::Terminal(pty),
                 }
             }
         })
@@ -94,10 +120,9 @@ pub(crate) async fn serve(upgrade: OnUpgrade, session: Session, instance: &Insta
             let Streams {
                 process,
                 stdin,
-                stdout,
-                stderr,
+                written,
             } = streams;
-            let output = carry_output(stdout, stderr, framed, &mut sink, &process, instance);
+            let output = carry_output(written, framed, &mut sink, &process, instance);
             tokio::select! {
                 served = output => served,
                 // Never ends: whatever else the client sends is thrown away.
@@ -126,12 +151,11 @@ pub(crate) async fn discard(streams: Streams, instance: &Instance) {
     let Streams {
         process,
         stdin,
-        stdout,
-        stderr,
+        written,
     } = streams;
     drop(stdin);
     let mut sink = tokio::io::sink();
-    if let Err(error) = carry_output(stdout, stderr, false, &mut sink, &process, instance).await {
+    if let Err(error) = carry_output(written, false, &mut sink, &process, instance).await {
         tracing::debug!(%error, "reading the output of a detached exec");
     }
 }
@@ -139,27 +163,20 @@ pub(crate) async fn discard(streams: Streams, instance: &Instance) {
 /// Carries output until the streams and the process have ended; streams that processes left behind
 /// still hold are given up [`AFTER_EXIT`] later. The exit code is recorded before this returns.
 async fn carry_output<W: AsyncWrite + Unpin>(
-    mut stdout: Output,
-    mut stderr: Option<Output>,
+    mut written: Written,
     framed: bool,
     sink: &mut W,
     process: &ExecProcess,
     instance: &Instance,
 ) -> io::Result<()> {
-    let mut out = vec![0; HEADER_LEN + MAX_PAYLOAD];
-    let mut err = vec![0; if stderr.is_some() { out.len() } else { 0 }];
-    let mut out_open = true;
+    let mut buffer = vec![0; HEADER_LEN + MAX_PAYLOAD];
     let mut ended = std::pin::pin!(process.wait());
     let mut give_up = None;
-    while out_open || stderr.is_some() {
+    loop {
         tokio::select! {
-            count = stdout.read(&mut out[HEADER_LEN..]), if out_open => match count? {
-                0 => out_open = false,
-                count => send(sink, framed, StreamKind::Stdout, &mut out, count).await?,
-            },
-            count = read_if_open(&mut stderr, &mut err), if stderr.is_some() => match count? {
-                0 => stderr = None,
-                count => send(sink, framed, StreamKind::Stderr, &mut err, count).await?,
+            read = written.read(&mut buffer[HEADER_LEN..]) => match read? {
+                None => break,
+                Some((stream, count)) => send(sink, framed, stream, &mut buffer, count).await?,
             },
             status = &mut ended, if give_up.is_none() => {
                 instance.ended(status.code);
@@ -178,13 +195,6 @@ async fn until(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn read_if_open(stream: &mut Option<Output>, buffer: &mut [u8]) -> io::Result<usize> {
-    match stream {
-        Some(stream) => stream.read(&mut buffer[HEADER_LEN..]).await,
-        None => Ok(0),
     }
 }
 

@@ -174,6 +174,7 @@ pub(crate) fn applications() -> Applications {
                 ..Limits::default()
             },
             sleep: None,
+            chooser: None,
             max_instances: 4,
             stop_grace: berth_engine::STOP_GRACE,
             application_id: "the-application".to_owned(),

@@ -114,6 +114,16 @@ pub(crate) struct Shared {
     /// Its trust stores have the authority of its sidecar.
     pub(crate) trusts_ca: AtomicBool,
     pub(crate) gate: Gate,
+    pub(crate) reach: Reach,
+}
+
+/// What connections have come to.
+#[derive(Debug, Default)]
+pub(crate) struct Reach {
+    /// Somebody has tried.
+    pub(crate) wanted: AtomicBool,
+    /// The last one found the port closed.
+    pub(crate) refused: AtomicBool,
 }
 
 /// A caller's way to one container. Cheap to clone.
@@ -140,6 +150,7 @@ impl Handle {
             origin: OnceLock::new(),
             trusts_ca: AtomicBool::new(false),
             gate: Gate::default(),
+            reach: Reach::default(),
         });
         (Self { shared, requests }, mailbox)
     }

@@ -4,16 +4,16 @@
 //! container is silent and then holds no buffer.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::lines::Splitter;
 use super::{Sink, now_ms};
 use crate::LogLine;
+use crate::output::{Look, Output, OutputStream};
 
 /// Bytes read at once from one stream, before they are written and told.
 const CHUNK: usize = 64 * 1024;
@@ -46,8 +46,9 @@ impl Capture {
         let (stderr_read, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
         let streams = Streams {
             sink,
-            stdout: Stream::new(stdout_read, false)?,
-            stderr: Stream::new(stderr_read, true)?,
+            output: Output::new(stdout_read, stderr_read)?,
+            stdout: Splitter::default(),
+            stderr: Splitter::default(),
         };
         let (ended, end) = oneshot::channel();
         let task = tokio::spawn(streams.run(end));
@@ -67,108 +68,73 @@ impl Capture {
 #[derive(Debug)]
 struct Streams {
     sink: Sink,
-    stdout: Stream,
-    stderr: Stream,
+    output: Output,
+    stdout: Splitter,
+    stderr: Splitter,
 }
 
 impl Streams {
     async fn run(mut self, mut ended: oneshot::Receiver<()>) {
         loop {
-            let lines = tokio::select! {
+            tokio::select! {
                 _ = &mut ended => break,
-                lines = self.stdout.next() => lines,
-                lines = self.stderr.next() => lines,
-            };
-            self.sink.write(lines).await;
-        }
-        for stream in [&mut self.stdout, &mut self.stderr] {
-            let mut left = DRAIN_LIMIT;
-            while left > 0 {
-                let (lines, read) = stream.take_rest(left.min(CHUNK));
-                self.sink.write(lines).await;
-                left = if read == 0 {
-                    0
-                } else {
-                    left.saturating_sub(read)
-                };
-            }
-            let last = stream.finish();
-            self.sink.write(last).await;
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Stream {
-    pipe: Receiver,
-    stderr: bool,
-    open: bool,
-    splitter: Splitter,
-}
-
-impl Stream {
-    fn new(pipe: OwnedFd, stderr: bool) -> io::Result<Self> {
-        Ok(Self {
-            pipe: Receiver::from_owned_fd(pipe)?,
-            stderr,
-            open: true,
-            splitter: Splitter::default(),
-        })
-    }
-
-    /// The lines of the next chunk; pending for ever once the stream has ended. Cancel-safe:
-    /// nothing is read before the last await.
-    async fn next(&mut self) -> Vec<LogLine> {
-        loop {
-            if !self.open || self.pipe.readable().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            let mut chunk = vec![0; CHUNK];
-            match self.pipe.try_read(&mut chunk) {
-                Ok(0) => self.open = false,
-                Ok(read) => return self.split(&chunk[..read]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read a container's output");
-                    self.open = false;
+                readable = self.output.readable() => if let Err(error) = readable {
+                    tracing::warn!(%error, "cannot wait for a container's output");
+                    let _ = (&mut ended).await;
+                    break;
                 }
             }
+            self.take().await;
         }
-    }
-
-    /// What the pipe holds now, whatever the reactor knows of it: an event may not have come yet.
-    /// The count is 0 at the end or when nothing is there.
-    fn take_rest(&mut self, limit: usize) -> (Vec<LogLine>, usize) {
-        let mut chunk = vec![0; limit];
-        match rustix::io::retry_on_intr(|| rustix::io::read(self.pipe.as_fd(), &mut chunk[..])) {
-            Ok(read) => (self.split(&chunk[..read]), read),
-            Err(_) => (Vec::new(), 0),
+        let mut left = 2 * DRAIN_LIMIT;
+        while left > 0 {
+            let taken = self.take().await;
+            left = if taken == 0 {
+                0
+            } else {
+                left.saturating_sub(taken)
+            };
         }
+        let stdout = self.stdout.finish();
+        let stderr = self.stderr.finish();
+        let last = [
+            (stdout, OutputStream::Stdout),
+            (stderr, OutputStream::Stderr),
+        ];
+        let last = last
+            .into_iter()
+            .filter_map(|(rest, stream)| Some(line(stream, rest?)));
+        self.sink.write(last.collect()).await;
     }
 
-    fn finish(&mut self) -> Vec<LogLine> {
-        let last = self.splitter.finish();
-        let stderr = self.stderr;
-        last.map(|bytes| LogLine {
-            time_ms: now_ms(),
-            stderr,
-            bytes,
-        })
-        .into_iter()
-        .collect()
-    }
-
-    fn split(&mut self, bytes: &[u8]) -> Vec<LogLine> {
-        let (time_ms, stderr) = (now_ms(), self.stderr);
+    /// Writes the next chunk, if one is there; its length.
+    async fn take(&mut self) -> usize {
+        let mut chunk = vec![0; CHUNK];
+        let (stream, count) = match self.output.look(&mut chunk) {
+            Ok(Look::Bytes(stream, count)) => (stream, count),
+            Ok(Look::Nothing | Look::Ended) => return 0,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read a container's output");
+                return 0;
+            }
+        };
+        let splitter = match stream {
+            OutputStream::Stdout => &mut self.stdout,
+            OutputStream::Stderr => &mut self.stderr,
+        };
         let mut lines = Vec::new();
-        self.splitter.push(bytes, |bytes| {
-            lines.push(LogLine {
-                time_ms,
-                stderr,
-                bytes,
-            });
-        });
-        lines
+        splitter.push(&chunk[..count], |bytes| lines.push(line(stream, bytes)));
+        drop(chunk);
+        self.sink.write(lines).await;
+        count
+    }
+}
+
+fn line(stream: OutputStream, bytes: Vec<u8>) -> LogLine {
+    LogLine {
+        time_ms: now_ms(),
+        stderr: stream == OutputStream::Stderr,
+        bytes,
     }
 }
 

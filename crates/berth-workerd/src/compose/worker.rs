@@ -1,7 +1,5 @@
 //! The user's Worker: modules, Durable Object namespaces, container engine.
 
-use std::path::{Component, Path};
-
 use super::{ClassImages, Context, unique_key};
 use crate::ModuleKind;
 use crate::capnp::{Capnp, record, texts};
@@ -37,6 +35,9 @@ pub(super) fn service(context: &Context<'_>) -> Capnp {
         ]);
         worker.push(("containerEngine", record([("localDocker", docker)])));
     }
+    if super::tail::wanted(context).is_some() {
+        worker.push(("tails", super::tail::tails()));
+    }
     if !project.workflows.is_empty() {
         worker.push((
             "workflowsEngine",
@@ -58,32 +59,13 @@ fn modules(context: &Context<'_>) -> Capnp {
             ModuleKind::Text => "text",
             ModuleKind::Data => "data",
         };
-        let path = relative(&module.path, &context.options.generated_dir);
+        let path = module.path.to_string_lossy().into_owned();
         record([
             ("name", module.name.as_str().into()),
             (kind, Capnp::Embed(path)),
         ])
     });
     Capnp::List(modules.collect())
-}
-
-/// `path` as seen from `base`; both absolute.
-fn relative(path: &Path, base: &Path) -> String {
-    let mut path_parts: Vec<Component<'_>> = path.components().collect();
-    let base_parts: Vec<Component<'_>> = base.components().collect();
-    let common = path_parts
-        .iter()
-        .zip(&base_parts)
-        .take_while(|(a, b)| a == b)
-        .count();
-    let up = base_parts.len() - common;
-    let mut parts = vec!["..".to_owned(); up];
-    let rest = path_parts.split_off(common);
-    parts.extend(
-        rest.iter()
-            .map(|part| part.as_os_str().to_string_lossy().into_owned()),
-    );
-    parts.join("/")
 }
 
 /// The classes that workerd has to find in the Worker: those of the configuration, unless the
@@ -124,16 +106,4 @@ fn container(images: &ClassImages) -> Capnp {
         ("imageName", default.into()),
         ("images", Capnp::List(named.collect())),
     ])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_relative_to_the_configuration() {
-        let relative = |path: &str| relative(Path::new(path), Path::new("/p/gen"));
-        assert_eq!(relative("/p/gen/bundle/index.js"), "bundle/index.js");
-        assert_eq!(relative("/p/other/index.js"), "../other/index.js");
-    }
 }

@@ -18,7 +18,7 @@ use super::source_map::SourceMap;
 use super::spawner::Spawner;
 use super::{Upstream, WorkerdError, WorkerdEvent, WorkerdOptions};
 use crate::Listen;
-use crate::compose::{HTTP_SOCKET, TRIGGER_SOCKET, socket_path};
+use crate::compose::{HTTP_SOCKET, TRACE_SOCKET, TRIGGER_SOCKET, socket_path};
 
 /// Lines that are read ahead before workerd's own writes have to wait.
 const LINES_AHEAD: usize = 1024;
@@ -35,6 +35,8 @@ pub(super) struct Process {
     pub(super) upstream: Upstream,
     /// Where handlers are triggered by hand.
     pub(super) triggers: Option<Upstream>,
+    /// Where traces are wanted or not.
+    pub(super) traces: Option<Upstream>,
     lines: mpsc::Receiver<LogLine>,
 }
 
@@ -115,11 +117,13 @@ impl Process {
             send_line(events, line);
         }
         let triggers = address(&sockets, TRIGGER_SOCKET, &options.listen);
+        let traces = address(&sockets, TRACE_SOCKET, &options.listen);
         Ok(Self {
             child,
             pid,
             upstream,
             triggers,
+            traces,
             lines,
         })
     }
@@ -197,7 +201,9 @@ fn command(options: &WorkerdOptions, control: OwnedFd) -> Command {
     command
         // Experimental: the bundled Workers and assets. Verbose: stacks of uncaught exceptions.
         .args(["serve", "--experimental", "--verbose", "--control-fd=0"])
-        .arg(&options.config)
+        // What the configuration embeds is named from the root.
+        .args(["--import-path", "/"])
+        .arg(options.config.path())
         .arg("config")
         .current_dir(&options.directory)
         // workerd never reads its standard input; as descriptor 0 the pipe needs no inheritance
@@ -242,7 +248,7 @@ fn remove_sockets(listen: &Listen) {
     let Listen::Unix(path) = listen else {
         return;
     };
-    for name in [HTTP_SOCKET, TRIGGER_SOCKET] {
+    for name in [HTTP_SOCKET, TRIGGER_SOCKET, TRACE_SOCKET] {
         let path = socket_path(path, name);
         if let Err(error) = fs_err::remove_file(&path)
             && error.kind() != std::io::ErrorKind::NotFound

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use berth_config::{ContainerApp, DurableObjectBinding, Project, Resources};
 use berth_workerd::{
-    Bundler, ComposeOptions, ContainerOptions, Listen, LogLevel, Toolchain, Upstream, Workerd,
-    WorkerdError, WorkerdEvent, WorkerdOptions, compose,
+    Bundler, ComposeOptions, ContainerOptions, Listen, LogLevel, Toolchain, TraceOptions, Upstream,
+    Workerd, WorkerdError, WorkerdEvent, WorkerdOptions, compose,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -38,6 +38,7 @@ pub struct World {
     directory: TempDir,
     pub project: Project,
     pub containers: Option<ContainerOptions>,
+    pub trace: Option<TraceOptions>,
 }
 
 impl World {
@@ -48,6 +49,7 @@ impl World {
         let world = Self {
             project: project(&root),
             containers: None,
+            trace: None,
             directory,
         };
         for (path, content) in files {
@@ -128,16 +130,16 @@ impl World {
         let bundle = bundle.map_err(|error| error.to_string()).unwrap();
         let options = ComposeOptions {
             state_dir: self.root().join(".berth/state"),
-            generated_dir: self.generated(),
             listen: listen.clone(),
             containers: self.containers.clone(),
+            trace: self.trace.clone(),
         };
         let text = compose(&self.project, &bundle, &options).unwrap();
         std::fs::create_dir_all(self.generated()).unwrap();
         std::fs::write(self.config(), text).unwrap();
         WorkerdOptions {
             executable: toolchain.workerd,
-            config: self.config(),
+            config: self.config().into(),
             listen: listen.clone(),
             directory: self.root(),
             source_map: bundle.source_map,

@@ -1,29 +1,38 @@
 //! `berth serve` and what belongs to it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 
 /// `berth serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address at which Workers answer; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
-    /// Address at which the API answers; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
-    pub(crate) api: SocketAddr,
+    /// Settings; what is given here wins over them [default: /etc/berth/berth.toml, or berth.toml in the
+    /// data directory, if there is one]
+    #[arg(long, env = "BERTH_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address at which Workers answer; port 0 takes a free one; may be repeated [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Address at which the API answers; port 0 takes a free one [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) api: Option<SocketAddr>,
     /// Address at which the registry answers to which wrangler pushes images; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
-    pub(crate) registry: SocketAddr,
-    /// Workers answer at `<name>.<DOMAIN>`
-    #[arg(long, value_name = "DOMAIN", default_value = "localhost")]
-    pub(crate) base_domain: String,
+    /// [default: 127.0.0.1:8082]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) registry: Option<SocketAddr>,
+    /// Workers answer at `<name>.<DOMAIN>` [default: localhost]
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) base_domain: Option<String>,
     #[command(flatten)]
     pub(crate) store_limit: super::StoreLimitArgs,
     /// Let API and registry be reached from other machines without TLS
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Read the settings, say what is wrong with them, and leave
+    #[arg(long)]
+    pub(crate) check: bool,
     /// Print one JSON object when the server is ready instead of text
     #[arg(long)]
     pub(crate) json: bool,

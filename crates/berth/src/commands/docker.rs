@@ -257,6 +257,7 @@ mod tests {
     #[test]
     fn only_sockets_of_this_machine_are_addresses() {
         let paths = Paths {
+            data_is_given: false,
             data: "/data".into(),
             cache: "/cache".into(),
         };

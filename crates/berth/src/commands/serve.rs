@@ -8,23 +8,20 @@ use tokio::sync::mpsc;
 use crate::cli::ServeArgs;
 use crate::paths::Paths;
 use crate::printer;
-use crate::serve::server::{Options, Server};
+use crate::serve::server::Server;
+use crate::serve::settings::settings;
 use crate::signals::Signals;
 
 /// Serves until a signal comes. What is under way may end; a second signal cuts it off.
 pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Report> {
     let (mut signals, mut twice) = (Signals::listen()?, Signals::listen()?);
-    check_exposure(&args)?;
+    let (config, paths) = settings(&args, paths)?;
+    if args.check {
+        return Ok(ExitCode::SUCCESS);
+    }
     let (events, mut requests) = mpsc::unbounded_channel();
-    let options = Options {
-        listen: args.listen,
-        api: args.api,
-        registry: args.registry,
-        images_max_size: args.store_limit.images_max_size,
-        base_domain: args.base_domain,
-    };
     let server = tokio::select! {
-        server = Box::pin(Server::start(paths, options, events)) => server?,
+        server = Box::pin(Server::start(&paths, config, events)) => server?,
         () = signals.next() => return Ok(ExitCode::from(130)),
     };
     if args.json {
@@ -63,21 +60,4 @@ fn greet(server: &Server) {
             printer::line(format!("  {line}"));
         }
     }
-}
-
-/// Tokens in plain text stay on this machine, unless somebody insists.
-fn check_exposure(args: &ServeArgs) -> Result<(), Report> {
-    let open = [args.api, args.registry]
-        .into_iter()
-        .find(|one| !one.ip().is_loopback());
-    let Some(open) = open.filter(|_| !args.insecure) else {
-        return Ok(());
-    };
-    Err(Report::new(
-        format!("{open} can be reached from other machines without TLS"),
-        Some(
-            "let it listen on 127.0.0.1, or give `--insecure` if something in front of it has TLS"
-                .to_owned(),
-        ),
-    ))
 }

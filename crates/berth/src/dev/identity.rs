@@ -38,6 +38,7 @@ pub(crate) fn applications(
                 pids: Some(PIDS),
                 disk_bytes: Some(app.resources.disk_mb * 1_000_000),
             },
+            chooser: None,
             sleep: app.sleep.map(|sleep| SleepPolicy {
                 freeze_after: sleep.freeze_after,
                 quiet_connection_after: sleep.quiet_connection_after,

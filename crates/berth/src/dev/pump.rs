@@ -121,6 +121,7 @@ pub(crate) fn container(event: &Event) -> Option<DevEvent> {
         Event::CreateFailed {
             display_name,
             reason,
+            ..
         } => {
             return Some(DevEvent::Container {
                 action: "failed",

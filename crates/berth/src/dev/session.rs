@@ -95,7 +95,8 @@ impl DevSession {
         let (events, _requests) = mpsc::unbounded_channel();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let site = Site::new(HOLD_LIMIT);
-        let gateway = Gateway::bind(GatewayOptions { address }, Sites::only(&site), events).await?;
+        let gateway =
+            Gateway::bind(GatewayOptions::at(address), Sites::only(&site), events).await?;
         let mut session =
             Self::assemble(args, paths, screen, load, project, (gateway, site)).await?;
         let prepared = session.prepare_worker().await;
@@ -377,7 +378,7 @@ async fn bind(
         .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let port = args.port.or(project.dev.port).unwrap_or(8787);
     let address = SocketAddr::from((ip, port));
-    Ok(Gateway::bind(GatewayOptions { address }, Sites::only(site), events).await?)
+    Ok(Gateway::bind(GatewayOptions::at(address), Sites::only(site), events).await?)
 }
 
 pub(crate) async fn toolchain(paths: &Paths, screen: Screen) -> Result<Toolchain, Report> {

@@ -7,8 +7,8 @@ use berth_config::Project;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
 use berth_workerd::{
-    Bundle, Bundler, ComposeOptions, ContainerOptions, Listen, Toolchain, Workerd, WorkerdEvent,
-    WorkerdOptions,
+    Bundle, Bundler, ComposeOptions, ConfigFile, ContainerOptions, Listen, Toolchain, Workerd,
+    WorkerdEvent, WorkerdOptions,
 };
 use tokio::sync::mpsc;
 
@@ -105,9 +105,9 @@ impl Worker {
     pub(crate) fn prepare(&self, project: &Project, bundle: &Bundle) -> Result<Prepared, Report> {
         let options = ComposeOptions {
             state_dir: self.state_dir.clone(),
-            generated_dir: self.generated_dir.clone(),
             listen: self.listen.clone(),
             containers: self.containers.clone(),
+            trace: None,
         };
         let config = berth_workerd::compose(project, bundle, &options)?;
         let modules = bundle
@@ -176,12 +176,12 @@ impl Worker {
         &prepared.generation.config
     }
 
-    fn write(&self, generation: &Generation) -> Result<PathBuf, Report> {
+    fn write(&self, generation: &Generation) -> Result<ConfigFile, Report> {
         let path = self.generated_dir.join("workerd.capnp");
         fs_err::create_dir_all(&self.generated_dir)
             .and_then(|()| fs_err::write(&path, &generation.config))
             .context("could not write workerd's configuration")?;
-        Ok(path)
+        Ok(path.into())
     }
 }
 

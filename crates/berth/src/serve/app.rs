@@ -3,25 +3,26 @@
 //! Invariants: at most one workerd has a Worker's state; a change that does not start leaves the former
 //! one running; objects of a class are deleted only when no workerd that has the class runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_control::worker::Worker;
-use berth_error::Report;
+use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
 use berth_workerd::{
-    ComposeOptions, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
+    ComposeOptions, ConfigFile, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
 };
 use tokio::sync::{mpsc, watch};
 
-use super::containers::{Containers, Images};
+use super::assets::{Layout, Layouts};
+use super::containers::{Classes, Containers};
 use super::project;
 use crate::dev::worker::lead;
 
-/// Requests wait this long for a Worker that starts or is replaced.
-const HOLD_LIMIT: Duration = Duration::from_secs(30);
 /// How long requests may finish before their workerd is replaced under them.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// How long workerd may take to end.
@@ -39,13 +40,17 @@ pub(super) struct Surroundings {
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) layouts: Arc<Layouts>,
+    pub(super) config: Arc<ServerConfig>,
 }
 
-/// A Worker and the images of its container classes.
+/// A Worker and its container classes.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) worker: Worker,
-    pub(super) images: Images,
+    pub(super) classes: Classes,
+    /// What their instances start with now.
+    pub(super) images: BTreeSet<String>,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -65,7 +70,7 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn start(surroundings: Surroundings) -> Self {
-        let site = Site::new(HOLD_LIMIT);
+        let site = Site::new(surroundings.config.gateway.hold);
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
         let (events, received) = mpsc::unbounded_channel();
@@ -90,7 +95,9 @@ impl App {
         self.desired.send_if_modified(|(count, present)| {
             let same = match (&present, &wanted) {
                 (Some(one), Some(other)) => {
-                    one.worker.modified == other.worker.modified && one.images == other.images
+                    one.worker.modified == other.worker.modified
+                        && one.classes == other.classes
+                        && one.images == other.images
                 }
                 (None, None) => *count > 0,
                 _ => false,
@@ -117,11 +124,26 @@ impl App {
     }
 }
 
-/// The configuration that a workerd runs with, and the file that it is in.
+/// The configuration that a workerd runs with, and where it reads it.
 #[derive(Debug)]
 struct Running {
     config: String,
-    path: PathBuf,
+    file: ConfigFile,
+    /// Its assets stay there while it may be started again.
+    _layout: Option<Arc<Layout>>,
+}
+
+impl Running {
+    /// Secrets are in it: it is on no disk.
+    fn new(config: String, layout: Option<Arc<Layout>>) -> Result<Self, Report> {
+        let file = ConfigFile::in_memory(&config);
+        let file = file.context("could not keep workerd's configuration in memory")?;
+        Ok(Self {
+            config,
+            file,
+            _layout: layout,
+        })
+    }
 }
 
 struct Runner {
@@ -167,38 +189,50 @@ impl Runner {
     }
 
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), Report> {
-        let Wanted { worker, images } = wanted;
-        if worker.live().is_none() {
+        let Wanted {
+            worker,
+            classes,
+            images,
+        } = wanted;
+        let Some(version) = worker.live() else {
             self.stop().await;
             return Ok(());
-        }
+        };
         let state = self.surroundings.directory.join("state");
-        let generated = self.surroundings.directory.join("generated");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
-        for image in images.values() {
-            containers.provide(image).await?;
+        for image in images {
+            // It was here when it was deployed. Whoever starts an instance without it is told.
+            if let Err(report) = containers.provide(image).await {
+                tracing::error!(image, "{}", report.render());
+            }
         }
         let options = ComposeOptions {
             state_dir: state.clone(),
-            generated_dir: generated.clone(),
             listen: listen.clone(),
-            containers: containers.options(images),
+            containers: containers.options(classes),
+            trace: None,
         };
-        let (config, source_map) = configuration(&self.surroundings.control, worker, &options)?;
+        let surroundings = &self.surroundings;
+        let layout = surroundings
+            .layouts
+            .of(&surroundings.control, version)
+            .await?;
+        let (config, source_map) = configuration(
+            &surroundings.control,
+            worker,
+            &surroundings.directory,
+            &options,
+            layout.as_deref(),
+        )?;
         let same = self
             .running
             .as_ref()
             .is_some_and(|running| running.config == config);
         if !same || self.workerd.is_none() {
-            let path = write(&generated, &uuid::Uuid::new_v4().to_string(), &config)?;
-            self.run_with(Running { config, path }, listen, source_map)
-                .await?;
-        }
-        for (class, image) in images {
-            if let Some(class) = worker.classes.get(class) {
-                containers.retire(&class.key, image);
-            }
+            private(&self.surroundings.directory)?;
+            let new = Running::new(config, layout)?;
+            self.run_with(new, listen, source_map).await?;
         }
         self.discard(worker, &state);
         Ok(())
@@ -214,7 +248,7 @@ impl Runner {
         let Some(workerd) = &self.workerd else {
             let options = WorkerdOptions {
                 executable: self.surroundings.toolchain.workerd.clone(),
-                config: new.path.clone(),
+                config: new.file.clone(),
                 listen,
                 directory: self.surroundings.directory.clone(),
                 source_map,
@@ -232,20 +266,15 @@ impl Runner {
             tracing::info!(unfinished, "requests are cut off by a deployment");
         }
         let mut outcome = workerd
-            .replace(&new.path, listen.clone())
+            .replace(&new.file, listen.clone())
             .await
             .map_err(Report::from);
         match (&outcome, &self.running) {
-            (Ok(()), _) => {
-                if let Some(former) = self.running.replace(new) {
-                    remove(&former.path);
-                }
-            }
+            (Ok(()), _) => self.running = Some(new),
             (Err(_), Some(former)) => {
-                if let Err(again) = workerd.replace(&former.path, listen).await {
+                if let Err(again) = workerd.replace(&former.file, listen).await {
                     outcome = Err(Report::from(again));
                 }
-                remove(&new.path);
             }
             (Err(_), None) => {}
         }
@@ -329,6 +358,7 @@ impl Runner {
 pub(super) async fn check(
     control: &Control,
     toolchain: &Toolchain,
+    layouts: &Arc<Layouts>,
     directory: &Path,
     worker: &Worker,
 ) -> Result<(), Report> {
@@ -338,12 +368,14 @@ pub(super) async fn check(
     let listen = Listen::Unix(directory.join("s"));
     let options = ComposeOptions {
         state_dir: directory.join("state"),
-        generated_dir: directory.to_owned(),
         listen: listen.clone(),
         containers: None,
+        trace: None,
     };
-    let (config, source_map) = configuration(control, worker, &options)?;
-    let config = write(directory, &version.id, &config)?;
+    let layout = layouts.of(control, version).await?;
+    let (config, source_map) =
+        configuration(control, worker, directory, &options, layout.as_deref())?;
+    let config = Running::new(config, None)?.file;
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
         config,
@@ -360,47 +392,30 @@ pub(super) async fn check(
 fn configuration(
     control: &Control,
     worker: &Worker,
+    directory: &Path,
     options: &ComposeOptions,
+    layout: Option<&Layout>,
 ) -> Result<(String, Option<PathBuf>), Report> {
     let Some(version) = worker.live() else {
         let text = format!("nothing of `{}` is deployed", worker.name);
         return Err(Report::new(text, None));
     };
-    let (project, bundle) = project::of(control, worker, version, &options.generated_dir)?;
+    let (project, bundle) = project::of(control, worker, version, directory, layout)?;
     let config = berth_workerd::compose(&project, &bundle, options)?;
     Ok((config, bundle.source_map))
 }
 
-/// A file of its own for each: the former one may have to be started again. Secrets are in it.
-fn write(directory: &Path, name: &str, config: &str) -> Result<PathBuf, Report> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let path = directory.join(format!("{name}.capnp"));
-    let write = || -> std::io::Result<()> {
-        fs_err::create_dir_all(directory)?;
-        remove(&path);
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        file.write_all(config.as_bytes())
-    };
-    write().map_err(|error| {
-        let text = format!(
-            "could not write workerd's configuration `{}`",
-            path.display()
-        );
-        Report::from_error(&error).context(text)
-    })?;
-    Ok(path)
-}
-
-fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %path.display(), "an old configuration stays behind");
+/// Where an app keeps what is its own: for its owner only.
+fn private(directory: &Path) -> Result<(), Report> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(directory);
+    made.context(format!("could not make `{}`", directory.display()))?;
+    // Former versions left configurations with secrets there.
+    match fs_err::remove_dir_all(directory.join("generated")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Report::from_error(&error))
+        }
+        _ => Ok(()),
     }
 }

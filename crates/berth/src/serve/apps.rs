@@ -8,12 +8,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_api::{Instance, RegistryPassword, Runtime};
+use berth_config::ServerConfig;
+use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
 use berth_gateway::{Sites, Table};
 use berth_workerd::Toolchain;
 
 use super::app::{self, App, Surroundings, Wanted};
+use super::assets::Layouts;
 use super::containers::Containers;
 
 /// What the apps of a server share.
@@ -26,9 +29,9 @@ pub(super) struct Apps {
     pub(super) session: PathBuf,
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    pub(super) layouts: Arc<Layouts>,
     pub(super) sites: Arc<Sites>,
-    /// Workers answer at `<name>.<base domain>`.
-    pub(super) base_domain: String,
+    pub(super) config: Arc<ServerConfig>,
     /// `http://` and the port that is to be named, if any.
     pub(super) port: Option<u16>,
     pub(super) running: Mutex<BTreeMap<String, App>>,
@@ -50,7 +53,6 @@ impl Apps {
         let applications = self.control.applications()?;
         // Before workerd can ask for any of them.
         self.containers.set_applications(&workers, &applications);
-        self.containers.keep_only(&applications);
         let mut gone: Vec<String> = running.keys().cloned().collect();
         let mut table = Table::default();
         for worker in workers {
@@ -63,8 +65,11 @@ impl Apps {
                     .hosts
                     .insert(self.host(&worker.name), Arc::clone(&app.site));
             }
-            let images = Containers::images(&worker, &applications);
-            app.want(Some(Wanted { worker, images }));
+            app.want(Some(Wanted {
+                classes: Containers::classes(&worker, &applications),
+                images: Containers::images_now(&worker, &applications),
+                worker,
+            }));
         }
         self.sites.replace(table);
         for id in gone {
@@ -85,6 +90,8 @@ impl Apps {
                 .join(format!("w-{}", &worker.id[..12.min(worker.id.len())])),
             cgroup: self.cgroup.clone(),
             containers: Arc::clone(&self.containers),
+            layouts: Arc::clone(&self.layouts),
+            config: Arc::clone(&self.config),
         }
     }
 
@@ -116,7 +123,7 @@ impl Apps {
     }
 
     fn host(&self, name: &str) -> String {
-        format!("{name}.{}", self.base_domain).to_ascii_lowercase()
+        format!("{name}.{}", self.config.base_domain).to_ascii_lowercase()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, App>> {
@@ -135,8 +142,15 @@ impl Runtime for Deployed {
             .prefix("try-")
             .tempdir_in(&self.0.session)
             .map_err(|error| format!("no directory to try it out in: {error}"))?;
-        let checked =
-            app::check(&self.0.control, &self.0.toolchain, directory.path(), worker).await;
+        let apps = &self.0;
+        let checked = app::check(
+            &apps.control,
+            &apps.toolchain,
+            &apps.layouts,
+            directory.path(),
+            worker,
+        )
+        .await;
         checked.map_err(|report| report.chain().join(": "))
     }
 
@@ -173,7 +187,7 @@ impl Runtime for Deployed {
     }
 
     fn base_domain(&self) -> String {
-        self.0.base_domain.clone()
+        self.0.config.base_domain.clone()
     }
 
     async fn provide_image(&self, reference: &str) -> Result<(), String> {
@@ -193,8 +207,13 @@ impl Runtime for Deployed {
         self.0.containers.instances(namespace_id)
     }
 
+    fn seen(&self, namespace_id: &str) -> Vec<Seen> {
+        let seen = self.0.containers.seen(namespace_id).into_iter();
+        seen.map(|(_, one)| one).collect()
+    }
+
     fn location(&self) -> String {
-        std::env::var("BERTH_LOCATION").unwrap_or_else(|_| "local".to_owned())
+        self.0.config.location.clone()
     }
 }
 

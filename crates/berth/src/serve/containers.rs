@@ -1,14 +1,15 @@
 //! The container side of a server: which images and limits the classes have, and what runs of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_api::Instance;
-use berth_control::containers::Application;
-use berth_control::worker::Worker;
-use berth_docker::{Applications, DockerApi};
+use berth_control::containers::{Application, Policy};
+use berth_control::rollout::Seen;
+use berth_control::worker::{Version, Worker};
+use berth_docker::{Applications, Chooser, Chosen, DockerApi};
 use berth_engine::{ContainerInfo, Engine, Status};
 use berth_error::Report;
 use berth_image::{Hold, ImageStore, Reference};
@@ -20,9 +21,6 @@ use crate::base;
 use crate::dev::identity;
 use crate::host::Host;
 
-/// How long an instance may take to end after SIGTERM, as on Cloudflare.
-const STOP_GRACE: Duration = Duration::from_secs(15 * 60);
-
 /// What the apps need of the host.
 pub(super) struct Containers {
     store: ImageStore,
@@ -32,15 +30,17 @@ pub(super) struct Containers {
     session: String,
     deployment_id: String,
     pub(super) registry: OwnRegistry,
+    /// How long an instance may take to end after SIGTERM.
+    stop_grace: Duration,
     /// Images that classes run with stay in the store.
     held: Mutex<BTreeMap<String, Hold>>,
 }
 
-/// Images of a Worker's classes.
-pub(super) type Images = BTreeMap<String, String>;
+/// What workerd must know of a Worker's container classes.
+pub(super) type Classes = BTreeMap<String, ClassImages>;
 
 impl Containers {
-    pub(super) fn new(host: &Host, registry: OwnRegistry) -> Self {
+    pub(super) fn new(host: &Host, registry: OwnRegistry, stop_grace: Duration) -> Self {
         Self {
             store: host.store.clone(),
             engine: host.engine.clone(),
@@ -49,56 +49,87 @@ impl Containers {
             session: host.session.id.clone(),
             deployment_id: uuid::Uuid::new_v4().to_string(),
             registry,
+            stop_grace,
             held: Mutex::default(),
         }
     }
 
-    /// Tells the engine of every application. Blocks on nothing.
+    /// Tells the engine of every application, and keeps the images that they may need. Blocks for as long as
+    /// the disk takes.
     pub(super) fn set_applications(&self, workers: &[Worker], applications: &[Application]) {
         let mut known = identity::unknown_applications(&self.deployment_id);
         for (class_name, key, application) in classes(workers, applications) {
             known.applications.push(berth_docker::Application {
                 unique_key: key.to_owned(),
                 class_name: class_name.to_owned(),
-                limits: Limits {
-                    cpu_milli: Some(identity::cpu_milli(application.live.vcpu)),
-                    memory_bytes: Some(application.live.memory_mib << 20),
-                    pids: Some(identity::PIDS),
-                    disk_bytes: Some(application.live.disk_mb * 1_000_000),
-                },
+                limits: limits(&application.live),
+                chooser: chooser(application),
                 sleep: None,
                 max_instances: application.max_instances(),
-                stop_grace: STOP_GRACE,
+                stop_grace: self.stop_grace,
                 application_id: application.id.clone(),
             });
         }
         let known: Applications = known;
         self.docker.set_applications(known);
+        let images = applications.iter().flat_map(Application::images);
+        let named = workers.iter().flat_map(|worker| worker.versions.iter());
+        let named: Vec<String> = named.flat_map(images_of).collect();
+        let wanted: BTreeSet<&str> = images.chain(named.iter().map(String::as_str)).collect();
+        self.keep(&wanted);
     }
 
-    /// The images of one Worker's classes.
-    pub(super) fn images(worker: &Worker, applications: &[Application]) -> Images {
+    /// What workerd must know of one Worker's container classes.
+    pub(super) fn classes(worker: &Worker, applications: &[Application]) -> Classes {
         let workers = std::slice::from_ref(worker);
-        classes(workers, applications)
-            .map(|(class, _, application)| (class.to_owned(), application.live.image.clone()))
-            .collect()
+        let classes = classes(workers, applications).map(|(class, _, application)| {
+            let images = match application.policy() {
+                Policy::Application => ClassImages {
+                    default: Some(berth_docker::CLASS_IMAGE.to_owned()),
+                    ..ClassImages::default()
+                },
+                Policy::Object => ClassImages {
+                    default: None,
+                    named: worker
+                        .live()
+                        .map(|version| version.images(class))
+                        .unwrap_or_default()
+                        .into_iter()
+                        .collect(),
+                },
+            };
+            (class.to_owned(), images)
+        });
+        classes.collect()
+    }
+
+    /// The images that one Worker's classes start with now.
+    pub(super) fn images_now(worker: &Worker, applications: &[Application]) -> BTreeSet<String> {
+        let workers = std::slice::from_ref(worker);
+        let mut images = BTreeSet::new();
+        for (class, _, application) in classes(workers, applications) {
+            match application.policy() {
+                Policy::Application => {
+                    images.insert(application.live.image.clone());
+                    let target = application.rollout().and_then(|one| one.target.as_ref());
+                    images.extend(target.map(|target| target.image.clone()));
+                }
+                Policy::Object => {
+                    let named = worker.live().map(|version| version.images(class));
+                    images.extend(named.unwrap_or_default().into_values());
+                }
+            }
+        }
+        images
     }
 
     /// What workerd must know of them.
-    pub(super) fn options(&self, images: &Images) -> Option<ContainerOptions> {
-        let images = images.iter().map(|(class, image)| {
-            let images = ClassImages {
-                default: Some(image.clone()),
-                ..ClassImages::default()
-            };
-            (class.clone(), images)
-        });
-        let images: BTreeMap<String, ClassImages> = images.collect();
-        (!images.is_empty()).then(|| ContainerOptions {
+    pub(super) fn options(&self, classes: &Classes) -> Option<ContainerOptions> {
+        (!classes.is_empty()).then(|| ContainerOptions {
             docker_socket: self.socket.clone(),
             egress_image: berth_docker::EGRESS_IMAGE.to_owned(),
             session_id: self.session.clone(),
-            images,
+            images: classes.clone(),
         })
     }
 
@@ -113,6 +144,27 @@ impl Containers {
                 base::provide(&self.store, reference, "", &quiet).await?;
             }
         }
+        self.hold(reference)?;
+        Ok(())
+    }
+
+    /// Gives up images that nobody may need, and holds those that are here and not held yet.
+    fn keep(&self, wanted: &BTreeSet<&str>) {
+        let new: Vec<&str> = {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.retain(|image, _| wanted.contains(image.as_str()));
+            let new = wanted.iter().filter(|image| !held.contains_key(**image));
+            new.copied().collect()
+        };
+        for image in new {
+            if let Err(report) = self.hold(image) {
+                tracing::warn!(image, "{}", report.render());
+            }
+        }
+    }
+
+    /// The collector leaves an image alone, if it is here.
+    fn hold(&self, reference: &str) -> Result<(), Report> {
         if let Some(image) = self.store.resolve(reference)? {
             let hold = self
                 .store
@@ -123,25 +175,49 @@ impl Containers {
         Ok(())
     }
 
-    /// Gives up images that no class runs with.
-    pub(super) fn keep_only(&self, applications: &[Application]) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.retain(|image, _| applications.iter().any(|one| one.live.image == *image));
+    /// What is going on with containers.
+    pub(super) fn events(&self) -> tokio::sync::broadcast::Receiver<berth_engine::Event> {
+        self.engine.events()
     }
 
-    /// Ends the instances of a class that run with another image. They have their time to end; the next
-    /// request of an object starts the new one.
-    pub(super) fn retire(&self, key: &str, image: &str) {
+    /// The instances of a class that start or run with something that its application has chosen, with their
+    /// containers' names.
+    pub(super) fn seen(&self, key: &str) -> Vec<(String, Seen)> {
+        let mut seen = Vec::new();
         for container in self.of_class(key) {
-            if container.image == image || container.status != Status::Running {
+            let version = container.labels.get(berth_docker::VERSION_LABEL);
+            let Some(version) = version.and_then(|version| version.parse().ok()) else {
                 continue;
-            }
-            let engine = self.engine.clone();
-            tokio::spawn(async move {
-                if let Err(error) = engine.stop(&container.name, STOP_GRACE).await {
-                    tracing::debug!(%error, name = container.name, "it was gone already");
-                }
-            });
+            };
+            let since_ms = match container.status {
+                Status::Created | Status::Starting => None,
+                Status::Running => container.started_ms,
+                Status::Exited | Status::Removing => continue,
+            };
+            let reached = self.engine.reached(&container.name);
+            let one = Seen {
+                object: object(&container.name, key).to_owned(),
+                version,
+                since_ms,
+                listened: container.timings.first_listen.is_some(),
+                refused: reached.is_some_and(|reached| reached.refused),
+            };
+            seen.push((container.name, one));
+        }
+        seen
+    }
+
+    /// Whether somebody has wanted to connect to a container.
+    pub(super) fn is_wanted(&self, name: &str) -> bool {
+        self.engine
+            .reached(name)
+            .is_some_and(|reached| reached.wanted)
+    }
+
+    /// Ends a container as a rollout does: it has its time to end.
+    pub(super) async fn end(&self, name: &str) {
+        if let Err(error) = self.engine.stop(name, self.stop_grace).await {
+            tracing::debug!(%error, name, "it was gone already");
         }
     }
 
@@ -161,6 +237,10 @@ impl Containers {
                         Status::Exited => "stopped",
                     },
                     created: berth_control::clock::of_unix_ms(container.created_ms),
+                    version: container
+                        .labels
+                        .get(berth_docker::VERSION_LABEL)
+                        .and_then(|version| version.parse().ok()),
                     id: container.id,
                     name: container.display_name,
                     image: container.image,
@@ -189,9 +269,43 @@ fn classes<'a>(
     })
 }
 
+/// What the instances of an application are made with, if it decides that.
+fn chooser(application: &Application) -> Option<Chooser> {
+    if application.policy() == Policy::Object {
+        return None;
+    }
+    let application = application.clone();
+    Some(Chooser(Arc::new(move |object| {
+        let (instance, version) = application.wanted(object);
+        Chosen {
+            image: instance.image.clone(),
+            limits: limits(instance),
+            version,
+        }
+    })))
+}
+
+fn limits(instance: &berth_control::containers::Instance) -> Limits {
+    Limits {
+        cpu_milli: Some(identity::cpu_milli(instance.vcpu)),
+        memory_bytes: Some(instance.memory_mib << 20),
+        pids: Some(identity::PIDS),
+        disk_bytes: Some(instance.disk_mb * 1_000_000),
+    }
+}
+
+/// Every image that a version names.
+fn images_of(version: &Version) -> Vec<String> {
+    let classes = version.containers.iter();
+    let classes = classes.filter_map(|one| one.get("class_name")?.as_str());
+    classes
+        .flat_map(|class| version.images(class).into_values())
+        .collect()
+}
+
 /// The Durable Object's id in the name of its container (`workerd-<session>-<key>-<id>`), or nothing if
 /// it is of another class.
-fn object<'a>(name: &'a str, key: &str) -> &'a str {
+pub(super) fn object<'a>(name: &'a str, key: &str) -> &'a str {
     let after = name.split_once(&format!("-{key}-"));
     after.map_or("", |(_, object)| object)
 }

@@ -9,6 +9,8 @@ use berth_control::{Control, ControlError};
 use berth_workerd::{Bundle, Module};
 use serde_json::json;
 
+use super::assets::Layout;
+
 /// The project and its modules.
 ///
 /// # Errors
@@ -18,6 +20,7 @@ pub(super) fn of(
     worker: &Worker,
     version: &Version,
     root: &Path,
+    layout: Option<&Layout>,
 ) -> Result<(Project, Bundle), ControlError> {
     let mut project = Project {
         compatibility_date: version.compatibility_date.clone(),
@@ -44,6 +47,8 @@ pub(super) fn of(
                 });
                 project.vars.insert(name, metadata);
             }
+            // It is part of the assets, below.
+            BindingKind::Assets {} => {}
             BindingKind::DurableObjectNamespace { class_name } => {
                 let class_name = class_name.clone();
                 project
@@ -51,6 +56,12 @@ pub(super) fn of(
                     .push(DurableObjectBinding { name, class_name });
             }
         }
+    }
+    if let (Some(assets), Some(layout)) = (&version.assets, layout) {
+        let mut bindings = version.bindings.iter();
+        let binding = bindings.find(|binding| matches!(binding.kind, BindingKind::Assets {}));
+        let binding = binding.map(|binding| binding.name.clone());
+        project.assets = Some(layout.project(assets, binding));
     }
     let classes = worker.classes.iter();
     project.classes = classes

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
+use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Sites};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
+use super::assets::Layouts;
 use super::containers::Containers;
 use super::registry::OwnRegistry;
 use crate::daemon::Daemon;
@@ -28,29 +29,12 @@ use crate::dev::session::toolchain;
 use crate::lock::Lock;
 use crate::paths::Paths;
 
-/// Requests in flight may take this long when the server ends.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// What a server is started with.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    /// Where Workers answer.
-    pub(crate) listen: SocketAddr,
-    /// Where the API answers.
-    pub(crate) api: SocketAddr,
-    /// Where the registry answers.
-    pub(crate) registry: SocketAddr,
-    /// Bytes of the image store, from which on what is not used goes.
-    pub(crate) images_max_size: Option<u64>,
-    /// Workers answer at `<name>.<base domain>`.
-    pub(crate) base_domain: String,
-}
-
 /// A running server.
 pub(crate) struct Server {
     gateway: Gateway,
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
+    rolling: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     daemon: Daemon,
@@ -66,7 +50,7 @@ impl Server {
     /// Starts it. Every deployed Worker answers on return, or it has been said why not.
     pub(crate) async fn start(
         paths: &Paths,
-        options: Options,
+        config: ServerConfig,
         requests: mpsc::UnboundedSender<RequestEvent>,
     ) -> Result<Self, Report> {
         let directory = paths.data.join("server");
@@ -82,14 +66,14 @@ impl Server {
         };
         let sites: Arc<Sites> = Arc::default();
         let gateway_options = GatewayOptions {
-            address: options.listen,
+            http: config.listen.http.clone(),
         };
         let gateway = Gateway::bind(gateway_options, Arc::clone(&sites), requests).await?;
-        let listener = ApiServer::bind(options.api, ServerOptions::default()).await?;
+        let listener = ApiServer::bind(config.listen.api, ServerOptions::default()).await?;
         let control = Control::open(&directory, &paths.data.join("keys/control.key"))?;
-        let registry = OwnRegistry::start(&paths.data, options.registry).await?;
+        let registry = OwnRegistry::start(&paths.data, config.listen.registry).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
-        let daemon = Box::pin(Daemon::start(paths, None, options.images_max_size)).await?;
+        let daemon = Box::pin(Daemon::start(paths, None, config.images.max_size)).await?;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
             registry: registry.host.clone(),
@@ -103,17 +87,23 @@ impl Server {
             control: control.clone(),
             toolchain,
             directory: directory.join("apps"),
+            layouts: Layouts::open(directory.join("assets"))?,
             session: session.dir.clone(),
             cgroup: session.cgroup.clone(),
-            containers: Arc::new(Containers::new(&daemon.host, registry)),
+            containers: Arc::new(Containers::new(
+                &daemon.host,
+                registry,
+                config.deploy.stop_grace,
+            )),
             sites,
-            base_domain: options.base_domain,
+            config: Arc::new(config),
             port: (address.port() != 80).then_some(address.port()),
             running: Mutex::new(BTreeMap::new()),
         });
         let following = tokio::spawn(Arc::clone(&apps).follow());
         apps.sync().await?;
         apps.all_settled().await;
+        let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
@@ -124,6 +114,7 @@ impl Server {
             gateway,
             apps,
             following,
+            rolling,
             serving,
             stop,
             daemon,
@@ -142,8 +133,8 @@ impl Server {
     /// What follows a Worker's name in the address at which it answers.
     pub(crate) fn apps_at(&self) -> String {
         match self.apps.port {
-            Some(port) => format!("{}:{port}", self.apps.base_domain),
-            None => self.apps.base_domain.clone(),
+            Some(port) => format!("{}:{port}", self.apps.config.base_domain),
+            None => self.apps.config.base_domain.clone(),
         }
     }
 
@@ -153,8 +144,10 @@ impl Server {
         // Only tells that it was cancelled or aborted.
         let _ = self.serving.await;
         self.following.abort();
+        self.rolling.abort();
         let _ = self.following.await;
-        self.gateway.shutdown(DRAIN).await;
+        let _ = self.rolling.await;
+        self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)

@@ -29,6 +29,8 @@ mod limits;
 mod packages;
 mod registries;
 mod serve;
+mod serve_assets;
+mod serve_rollout;
 mod sleep;
 mod snapshots;
 mod status_hooks;

@@ -363,7 +363,8 @@ async fn wrangler_builds_pushes_and_rolls_out_containers() {
 
     // A new image: they end, and the next request starts the new ones.
     project.write("greeting", "howdy");
-    server.wrangler_ok(&project, ["deploy"], "").await;
+    let immediate = ["deploy", "--containers-rollout=immediate"];
+    server.wrangler_ok(&project, immediate, "").await;
     let mut greeting = server.text("greeter", "/a").await;
     while greeting.starts_with("hello") {
         greeting = server.text("greeter", "/a").await;

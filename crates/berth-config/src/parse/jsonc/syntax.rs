@@ -98,7 +98,7 @@ fn of_structure(kind: &ParseErrorKind) -> Described {
         P::NestingDepthExceeded => (
             Place::Start,
             "this is nested too deeply",
-            "a wrangler configuration is a few levels deep",
+            "a configuration is a few levels deep",
         ),
         _ => return None,
     };

@@ -66,6 +66,30 @@ async fn output_written_just_before_the_end_is_complete_when_finish_returns() {
 }
 
 #[tokio::test]
+async fn lines_of_both_streams_are_kept_in_the_order_in_which_they_were_written() {
+    for round in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = sink(dir.path(), 1 << 20);
+        let (capture, ends) = Capture::start(sink.clone()).unwrap();
+        let (mut out, mut err) = (File::from(ends.stdout), File::from(ends.stderr));
+        // Both before the reader's task runs (one thread).
+        if round % 2 == 0 {
+            writeln!(err, "first").unwrap();
+            writeln!(out, "second").unwrap();
+        } else {
+            writeln!(out, "first").unwrap();
+            writeln!(err, "second").unwrap();
+        }
+        tokio::task::yield_now().await;
+        drop((out, err));
+        capture.finish().await;
+        let lines = kept(&sink).await;
+        let texts: Vec<&[u8]> = lines.iter().map(|line| line.bytes.as_slice()).collect();
+        assert_eq!(texts, [&b"first"[..], b"second"], "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn finish_returns_although_somebody_still_holds_the_pipe() {
     let dir = tempfile::tempdir().unwrap();
     let sink = sink(dir.path(), 1 << 20);

@@ -1,0 +1,236 @@
+//! Rollouts of container applications, and the images that versions of a Worker ran with.
+//!
+//! Going back to a version writes the Worker's record only: the deployment names the configurations that
+//! it brings back, and [`Control::obey_deployments`] makes rollouts of them. Whoever is killed between the
+//! two finds the deployment at the next start.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::Control;
+use super::applications::configuration;
+use crate::ControlError;
+use crate::containers::{self, Application, ApplicationError, Policy, Rollout};
+use crate::rollout::{Act, Seen};
+use crate::worker::Worker;
+
+impl Control {
+    /// Makes instances run with `target_configuration` of a request, in the steps that it names. Replaces a
+    /// rollout that is under way.
+    ///
+    /// # Errors
+    /// [`ControlError::NoApplication`], [`ControlError::Application`].
+    pub fn roll_out(
+        &self,
+        id: &str,
+        request: &Map<String, Value>,
+    ) -> Result<(Application, Rollout), ControlError> {
+        let target = configuration(request, "target_configuration")?;
+        let live = containers::instance(target)?;
+        let new = Rollout::new(request, target, live)?;
+        let application = self.update_application(id, |application| {
+            if application.policy() == Policy::Object {
+                return Err(ApplicationError::NoRollouts(application.name.clone()).into());
+            }
+            put_first(application, new.clone());
+            Ok(())
+        })?;
+        let rollout = application.rollouts.first().cloned();
+        let rollout = rollout.ok_or_else(|| ControlError::NoApplication(id.to_owned()))?;
+        Ok((application, rollout))
+    }
+
+    /// Does what a client asks of a rollout.
+    ///
+    /// # Errors
+    /// [`ControlError::NoApplication`], [`ControlError::NoRollout`]; it is not possible now.
+    pub fn act_on_rollout(
+        &self,
+        id: &str,
+        rollout: &str,
+        act: Act,
+        seen: &[Seen],
+    ) -> Result<(Application, Rollout), ControlError> {
+        let application = self.update_application(id, |application| {
+            let found = find(application, rollout)?;
+            found.act(act, seen)?;
+            application.settle();
+            Ok(())
+        })?;
+        let mut shown = application.clone();
+        let found = find(&mut shown, rollout)?.clone();
+        Ok((application, found))
+    }
+
+    /// Lets `step` change the rollout that is under way, if there is one. Nothing is written if it changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`ControlError::NoApplication`].
+    pub fn progress<T>(
+        &self,
+        id: &str,
+        mut step: impl FnMut(&mut Rollout) -> T,
+    ) -> Result<(Application, Option<T>), ControlError> {
+        self.change_application(id, |application| {
+            let rollout = application.rollouts.first_mut();
+            let Some(rollout) = rollout.filter(|rollout| rollout.is_active()) else {
+                return Ok(None);
+            };
+            let result = step(rollout);
+            if !rollout.is_active() {
+                application.settle();
+            }
+            Ok(Some(result))
+        })
+    }
+
+    /// Makes rollouts of what the live deployments bring back and nobody has obeyed yet.
+    ///
+    /// # Errors
+    /// The records.
+    pub fn obey_deployments(&self) -> Result<(), ControlError> {
+        let workers = self.workers()?;
+        let applications = self.applications()?;
+        for worker in &workers {
+            let Some(deployment) = worker.deployments.first() else {
+                continue;
+            };
+            for (namespace, wanted) in &deployment.configurations {
+                let mut all = applications.iter();
+                let Some(application) = all.find(|one| one.namespace_id == *namespace) else {
+                    continue;
+                };
+                if application.obeyed.as_ref() == Some(&deployment.id) {
+                    continue;
+                }
+                self.obey(&application.id, &deployment.id, wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(
+        &self,
+        application: &str,
+        deployment: &str,
+        wanted: &Map<String, Value>,
+    ) -> Result<(), ControlError> {
+        let live = containers::instance(wanted)?;
+        // All at once: somebody who goes back has no time for steps.
+        let request = json!({"description": "Going back to a version", "step_percentage": 100});
+        let request = request.as_object().cloned().unwrap_or_default();
+        let new = Rollout::new(&request, wanted, live)?;
+        let changed = self.change_application(application, |application| {
+            application.obeyed = Some(deployment.to_owned());
+            if application
+                .sent
+                .get("configuration")
+                .and_then(Value::as_object)
+                != Some(wanted)
+            {
+                put_first(application, new.clone());
+            }
+            Ok(())
+        });
+        match changed {
+            Ok(_) | Err(ControlError::NoApplication(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a version of a Worker ran with when it was live, by namespace; nothing for classes that had no
+    /// containers then.
+    ///
+    /// # Errors
+    /// The records.
+    pub fn configurations_of(
+        &self,
+        worker: &Worker,
+        version: &str,
+    ) -> Result<BTreeMap<String, Map<String, Value>>, ControlError> {
+        let applications = self.applications_of(worker)?.into_iter();
+        Ok(applications
+            .filter_map(|application| {
+                let configuration = application.by_version.get(version)?.clone();
+                Some((application.namespace_id, configuration))
+            })
+            .collect())
+    }
+
+    /// Remembers what the live version of a Worker runs with, before another one is made live; forgets what
+    /// belongs to versions that are not kept.
+    pub(super) fn remember_configurations(&self, worker: &str) -> Result<(), ControlError> {
+        let worker = match self.worker(worker) {
+            Ok(worker) => worker,
+            Err(ControlError::NoWorker(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let Some(live) = worker.live().map(|version| version.id.clone()) else {
+            return Ok(());
+        };
+        for application in self.applications_of(&worker)? {
+            if application.policy() == Policy::Object {
+                continue;
+            }
+            let changed = self.change_application(&application.id, |application| {
+                let by_version = &mut application.by_version;
+                by_version.retain(|version, _| worker.version(version).is_some());
+                let sent = application.sent.get("configuration");
+                if let Some(sent) = sent.and_then(Value::as_object) {
+                    by_version.insert(live.clone(), sent.clone());
+                }
+                Ok(())
+            });
+            match changed {
+                Ok(_) | Err(ControlError::NoApplication(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn applications_of(&self, worker: &Worker) -> Result<Vec<Application>, ControlError> {
+        let mut applications = self.applications()?;
+        applications.retain(|application| {
+            let mut classes = worker.classes.values();
+            classes.any(|class| class.namespace_id == application.namespace_id)
+        });
+        Ok(applications)
+    }
+}
+
+/// Begins a rollout in place of the one that is under way.
+fn put_first(application: &mut Application, mut new: Rollout) {
+    let sent = application
+        .sent
+        .get("configuration")
+        .and_then(Value::as_object);
+    let mut former = sent.cloned().unwrap_or_default();
+    application.live_version = application.live_version();
+    if let Some(unfinished) = application.rollouts.first_mut()
+        && unfinished.is_active()
+    {
+        // Never became what instances run with.
+        former.clone_from(&unfinished.former);
+        unfinished.replace();
+    }
+    new.from_version = application.live_version;
+    new.to_version = application.version + 1;
+    new.former = former;
+    application.version = new.to_version;
+    let target = new.configuration.clone();
+    application
+        .sent
+        .insert("configuration".to_owned(), target.into());
+    application.rollouts.insert(0, new);
+    application.rollouts.truncate(containers::ROLLOUTS_KEPT);
+}
+
+fn find<'a>(application: &'a mut Application, id: &str) -> Result<&'a mut Rollout, ControlError> {
+    let mut rollouts = application.rollouts.iter_mut();
+    rollouts
+        .find(|rollout| rollout.id == id)
+        .ok_or_else(|| ControlError::NoRollout(id.to_owned()))
+}

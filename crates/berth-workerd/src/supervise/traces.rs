@@ -1,0 +1,38 @@
+//! Tells a running workerd whether somebody wants to know what its Worker does.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Upstream;
+
+/// workerd answers at once, unless its Worker keeps it busy.
+const LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) async fn switch(upstream: &Upstream, wanted: bool) -> io::Result<()> {
+    let said = async {
+        match upstream {
+            Upstream::Unix(path) => say(UnixStream::connect(path).await?, wanted).await,
+            Upstream::Tcp(address) => say(TcpStream::connect(address).await?, wanted).await,
+        }
+    };
+    let said = tokio::time::timeout(LIMIT, said).await;
+    said.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, wanted: bool) -> io::Result<()> {
+    let request = format!(
+        "PUT / HTTP/1.1\r\nHost: traces\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{}",
+        u8::from(wanted)
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    if answer.starts_with(b"HTTP/1.1 200 ") {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    Err(io::Error::other(format!("workerd answered `{text}`")))
+}
