@@ -8,6 +8,7 @@ mod assets;
 mod candidate;
 mod deployments;
 mod pins;
+mod r2;
 mod rollouts;
 mod secrets;
 mod tokens;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 pub use assets::AssetsSession;
 pub use candidate::NewVersion;
+pub use r2::R2Key;
 
 use crate::ControlError;
 use crate::account::{self, Account};
@@ -39,6 +41,7 @@ struct Inner {
     store: Store,
     key: SealKey,
     content: Content,
+    r2: berth_r2::R2,
     account: Account,
     changes: watch::Sender<u64>,
     /// Digests of content that no record names yet, with how many uploads need each.
@@ -58,6 +61,7 @@ impl Control {
             store,
             key: SealKey::open(key)?,
             content: Content::open(&directory.join("modules"))?,
+            r2: berth_r2::R2::open(&directory.join("r2")).map_err(berth_r2::R2Error::from)?,
             account,
             changes: watch::Sender::new(0),
             pending: Mutex::default(),
@@ -75,6 +79,11 @@ impl Control {
     /// Changes whenever a Worker has been changed, made or deleted.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
+    }
+
+    /// R2 buckets.
+    pub fn r2(&self) -> &berth_r2::R2 {
+        &self.inner.r2
     }
 
     /// Modules.

@@ -158,6 +158,11 @@ pub enum BindingKind {
     },
     /// What version runs.
     VersionMetadata {},
+    /// An R2 bucket of the account.
+    R2Bucket {
+        /// Its name.
+        bucket_name: String,
+    },
     /// Its static assets.
     Assets {},
 }
@@ -170,6 +175,7 @@ impl BindingKind {
             Self::Json { .. } => "json",
             Self::DurableObjectNamespace { .. } => "durable_object_namespace",
             Self::VersionMetadata {} => "version_metadata",
+            Self::R2Bucket { .. } => "r2_bucket",
             Self::Assets {} => "assets",
         }
     }

@@ -186,7 +186,7 @@ pub(crate) struct Hasher {
 }
 
 enum Other {
-    Ring(ring::digest::Context),
+    Ring(Box<ring::digest::Context>),
     Crc(Box<crc_fast::Digest>),
 }
 
@@ -197,7 +197,7 @@ impl Hasher {
             if others.iter().any(|(there, _)| *there == algorithm) {
                 continue;
             }
-            let ring = |algorithm| Other::Ring(ring::digest::Context::new(algorithm));
+            let ring = |algorithm| Other::Ring(Box::new(ring::digest::Context::new(algorithm)));
             let other = match algorithm {
                 Algorithm::Md5 => continue,
                 Algorithm::Sha1 => ring(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY),

@@ -18,6 +18,7 @@
 mod assets;
 mod bindings;
 mod platform;
+mod r2;
 mod tail;
 mod worker;
 
@@ -42,6 +43,8 @@ pub struct ComposeOptions {
     pub listen: Listen,
     /// The container engine; `None` when the project runs without containers.
     pub containers: Option<ContainerOptions>,
+    /// Unix socket at which R2 buckets are served; only used when the Worker has some.
+    pub r2: PathBuf,
     /// What the Worker does is told; `None`: it is not, and costs nothing.
     pub trace: Option<TraceOptions>,
 }
@@ -150,6 +153,7 @@ pub fn compose(
         services.push(worker::service(&context));
     }
     services.extend(platform::services(&context)?);
+    services.extend(r2::services(&context));
     services.extend(assets::service(&context)?);
     if let Some(trace) = tail::wanted(&context) {
         services.extend(tail::services(trace));

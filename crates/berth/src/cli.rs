@@ -2,6 +2,7 @@
 
 mod containers;
 mod images;
+mod r2;
 mod registry;
 mod serve;
 mod server;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use containers::*;
 pub(crate) use images::*;
+pub(crate) use r2::*;
 pub(crate) use registry::*;
 pub(crate) use serve::*;
 pub(crate) use server::*;
@@ -77,6 +79,9 @@ pub(crate) enum Command {
     /// Build and push container images; credentials of registries
     #[command(subcommand)]
     Containers(ContainersCommand),
+    /// R2 buckets of a server
+    #[command(subcommand)]
+    R2(R2Command),
     /// A registry for container images
     #[command(subcommand)]
     Registry(RegistryCommand),

@@ -9,6 +9,7 @@ pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod ps;
+pub(crate) mod r2;
 pub(crate) mod registry;
 pub(crate) mod serve;
 pub(crate) mod trace;

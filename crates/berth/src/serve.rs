@@ -7,6 +7,7 @@
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
+//! | [`r2`] | buckets for Workers, and the S3 endpoint |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`settings`] | `berth.toml` and the command line |
@@ -19,6 +20,7 @@ mod apps;
 mod assets;
 mod containers;
 mod project;
+mod r2;
 mod registry;
 mod rollouts;
 pub(crate) mod server;

@@ -611,7 +611,7 @@ fn ignored_fields_say_nothing() {
         r#"  "$schema": "./node_modules/wrangler/config-schema.json", "account_id": "x", "workers_dev": true,
   "routes": ["example.com/*"], "placement": { "mode": "smart" }, "limits": { "cpu_ms": 5 }, "logpush": true,
   "upload_source_maps": true, "tail_consumers": [{ "service": "x" }], "send_metrics": false, "keep_vars": true,
-  "preview_urls": false, "cache": { "enabled": true }, "r2_buckets": [], "unsafe": { "metadata": { "a": 1 } }"#,
+  "preview_urls": false, "cache": { "enabled": true }, "hyperdrive": [], "unsafe": { "metadata": { "a": 1 } }"#,
     );
 }
 

@@ -163,6 +163,7 @@ impl NewVersion {
             }
         }
         let (bindings, secrets) = self.bindings(worker)?;
+        self.control.check_buckets(&bindings)?;
         let version = Version {
             id: self.id.clone(),
             number: worker.last_number + 1,

@@ -54,6 +54,7 @@ impl Upload {
                 );
                 return Err(UploadError::Bindings(text));
             }
+            "r2_bucket" => self.bindings.push(recorded(name, binding)?),
             "plain_text" | "json" | "durable_object_namespace" | "version_metadata" | "assets" => {
                 self.bindings.push(recorded(name, binding)?);
             }

@@ -104,7 +104,7 @@ fn describe(object: &Object, fields: Fields, range: Option<Resolved>) -> Value {
 
 /// Only JSON.
 pub(super) fn json(value: &Value) -> Response {
-    with(value, |json| HttpBody::from(json))
+    with(value, HttpBody::from)
 }
 
 /// What is known about an object.

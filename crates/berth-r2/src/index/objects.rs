@@ -17,6 +17,9 @@ pub(crate) struct Segment {
     pub(crate) size: u64,
 }
 
+/// An object and what was made of its segments, or that it is not as its reader wants it.
+pub(crate) type Read<T> = Result<(Object, T), (Object, Unmet)>;
+
 /// An object that is to be, with the blobs that its bytes are in.
 #[derive(Clone, Debug)]
 pub(crate) struct NewObject {
@@ -124,7 +127,7 @@ impl Index {
         key: &str,
         conditions: &Conditions,
         hold: impl FnOnce(&Object, Vec<Segment>) -> Result<T, R2Error>,
-    ) -> Result<Result<(Object, T), (Object, Unmet)>, R2Error> {
+    ) -> Result<Read<T>, R2Error> {
         let connection = self.lock();
         let (bucket, _) = find(&connection, bucket)?;
         let object = get(&connection, bucket, key)?.ok_or(R2Error::NoSuchKey)?;

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use futures_util::stream::Fuse;
 use ring::digest;
 
 use super::metadata::checksum_name;
@@ -20,7 +21,7 @@ const MOST_LINES: usize = 16;
 /// The bytes of a body in chunks.
 pub(super) fn decode(body: Body, chunked: Chunked) -> Body {
     let decoder = Decoder {
-        body,
+        body: body.fuse(),
         buffer: BytesMut::new(),
         rest: 0,
         hashing: None,
@@ -40,7 +41,7 @@ pub(super) fn decode(body: Body, chunked: Chunked) -> Body {
 }
 
 struct Decoder {
-    body: Body,
+    body: Fuse<Body>,
     buffer: BytesMut,
     chunked: Chunked,
     /// Bytes of the present chunk that are still to come.

@@ -35,11 +35,10 @@ pub struct AccessKey {
 
 impl fmt::Debug for AccessKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = formatter
+        formatter
             .debug_struct("AccessKey")
             .field("id", &self.id)
-            .finish_non_exhaustive();
-        shown
+            .finish_non_exhaustive()
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) enum Payload {
     /// Its SHA-256, in hexadecimal.
     Signed(String),
     /// It comes in chunks.
-    Chunked(Chunked),
+    Chunked(Box<Chunked>),
 }
 
 /// What is to be known of a body in chunks.
@@ -71,12 +71,12 @@ impl Payload {
                 })
             })
             .transpose()?;
-        Ok(Self::Chunked(Chunked {
+        Ok(Self::Chunked(Box::new(Chunked {
             chain: signed.then_some(chain),
             trailer,
             sum,
             size,
-        }))
+        })))
     }
 
     /// Bytes that come, if that is known.
@@ -103,7 +103,7 @@ impl Payload {
         match self {
             Self::Unsigned => body,
             Self::Signed(expected) => compared(body, expected),
-            Self::Chunked(chunked) => chunked::decode(body, chunked),
+            Self::Chunked(chunked) => chunked::decode(body, *chunked),
         }
     }
 

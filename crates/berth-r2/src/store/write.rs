@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::stream::Fuse;
 use tokio::task::spawn_blocking;
 
 use super::{Body, R2};
@@ -49,11 +50,12 @@ impl R2 {
     /// Writes a body to a blob, which is durable on return.
     pub(super) async fn write(
         &self,
-        mut body: Body,
+        body: Body,
         algorithms: Vec<Algorithm>,
         most: u64,
     ) -> Result<Written, R2Error> {
         let mut hasher = Hasher::new(algorithms);
+        let mut body = body.fuse();
         let mut batch = next_batch(&mut body).await?;
         if batch.is_empty() {
             return Ok(Written {
@@ -95,7 +97,7 @@ impl R2 {
 }
 
 /// What the body has next; nothing if it has ended.
-async fn next_batch(body: &mut Body) -> Result<Vec<Bytes>, R2Error> {
+async fn next_batch(body: &mut Fuse<Body>) -> Result<Vec<Bytes>, R2Error> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while bytes < BATCH {
         let Some(piece) = body.next().await else {

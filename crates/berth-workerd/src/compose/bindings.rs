@@ -43,6 +43,14 @@ pub(super) fn bindings(context: &Context<'_>) -> Vec<Capnp> {
         let wrapped = wrapped("cloudflare-internal:d1-api", service);
         bindings.push(binding(&database.binding, "wrapped", wrapped));
     }
+    for bucket in &project.r2_buckets {
+        let service = super::r2::service_of(&bucket.bucket_name);
+        bindings.push(binding(
+            &bucket.binding,
+            "r2Bucket",
+            service.as_str().into(),
+        ));
+    }
     for service in &project.services {
         let mut designator = vec![("name", project.name.as_str().into())];
         let entrypoint = service.entrypoint.as_deref();

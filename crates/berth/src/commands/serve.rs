@@ -29,6 +29,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
             "event": "ready",
             "address": server.address.to_string(),
             "api": server.client.addresses.api,
+            "s3": server.client.addresses.s3,
             "account": server.client.account,
             "session": server.session(),
         });
@@ -54,6 +55,9 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
 fn greet(server: &Server) {
     printer::line(format!("Workers at http://<name>.{}", server.apps_at()));
     printer::line(format!("API at {}", server.client.addresses.api));
+    if let Some(s3) = &server.client.addresses.s3 {
+        printer::line(format!("S3 at {s3}"));
+    }
     if server.first {
         printer::line("For wrangler, in a shell (`eval \"$(berth env)\"` sets them):");
         for line in server.client.exports() {

@@ -21,6 +21,9 @@ pub(crate) struct Addresses {
     pub(crate) docker_host: String,
     /// `WRANGLER_DOCKER_BIN`.
     pub(crate) docker: PathBuf,
+    /// The endpoint of S3 clients, if there is one.
+    #[serde(default)]
+    pub(crate) s3: Option<String>,
 }
 
 /// What a client on this machine needs.
@@ -112,6 +115,7 @@ impl Client {
             registry,
             docker_host,
             docker,
+            ..
         } = self.addresses.clone();
         [
             ("CLOUDFLARE_API_BASE_URL", api),

@@ -40,6 +40,8 @@ pub(super) struct Surroundings {
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    /// Socket of R2 buckets.
+    pub(super) r2: PathBuf,
     pub(super) layouts: Arc<Layouts>,
     pub(super) config: Arc<ServerConfig>,
 }
@@ -211,6 +213,7 @@ impl Runner {
             state_dir: state.clone(),
             listen: listen.clone(),
             containers: containers.options(classes),
+            r2: self.surroundings.r2.clone(),
             trace: None,
         };
         let surroundings = &self.surroundings;
@@ -359,7 +362,7 @@ pub(super) async fn check(
     control: &Control,
     toolchain: &Toolchain,
     layouts: &Arc<Layouts>,
-    directory: &Path,
+    (directory, r2): (&Path, &Path),
     worker: &Worker,
 ) -> Result<(), Report> {
     let Some(version) = worker.live() else {
@@ -370,6 +373,7 @@ pub(super) async fn check(
         state_dir: directory.join("state"),
         listen: listen.clone(),
         containers: None,
+        r2: r2.to_owned(),
         trace: None,
     };
     let layout = layouts.of(control, version).await?;

@@ -90,6 +90,7 @@ impl Apps {
                 .join(format!("w-{}", &worker.id[..12.min(worker.id.len())])),
             cgroup: self.cgroup.clone(),
             containers: Arc::clone(&self.containers),
+            r2: super::r2::socket(&self.session),
             layouts: Arc::clone(&self.layouts),
             config: Arc::clone(&self.config),
         }
@@ -147,7 +148,7 @@ impl Runtime for Deployed {
             &apps.control,
             &apps.toolchain,
             &apps.layouts,
-            directory.path(),
+            (directory.path(), &super::r2::socket(&apps.session)),
             worker,
         )
         .await;

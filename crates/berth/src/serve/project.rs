@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use berth_config::{DurableObjectBinding, DurableObjectClass, Project};
+use berth_config::{DurableObjectBinding, DurableObjectClass, Project, R2Bucket};
 use berth_control::content::Content;
 use berth_control::worker::{BindingKind, ModuleKind, Version, Worker};
 use berth_control::{Control, ControlError};
@@ -47,6 +47,10 @@ pub(super) fn of(
                 });
                 project.vars.insert(name, metadata);
             }
+            BindingKind::R2Bucket { bucket_name } => project.r2_buckets.push(R2Bucket {
+                binding: name,
+                bucket_name: bucket_name.clone(),
+            }),
             // It is part of the assets, below.
             BindingKind::Assets {} => {}
             BindingKind::DurableObjectNamespace { class_name } => {

@@ -22,6 +22,7 @@ use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::r2;
 use super::registry::OwnRegistry;
 use crate::daemon::Daemon;
 use crate::dev::screen::Screen;
@@ -37,6 +38,7 @@ pub(crate) struct Server {
     rolling: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
+    buckets: r2::Buckets,
     daemon: Daemon,
     pub(crate) client: Client,
     /// The token is new.
@@ -70,19 +72,29 @@ impl Server {
         };
         let gateway = Gateway::bind(gateway_options, Arc::clone(&sites), requests).await?;
         let listener = ApiServer::bind(config.listen.api, ServerOptions::default()).await?;
+        let endpoint = r2::Endpoint::bind(config.listen.s3).await?;
+        let s3 = endpoint.address();
         let control = Control::open(&directory, &paths.data.join("keys/control.key"))?;
         let registry = OwnRegistry::start(&paths.data, config.listen.registry).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
-        let daemon = Box::pin(Daemon::start(paths, None, config.images.max_size)).await?;
+        let daemon = Box::pin(Daemon::start(
+            paths,
+            None,
+            config.images.max_size,
+            endpoint.services(),
+        ))
+        .await?;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
             registry: registry.host.clone(),
             docker_host: daemon.docker_host(),
             docker: daemon.docker.clone(),
+            s3: s3.map(|address| format!("http://{address}")),
         };
         let (client, first) = Client::write(&paths.data, &control, addresses)?;
         let address = gateway.local_addr();
         let session = &daemon.host.session;
+        let buckets = endpoint.serve(&control, &session.dir, &config.base_domain)?;
         let apps = Arc::new(Apps {
             control: control.clone(),
             toolchain,
@@ -117,6 +129,7 @@ impl Server {
             rolling,
             serving,
             stop,
+            buckets,
             daemon,
             client,
             first,
@@ -149,6 +162,7 @@ impl Server {
         let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
+        self.buckets.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)
         {

@@ -30,6 +30,7 @@ mod packages;
 mod registries;
 mod serve;
 mod serve_assets;
+mod serve_r2;
 mod serve_rollout;
 mod sleep;
 mod snapshots;
