@@ -124,17 +124,15 @@ async fn debian_s_s3_clients_work() {
         "--expires-in",
         "60",
     ]);
-    let web = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = web.get(address.trim()).send().await.unwrap();
-    assert_eq!(
-        (
-            answer.status().as_u16(),
-            answer.text().await.unwrap().as_str()
-        ),
-        (200, "a")
-    );
-    let forged = address.trim().replace("/a.txt", "/b.txt");
-    assert_eq!(web.get(forged).send().await.unwrap().status(), 403);
+    let web = berth_test::Client::new(&endpoint);
+    let fetch = async |address: &str| {
+        let path = address.trim().strip_prefix(&endpoint).unwrap();
+        web.send(web.request(http::Method::GET, path, "")).await
+    };
+    let answer = fetch(&address).await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, "a"));
+    let forged = address.replace("/a.txt", "/b.txt");
+    assert_eq!(fetch(&forged).await.status, 403);
     let created = aws(&[
         "s3api",
         "create-multipart-upload",
