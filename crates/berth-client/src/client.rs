@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::multipart::Form;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -47,7 +48,7 @@ pub enum Body {
     /// Bytes with their `Content-Type`.
     Bytes(&'static str, Bytes),
     /// A form.
-    Form(reqwest::multipart::Form),
+    Form(Form),
 }
 
 /// A call that is being put together.

@@ -19,5 +19,6 @@ mod websocket;
 
 pub use client::{Body, Call, Client, segment};
 pub use error::{ClientError, Refusal};
+pub use reqwest::multipart::{Form, Part};
 pub use server::{Choice, LocalServer, Server};
 pub use websocket::WebSocket;

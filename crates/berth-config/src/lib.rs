@@ -23,7 +23,7 @@ mod value;
 
 pub use decode::{INSTANCE_TYPES, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, instance_type};
 pub use diagnostic::{ConfigErrors, Diagnostic, Location, Severity};
-pub use load::{LoadOptions, Loaded, load, watched_files};
+pub use load::{LoadOptions, Loaded, Purpose, load, watched_files};
 pub use project::*;
 pub use server::*;
 pub use spans::{Spans, bad_main, container_class_not_exported};

@@ -14,6 +14,16 @@ use crate::{ConfigErrors, Diagnostic, Project, Severity};
 /// In wrangler's order: the first that exists is used.
 const NAMES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
 
+/// What a project is loaded for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// It runs here, by itself: with the secrets of `.dev.vars`, and without what needs a server.
+    #[default]
+    Dev,
+    /// A server runs it: secrets and other Workers are there.
+    Deploy,
+}
+
 /// What to load, and what the command line adds.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
@@ -30,6 +40,8 @@ pub struct LoadOptions {
     pub max_compatibility_date: Option<String>,
     /// The environment variables of the process. Read for names in `secrets.required` only.
     pub process_env: Vec<(String, String)>,
+    /// What for.
+    pub purpose: Purpose,
 }
 
 /// A project that can run.
@@ -69,13 +81,16 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
         newest_date: newest,
         default_date: newest.unwrap_or(&today),
     };
-    let cx = Cx::new(&source, format);
+    let cx = Cx::new(&source, format).for_purpose(options.purpose);
     for finding in findings {
         cx.push(finding);
     }
     let mut decoded = decode(&cx, &parsed.root, &settings);
     let (own_errors, own_warnings) = own::apply(&mut decoded.project);
-    let mut from_secrets = add_secrets(&cx, &mut decoded, options);
+    let mut from_secrets = match options.purpose {
+        Purpose::Dev => add_secrets(&cx, &mut decoded, options),
+        Purpose::Deploy => Vec::new(),
+    };
     add_vars(&cx, &mut decoded, options);
     let (mut errors, mut warnings) = cx.finish();
     errors.extend(own_errors);

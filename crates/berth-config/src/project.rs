@@ -54,7 +54,7 @@ pub struct Project {
     pub crons: Vec<String>,
     /// Static assets.
     pub assets: Option<Assets>,
-    /// Service bindings. Only bindings to this very Worker pass validation today.
+    /// Service bindings. In a dev session only to this very Worker.
     pub services: Vec<ServiceBinding>,
     /// `observability`.
     pub observability: Observability,
@@ -62,6 +62,9 @@ pub struct Project {
     pub dev: Dev,
     /// How the Worker is bundled.
     pub bundle: Bundle,
+    /// Every top-level field as it counts in this environment, as it was written: for what a
+    /// deployment sends and nothing here runs.
+    pub written: serde_json::Map<String, serde_json::Value>,
     /// Where things stand in the configuration file, for mistakes that are only found later.
     pub spans: Spans,
 }
@@ -99,6 +102,7 @@ impl Project {
                 enable_containers: true,
             },
             bundle: Bundle::default(),
+            written: serde_json::Map::new(),
             spans: Spans::default(),
         }
     }
@@ -348,6 +352,8 @@ pub struct Bundle {
     pub base_dir: Option<PathBuf>,
     /// `preserve_file_names`: modules keep their names instead of getting a hash in front.
     pub preserve_file_names: bool,
+    /// For a server: `process.env.NODE_ENV` is `production` unless the environment says otherwise.
+    pub production: bool,
     /// `build`: a command to run before bundling.
     pub custom_build: Option<CustomBuild>,
 }

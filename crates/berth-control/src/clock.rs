@@ -25,6 +25,12 @@ pub(crate) fn is_past(text: &str) -> bool {
     !OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|time| time > OffsetDateTime::now_utc())
 }
 
+/// How long ago a point in time is. `None`: it cannot be read, or is to come.
+pub(crate) fn age(text: &str) -> Option<std::time::Duration> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    (OffsetDateTime::now_utc() - time).try_into().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

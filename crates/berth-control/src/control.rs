@@ -28,7 +28,7 @@ pub use r2::R2Key;
 use crate::ControlError;
 use crate::account::{self, Account};
 use crate::content::Content;
-use crate::worker::{self, Worker};
+use crate::worker::{self, Retention, Worker};
 
 /// The control plane of one data directory. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,6 +46,7 @@ struct Inner {
     changes: watch::Sender<u64>,
     /// Digests of content that no record names yet, with how many uploads need each.
     pending: Mutex<BTreeMap<String, usize>>,
+    retention: Mutex<Retention>,
 }
 
 impl Control {
@@ -65,10 +66,25 @@ impl Control {
             account,
             changes: watch::Sender::new(0),
             pending: Mutex::default(),
+            retention: Mutex::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Says which versions are kept, from the next change of each Worker on.
+    pub fn keep(&self, retention: Retention) {
+        *self
+            .inner
+            .retention
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = retention;
+    }
+
+    fn retention(&self) -> Retention {
+        let retention = self.inner.retention.lock();
+        retention.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whose machine this is.

@@ -1,7 +1,8 @@
 //! A Worker as it is recorded: its versions, which of them is live, its Durable Object classes and
 //! what else belongs to the Worker and not to a version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use berth_store::Sealed;
 use serde::{Deserialize, Serialize};
@@ -11,10 +12,8 @@ use crate::migrations::Classes;
 
 /// The kind of record.
 pub(crate) const KIND: &str = "worker";
-/// Versions that are kept besides those in use.
+/// Versions that are kept unless somebody says otherwise.
 pub const VERSIONS_KEPT: usize = 100;
-/// Deployments that are remembered.
-pub const DEPLOYMENTS_KEPT: usize = 100;
 
 /// A Worker. All of it is one record: what changes together is written together.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -239,21 +238,66 @@ impl Worker {
         self.versions.last()
     }
 
-    /// Forgets the oldest deployments and versions; those that a remembered deployment names stay.
-    pub(crate) fn forget(&mut self) {
-        self.deployments.truncate(DEPLOYMENTS_KEPT);
-        let named: std::collections::HashSet<&str> = self
+    /// Forgets the deployments and versions that are not to be kept.
+    pub(crate) fn forget(&mut self, retention: &Retention) {
+        self.deployments.truncate(retention.versions.max(1));
+        let named: HashSet<&str> = self
             .deployments
             .iter()
             .map(|deployment| deployment.version_id.as_str())
             .collect();
-        let surplus = self.versions.len().saturating_sub(VERSIONS_KEPT);
-        let mut index = 0;
-        self.versions.retain(|version| {
-            let old = index < surplus;
-            index += 1;
-            !old || named.contains(version.id.as_str())
-        });
+        let surplus = self.versions.len().saturating_sub(retention.versions);
+        let live = self.deployments.first();
+        let live = live.map(|deployment| deployment.version_id.as_str());
+        let latest = self.versions.last().map(|version| version.id.as_str());
+        let is_kept = |index: usize, version: &Version| {
+            let id = version.id.as_str();
+            if Some(id) == live || Some(id) == latest {
+                return true;
+            }
+            let recent = index >= surplus || named.contains(id);
+            recent && !retention.is_over(self.last_used(version))
+        };
+        let numbered = self.versions.iter().enumerate();
+        let kept: HashSet<String> = numbered
+            .filter(|(index, version)| is_kept(*index, version))
+            .map(|(_, version)| version.id.clone())
+            .collect();
+        self.versions.retain(|version| kept.contains(&version.id));
+        self.deployments
+            .retain(|deployment| kept.contains(&deployment.version_id));
+    }
+
+    /// When a version was last live, or else made.
+    fn last_used<'a>(&'a self, version: &'a Version) -> &'a str {
+        let mut replaced = self.deployments.windows(2);
+        let replaced = replaced.find(|two| two[1].version_id == version.id);
+        replaced.map_or(&version.created, |two| &two[0].created)
+    }
+}
+
+/// Which versions are kept besides the live and the latest one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// So many, and those of as many deployments.
+    pub versions: usize,
+    /// None that was live, or made, longer ago; `None`: any age.
+    pub max_age: Option<Duration>,
+}
+
+impl Retention {
+    fn is_over(&self, last_used: &str) -> bool {
+        self.max_age
+            .is_some_and(|max| crate::clock::age(last_used).is_none_or(|age| age > max))
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            versions: VERSIONS_KEPT,
+            max_age: None,
+        }
     }
 }
 

@@ -66,6 +66,14 @@ pub(crate) fn client_value(address: IpAddr) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("127.0.0.1"))
 }
 
+/// Whether a response has no end of its own accord.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("text/event-stream")
+}
+
 /// The protocol that a message wants to switch to.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let wanted = headers

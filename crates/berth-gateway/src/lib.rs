@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use gate::{Count, Epoch};
 pub use pattern::{Pattern, PatternError};
 pub use site::Site;
 pub use sites::{Sites, Table};

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::RequestEvent;
 use crate::body::{Lease, ProxyBody};
-use crate::gate::{Gate, Pass};
+use crate::gate::{Gate, Kind, Pass};
 use crate::headers;
 use crate::pool::UpstreamError;
 use crate::server::Shared;
@@ -120,11 +120,12 @@ impl Proxy {
         client: OnUpgrade,
         pass: Pass,
     ) -> Response<ProxyBody> {
-        // A WebSocket may last for days: a reload does not wait for it.
-        drop(pass);
+        // A WebSocket may last for days: whoever waits for requests does not wait for it.
+        let pass = pass.becomes(Kind::Tunnel);
         let server = hyper::upgrade::on(&mut response);
         let closed = self.closed.clone();
         self.tunnels.spawn(async move {
+            let _pass = pass;
             let joined = async {
                 let (client, server) = tokio::try_join!(client, server)?;
                 let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
@@ -220,6 +221,11 @@ fn set_upgrade(headers: &mut http::HeaderMap, protocol: HeaderValue) {
 fn passed_on(response: Response<Incoming>, pass: Pass, lease: Lease) -> Response<ProxyBody> {
     let (mut head, incoming) = response.into_parts();
     headers::remove_hop_by_hop(&mut head.headers);
+    let pass = if headers::is_event_stream(&head.headers) {
+        pass.becomes(Kind::Events)
+    } else {
+        pass
+    };
     Response::from_parts(head, ProxyBody::streamed(incoming, Some(pass), lease))
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::Upstream;
-use crate::gate::Gate;
+use crate::gate::{Count, Epoch, Gate, Which};
 use crate::pool::Pool;
 
 /// Paths that trigger a handler of the Worker by hand.
@@ -29,9 +29,15 @@ impl Site {
         })
     }
 
-    /// Sends requests there from now on. Connections to the former upstream are not reused.
-    pub fn set_upstream(&self, upstream: Upstream) {
-        self.gate.set_upstream(Pool::new(upstream));
+    /// Sends requests there from now on. Connections to the former upstream are not reused; what is on the
+    /// way before the epoch that begins now goes on with it.
+    pub fn set_upstream(&self, upstream: Upstream) -> Epoch {
+        self.gate.set_upstream(Pool::new(upstream))
+    }
+
+    /// Begins an epoch.
+    pub fn mark(&self) -> Epoch {
+        self.gate.mark()
     }
 
     /// Where `/cdn-cgi/handler/…` goes; `None`: to the Worker, like every other path.
@@ -53,10 +59,36 @@ impl Site {
         self.gate.hold(false);
     }
 
-    /// Waits until no request is in flight (held ones and WebSockets do not count), at most for
-    /// `limit`. Returns how many still are.
+    /// Waits until no request is in flight (held ones, streams of events and WebSockets do not count), at
+    /// most for `limit`. Returns how many still are.
     pub async fn drain(&self, limit: Duration) -> usize {
-        self.gate.drain(limit).await
+        let done = |count: Count| count.requests == 0;
+        self.gate.until(Which::All, done, limit).await.requests
+    }
+
+    /// Waits until what came before an epoch is done, WebSockets apart, at most for `limit`. What still is on
+    /// the way.
+    pub async fn drain_before(&self, epoch: Epoch, limit: Duration) -> Count {
+        let done = |count: Count| count.requests + count.events == 0;
+        self.gate.until(Which::Before(epoch), done, limit).await
+    }
+
+    /// The same of what came since an epoch began: requests at most for `limit`, streams of events for
+    /// `events`.
+    pub async fn drain_since(&self, epoch: Epoch, limit: Duration, events: Duration) -> Count {
+        let which = Which::Since(epoch);
+        let (requests, _) = tokio::join!(
+            self.gate.until(which, |count| count.requests == 0, limit),
+            self.gate.until(which, |count| count.events == 0, events),
+        );
+        requests
+    }
+
+    /// Waits until nothing that came before an epoch is on the way, WebSockets included, at most for
+    /// `limit`. What still is.
+    pub async fn all_gone_before(&self, epoch: Epoch, limit: Duration) -> Count {
+        let done = |count| count == Count::default();
+        self.gate.until(Which::Before(epoch), done, limit).await
     }
 
     /// The pool for triggers, if the path is one.

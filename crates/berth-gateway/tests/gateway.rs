@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use berth_gateway::{
-    Gateway, GatewayError, GatewayOptions, RequestEvent, Site, Sites, Table, Upstream,
+    Count, Gateway, GatewayError, GatewayOptions, RequestEvent, Site, Sites, Table, Upstream,
 };
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -343,6 +343,59 @@ async fn replacing_the_upstream_under_load_loses_nothing() {
         served += client.await.unwrap();
     }
     assert!(served > 40, "{served}");
+}
+
+/// Who replaces an upstream waits for what came before while more arrives, and knows of WebSockets.
+#[tokio::test]
+async fn what_came_before_is_told_from_what_came_since() {
+    let world = world().await;
+    let address = world.gateway.local_addr();
+    let url = format!("ws://{address}/ws");
+    let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let ask = async |path: &'static str| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    };
+    let before = ask("/never").await;
+    world.server.arrived.notified().await;
+    let mark = world.site.mark();
+    let since = ask("/never").await;
+    world.server.arrived.notified().await;
+    let count = |requests, tunnels| Count {
+        requests,
+        tunnels,
+        events: 0,
+    };
+    let zero = Duration::ZERO;
+    assert_eq!(world.site.drain_before(mark, zero).await, count(1, 1));
+    assert_eq!(world.site.drain_since(mark, zero, zero).await, count(1, 0));
+    drop(before);
+    assert_eq!(world.site.drain_before(mark, SOON).await, count(0, 1));
+    drop(socket);
+    assert_eq!(world.site.all_gone_before(mark, SOON).await, count(0, 0));
+    assert_eq!(world.site.drain(zero).await, 1);
+    drop(since);
+    assert_eq!(world.site.drain(SOON).await, 0);
+}
+
+#[tokio::test]
+async fn a_stream_of_events_is_no_request_to_wait_for() {
+    let world = world().await;
+    let mark = world.site.mark();
+    let mut stream = TcpStream::connect(world.gateway.local_addr())
+        .await
+        .unwrap();
+    let request = b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut first = [0; 512];
+    assert_ne!(stream.read(&mut first).await.unwrap(), 0);
+    assert_eq!(world.site.drain(SOON).await, 0);
+    let left = world
+        .site
+        .drain_since(mark, SOON, Duration::from_millis(50));
+    assert_eq!(left.await.events, 1);
 }
 
 #[tokio::test]

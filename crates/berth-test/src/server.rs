@@ -1,13 +1,13 @@
 //! A running `berth serve`, and an unmodified wrangler that deploys to it.
 
-use std::path::Path;
-use std::process::{Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use http::{HeaderValue, Method, header};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::session::child::Process;
-use crate::{Client, Killed, Project, Reply, START_PATIENCE, World, wrangler};
+use crate::{Client, Killed, Project, Reply, START_PATIENCE, WebSocket, World, wrangler};
 
 /// A `berth serve` with a data directory of its own. Ends with [`ServerSession::stop`], or when it is
 /// dropped.
@@ -18,6 +18,7 @@ pub struct ServerSession {
     client: Client,
     port: String,
     variables: serde_json::Value,
+    data: PathBuf,
 }
 
 impl ServerSession {
@@ -60,6 +61,7 @@ impl ServerSession {
             variables: serde_json::from_slice(&variables).expect("berth env prints JSON"),
             process,
             world,
+            data: data.to_owned(),
         }
     }
 
@@ -75,6 +77,12 @@ impl ServerSession {
         let host = HeaderValue::from_str(&host).expect("a Worker's name is a label");
         request.headers_mut().insert(header::HOST, host);
         self.client.send(request).await
+    }
+
+    /// A WebSocket of a deployed Worker.
+    pub async fn websocket(&self, worker: &str, path: &str) -> WebSocket {
+        let host = format!("{worker}.localhost:{}", self.port);
+        WebSocket::connect_as(self.client.base(), path, &host).await
     }
 
     /// The same, which must answer 200; the text.
@@ -114,18 +122,46 @@ impl ServerSession {
         for (name, value) in self.variables.as_object().expect("it is an object") {
             command.env(name, value.as_str().expect("it is text"));
         }
-        let mut child = tokio::process::Command::from(command)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("spawn wrangler");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        // A command that reads nothing may have ended.
-        let _ = stdin.write_all(input.as_bytes()).await;
-        drop(stdin);
-        child.wait_with_output().await.expect("run wrangler")
+        run(command, input).await
+    }
+
+    /// Runs `berth` itself in a project, as a client that finds the server by `variables`, which are
+    /// those of the environment; without any it is the one of its data directory.
+    pub async fn berth<const N: usize>(
+        &self,
+        project: &Project,
+        arguments: [&str; N],
+        input: &str,
+        variables: &[(&str, &str)],
+    ) -> Output {
+        let mut command = self.world.command();
+        command
+            .args(arguments)
+            .current_dir(project.path())
+            .env("BERTH_DATA_DIR", &self.data);
+        for (name, value) in variables {
+            command.env(name, value);
+        }
+        run(command, input).await
+    }
+
+    /// The same for a command of this machine's administrator that must succeed; its standard output.
+    pub async fn berth_ok<const N: usize>(
+        &self,
+        project: &Project,
+        arguments: [&str; N],
+        input: &str,
+    ) -> String {
+        let output = self.berth(project, arguments, input, &[]).await;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "berth {arguments:?}: {}\n{stdout}{}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr),
+            self.process.transcript(),
+        );
+        stdout
     }
 
     /// The same for a command that must succeed; its standard output.
@@ -156,4 +192,19 @@ impl ServerSession {
     pub async fn stop(self) {
         self.process.stop().await;
     }
+}
+
+async fn run(command: Command, input: &str) -> Output {
+    let mut child = tokio::process::Command::from(command)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("spawn a client");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // A command that reads nothing may have ended.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    child.wait_with_output().await.expect("run a client")
 }

@@ -1,8 +1,10 @@
 //! A WebSocket client with deadlines.
 
 use futures_util::{SinkExt, StreamExt};
+use http::{HeaderValue, header};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -24,10 +26,29 @@ impl WebSocket {
         }
     }
 
+    /// Connects to `path` of `http://host:port` with another `Host`.
+    pub async fn connect_as(base: &str, path: &str, host: &str) -> Self {
+        let url = format!("{}{path}", base.replacen("http", "ws", 1));
+        let mut request = url.into_client_request().expect("it is an address");
+        let host = HeaderValue::from_str(host).expect("it is a host");
+        request.headers_mut().insert(header::HOST, host);
+        match Self::try_request(request, path).await {
+            Ok(socket) => socket,
+            Err(error) => panic!("no WebSocket at {path}: {error}"),
+        }
+    }
+
     /// Connects, or tells why not.
     pub async fn try_connect(base: &str, path: &str) -> Result<Self, Error> {
         let url = format!("{}{path}", base.replacen("http", "ws", 1));
-        let connect = tokio_tungstenite::connect_async(url);
+        Self::try_request(url, path).await
+    }
+
+    async fn try_request(
+        request: impl IntoClientRequest + Unpin,
+        path: &str,
+    ) -> Result<Self, Error> {
+        let connect = tokio_tungstenite::connect_async(request);
         let (stream, _response) = tokio::time::timeout(PATIENCE, connect)
             .await
             .unwrap_or_else(|_| panic!("no WebSocket at {path} within {PATIENCE:?}"))?;

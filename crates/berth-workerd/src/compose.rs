@@ -179,6 +179,12 @@ pub fn compose(
     ))
 }
 
+/// Whether a workerd with this configuration (of [`compose()`]) keeps anything of its own, so that no second
+/// one may run beside it: state is always on a disk that it may write.
+pub fn keeps_state(config: &str) -> bool {
+    config.contains("writable = true")
+}
+
 /// Where clouds keep the credentials of their machines. A class that passes its container's
 /// requests on asks for whatever host the container names.
 const METADATA: [&str; 5] = [

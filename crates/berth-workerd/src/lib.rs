@@ -17,7 +17,7 @@ pub use bundle::{Bundle, BundleError, Bundler, Module, ModuleKind};
 pub use compat::max_compatibility_date;
 pub use compose::{
     ClassImages, ComposeError, ComposeOptions, ContainerOptions, Listen, TraceOptions, compose,
-    unique_key,
+    keeps_state, unique_key,
 };
 pub use esbuild::SessionError;
 pub use supervise::{

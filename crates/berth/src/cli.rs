@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
 mod containers;
+mod deploy;
 mod images;
 mod r2;
 mod registry;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use containers::*;
+pub(crate) use deploy::*;
 pub(crate) use images::*;
 pub(crate) use r2::*;
 pub(crate) use registry::*;
@@ -57,6 +59,21 @@ pub(crate) enum Command {
     Dev(Box<DevArgs>),
     /// Run deployed Workers, with the API that wrangler deploys to
     Serve(ServeArgs),
+    /// Deploy a project to a server
+    Deploy(Box<DeployArgs>),
+    /// Delete a Worker with everything that it keeps
+    Delete(DeleteArgs),
+    /// Versions of a Worker
+    #[command(subcommand)]
+    Versions(VersionsCommand),
+    /// Which versions are and were live
+    #[command(subcommand)]
+    Deployments(DeploymentsCommand),
+    /// Go back to an earlier version
+    Rollback(RollbackArgs),
+    /// Secrets of a Worker
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Print the variables with which wrangler finds this machine's server
     Env(EnvArgs),
     /// Show which server is meant, and who you are there

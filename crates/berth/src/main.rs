@@ -8,6 +8,7 @@ mod build;
 mod cli;
 mod commands;
 mod daemon;
+mod deploy;
 mod dev;
 mod host;
 mod lock;
@@ -69,6 +70,12 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
     match cli.command {
         Command::Dev(args) => Box::pin(commands::dev::run(*args, paths)).await,
         Command::Serve(args) => Box::pin(commands::serve::run(args, &paths)).await,
+        Command::Deploy(args) => Box::pin(deploy::run(&args, &paths)).await,
+        Command::Delete(args) => commands::delete::run(&args, &paths).await,
+        Command::Versions(command) => Box::pin(commands::versions::run(command, &paths)).await,
+        Command::Deployments(command) => commands::deployments::run(command, &paths).await,
+        Command::Rollback(args) => commands::rollback::run(&args, &paths).await,
+        Command::Secret(command) => commands::secret::run(command, &paths).await,
         Command::Env(args) => commands::env::run(&args, &paths),
         Command::Whoami(args) => commands::whoami::run(&args, &paths).await,
         Command::Engine(args) => Box::pin(commands::engine::run(args, paths)).await,

@@ -5,6 +5,7 @@
 //! | [`server`] | the parts, and their order of start and end |
 //! | [`apps`] | which Workers are to run: records compared with what runs |
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
+//! | [`process`] | its workerd, and how another one takes over |
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`r2`] | buckets for Workers, and the S3 endpoint |
@@ -19,6 +20,7 @@ mod app;
 mod apps;
 mod assets;
 mod containers;
+mod process;
 mod project;
 mod r2;
 mod registry;

@@ -1,11 +1,11 @@
 //! Deployments: which version is live, and was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use berth_control::ControlError;
-use berth_control::worker::Deployment;
+use berth_control::worker::{Deployment, Worker};
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use super::upload::settle;
 use super::workers::{Named, find};
 use crate::Api;
 use crate::envelope::{Answer, result};
+use crate::failure::Failure;
 use crate::guard::{Caller, blocking};
 
 /// `GET deployments`: newest first.
@@ -75,9 +76,10 @@ pub(super) async fn create(
         first.version_id.clone_from(&version);
         if tried.live().is_some() {
             let checked = api.runtime.check(&tried).await;
-            checked.map_err(crate::failure::Failure::not_valid)?;
+            checked.map_err(Failure::not_valid)?;
         }
     }
+    provide_images(&api, &worker, &version).await?;
     let annotations = new.annotations.into_iter();
     let annotations = annotations
         .filter_map(|(name, value)| Some((name, value?)))
@@ -88,6 +90,30 @@ pub(super) async fn create(
             .await?;
     settle(&api, &name).await?;
     result(describe(&deployment))
+}
+
+/// Whatever the version's containers run with is here, before anything changes.
+async fn provide_images(api: &Api, worker: &Worker, version: &str) -> Result<(), Failure> {
+    let (control, of, id) = (api.control.clone(), worker.clone(), version.to_owned());
+    let configurations = blocking(move || control.configurations_of(&of, &id)).await?;
+    let images = configurations.values();
+    let mut images: BTreeSet<String> = images
+        .filter_map(|configuration| Some(configuration.get("image")?.as_str()?.to_owned()))
+        .collect();
+    if let Some(version) = worker.version(version) {
+        let classes = worker.classes.keys();
+        images.extend(classes.flat_map(|class| version.images(class).into_values()));
+    }
+    for image in images {
+        let provided = api.runtime.provide_image(&image).await;
+        provided.map_err(|reason| {
+            Failure::bad_request(format!(
+                "The version {version} ran with the image `{image}`, which is gone ({reason}). Nothing \
+                 was changed: push the image again, or choose another version"
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 fn describe(deployment: &Deployment) -> Value {

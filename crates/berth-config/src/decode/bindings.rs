@@ -285,6 +285,7 @@ pub(crate) fn other_worker(fields: &Fields<'_>, names: &Names, what: &str) {
     fields.ignore(&["environment"]);
     if let Some(script) = fields.text("script_name")
         && script.value != names.full
+        && !fields.cx.is_deployed()
     {
         fields.cx.error(
             &script.span,
@@ -314,7 +315,7 @@ pub(crate) fn services(
         let (Some(binding), Some(service)) = (binding, service) else {
             continue;
         };
-        if service.value != names.full {
+        if service.value != names.full && !root.cx.is_deployed() {
             root.cx.error(
                 &service.span,
                 format!(

@@ -32,6 +32,7 @@ pub(crate) fn bundle(root: &Root<'_>, base: &Path) -> Bundle {
         find_additional_modules: switch("find_additional_modules"),
         base_dir: text("base_dir").map(|it| absolute(base, &it.value)),
         preserve_file_names: switch("preserve_file_names").unwrap_or(false),
+        production: root.cx.is_deployed(),
         custom_build: root
             .get("build")
             .and_then(|field| field.fields())

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 
 use crate::parse::Format;
 use crate::source::{Source, Span};
-use crate::{Diagnostic, Location, Severity};
+use crate::{Diagnostic, Location, Purpose, Severity};
 
 /// The file that is decoded, and what was found in it so far.
 pub(crate) struct Cx<'a> {
     pub(crate) source: &'a Source,
     pub(crate) format: Format,
+    pub(crate) purpose: Purpose,
     findings: RefCell<Vec<Diagnostic>>,
 }
 
@@ -18,8 +19,18 @@ impl<'a> Cx<'a> {
         Self {
             source,
             format,
+            purpose: Purpose::Dev,
             findings: RefCell::new(Vec::new()),
         }
+    }
+
+    pub(crate) fn for_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
+    }
+
+    /// A server runs it.
+    pub(crate) fn is_deployed(&self) -> bool {
+        self.purpose == Purpose::Deploy
     }
 
     /// Reports a mistake and what to do about it.

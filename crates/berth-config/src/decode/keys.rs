@@ -21,6 +21,8 @@ pub(crate) enum Use {
     Read,
     /// It has no meaning on one's own machine.
     Ignored,
+    /// Only a server runs this; in a dev session it is as if refused, with this name in the plural.
+    Deployed(&'static str),
     /// Berth does not run this yet: a message says so, with the thing's name in the plural.
     Refused(&'static str),
 }
@@ -37,7 +39,7 @@ const fn key(name: &'static str, scope: Scope, usage: Use) -> Key {
 }
 
 use Scope::{Inherited, Own, TopLevel};
-use Use::{Ignored, Read, Refused};
+use Use::{Deployed, Ignored, Read, Refused};
 
 /// All of them.
 pub(crate) const KEYS: &[Key] = &[
@@ -104,7 +106,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "secrets_store_secrets",
         Own,
-        Refused("Secrets Store secrets"),
+        Deployed("Secrets Store secrets"),
     ),
     key("ai", Own, Refused("Workers AI")),
     key("ai_search", Own, Refused("AI Search instances")),
@@ -151,7 +153,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "version_metadata",
         Own,
-        Refused("version metadata bindings"),
+        Deployed("version metadata bindings"),
     ),
     key("vpc_networks", Own, Refused("VPC networks")),
     key("vpc_services", Own, Refused("VPC services")),

@@ -89,6 +89,7 @@ pub(crate) fn decode(cx: &Cx<'_>, top: &Value, settings: &Settings<'_>) -> Decod
         observability: observability(&root),
         dev: dev(&root),
         bundle,
+        written: root.written(),
         spans: Spans {
             container_classes: linked.places,
             main: main_place,

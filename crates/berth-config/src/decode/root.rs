@@ -109,6 +109,13 @@ impl<'a> Root<'a> {
         }
     }
 
+    /// Every field that the file has in this environment, as JSON.
+    pub(crate) fn written(&self) -> serde_json::Map<String, serde_json::Value> {
+        let keys = KEYS.iter().filter(|key| key.name != "env");
+        keys.filter_map(|key| Some((key.name.to_owned(), self.get(key.name)?.value.to_json())))
+            .collect()
+    }
+
     /// Unknown names, names in the wrong place, what is not inherited, what Berth does not run.
     pub(crate) fn check_names(&self) {
         self.check_layer("", self.top);
@@ -117,7 +124,12 @@ impl<'a> Root<'a> {
             self.check_not_inherited(environment);
         }
         for key in KEYS {
-            if let Use::Refused(what) = key.usage
+            let refused = match key.usage {
+                Use::Refused(what) => Some(what),
+                Use::Deployed(what) if !self.cx.is_deployed() => Some(what),
+                _ => None,
+            };
+            if let Some(what) = refused
                 && let Some(field) = self.get(key.name)
                 && !harmless(key.name, field.value)
             {

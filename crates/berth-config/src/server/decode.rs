@@ -67,6 +67,14 @@ fn together(fields: &Fields<'_>, config: &ServerConfig) {
         let hint = "add `[[tls.certificates]]` with `certificate` and `key`, or `[acme]`";
         listen.cx.error(&listen.key_span, message, hint);
     }
+    if let Some(table) = fields.get("deploy").or_else(|| fields.get("gateway"))
+        && config.deploy.drain >= config.gateway.hold
+    {
+        let message = "`deploy.drain` is not shorter than `gateway.hold`".to_owned();
+        let hint =
+            "requests that wait for a new version would give up first: make `gateway.hold` longer";
+        table.cx.error(&table.key_span, message, hint);
+    }
     let without = config.listen.https.is_empty();
     if let Some(tls) = fields.get("tls")
         && without

@@ -345,4 +345,12 @@ fn what_needs_something_else_says_so() {
       |          ^
     hint: write it as a table, or its fields between `{` and `}`
     "##);
+    assert_snapshot!(says("[deploy]\ndrain = \"1m\"\n"), @r##"
+    error: `deploy.drain` is not shorter than `gateway.hold`
+     --> berth.toml:1:2
+      |
+    1 | [deploy]
+      |  ^^^^^^
+    hint: requests that wait for a new version would give up first: make `gateway.hold` longer
+    "##);
 }

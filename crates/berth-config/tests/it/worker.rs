@@ -1,6 +1,6 @@
 //! The Worker itself: name, entry point, dates, variables, assets, bundling, dev.
 
-use berth_config::RunWorkerFirst;
+use berth_config::{LoadOptions, Purpose, RunWorkerFirst, load};
 use insta::assert_snapshot;
 use serde_json::json;
 
@@ -675,4 +675,48 @@ fn unknown_top_level_fields() {
       |  ^^^^^^^^^
     hint: it is ignored; remove it
     "#);
+}
+
+#[test]
+fn what_only_a_server_runs_is_for_deployments() {
+    let dir = Dir::new();
+    dir.write(
+        "wrangler.jsonc",
+        r#"{
+  "name": "app", "main": "src/index.ts", "compatibility_date": "2026-01-01",
+  "secrets_store_secrets": [{ "binding": "KEY", "store_id": "s", "secret_name": "k" }],
+  "services": [{ "binding": "OTHER", "service": "other" }],
+  "routes": ["example.com/*"],
+  "env": { "staging": { "vars": { "A": 1 } } }
+}"#,
+    );
+    dir.write(".dev.vars", "SECRET=mine");
+    let dev = dir.says(&dir.options());
+    assert!(
+        dev.contains("Secrets Store secrets") && dev.contains("other Workers"),
+        "{dev}"
+    );
+    let options = LoadOptions {
+        purpose: Purpose::Deploy,
+        ..dir.options()
+    };
+    let project = load(&options).unwrap().project;
+    assert!(project.secrets.is_empty(), "they stay on this machine");
+    assert!(project.bundle.production);
+    assert_eq!(
+        project.written["secrets_store_secrets"][0]["secret_name"],
+        "k"
+    );
+    assert_eq!(project.written["routes"][0], "example.com/*");
+    let staging = LoadOptions {
+        environment: Some("staging".to_owned()),
+        ..options
+    };
+    let project = load(&staging).unwrap().project;
+    assert!(
+        !project.written.contains_key("secrets_store_secrets"),
+        "not inherited"
+    );
+    assert_eq!(project.written["routes"][0], "example.com/*");
+    assert_eq!(project.written["vars"]["A"], 1);
 }

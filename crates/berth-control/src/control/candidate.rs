@@ -147,7 +147,7 @@ impl NewVersion {
             let annotations = self.upload.annotations.clone();
             worker.deploy(&self.id, &self.author, annotations);
         }
-        worker.forget();
+        worker.forget(&self.control.retention());
         Ok(())
     }
 

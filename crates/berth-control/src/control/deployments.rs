@@ -55,7 +55,7 @@ impl Control {
             if let Some(first) = worker.deployments.first_mut() {
                 first.configurations.clone_from(&configurations);
             }
-            worker.forget();
+            worker.forget(&self.retention());
             Ok(deployment)
         })?;
         self.obey_deployments()?;

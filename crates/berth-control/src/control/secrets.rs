@@ -54,7 +54,7 @@ impl Control {
             if live {
                 worker.deploy(&id, author, annotations.clone());
             }
-            worker.forget();
+            worker.forget(&self.retention());
             Ok(id.clone())
         })
     }

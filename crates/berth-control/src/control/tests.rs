@@ -323,6 +323,35 @@ fn old_versions_are_forgotten_but_not_those_in_use() {
 }
 
 #[test]
+fn versions_are_kept_by_age_from_when_they_were_live() {
+    let (_directory, control) = control();
+    let retention = |seconds| Retention {
+        versions: 3,
+        max_age: Some(std::time::Duration::from_millis(seconds)),
+    };
+    control.keep(retention(3_600_000));
+    for number in 0..5 {
+        deploy(&control, &number.to_string(), json!({}));
+    }
+    let numbers = |worker: &Worker| -> Vec<u64> {
+        let versions = worker.versions.iter();
+        versions.map(|version| version.number).collect()
+    };
+    let worker = control.worker("app").unwrap();
+    assert_eq!(numbers(&worker), [3, 4, 5]);
+    assert_eq!(worker.deployments.len(), 3);
+    control.keep(retention(0));
+    let worker = deploy(&control, "5", json!({}));
+    assert_eq!(numbers(&worker), [6], "the others are too old");
+    assert_eq!(worker.deployments.len(), 1);
+    // What was live until a moment ago is as old as that moment.
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    control.keep(retention(50));
+    let worker = deploy(&control, "6", json!({}));
+    assert_eq!(numbers(&worker), [6, 7]);
+}
+
+#[test]
 fn changes_at_the_same_time_all_happen() {
     let (_directory, control) = control();
     let threads: Vec<_> = (0..4)

@@ -129,6 +129,13 @@ impl Handler {
             }
             "/swallow" => self.swallow(request.into_body()).await,
             "/drip" => Response::new(drip(None, Cancelled(Arc::clone(&self.cancelled)))),
+            "/events" => {
+                let mut response =
+                    Response::new(drip(None, Cancelled(Arc::clone(&self.cancelled))));
+                let kind = "text/event-stream; charset=utf-8".parse().unwrap();
+                response.headers_mut().insert("content-type", kind);
+                response
+            }
             "/drip-end" => Response::new(drip(Some(3), Cancelled(Arc::clone(&self.cancelled)))),
             "/break" => panic!("the connection breaks: this panic belongs to the test"),
             _ => describe(request).await,

@@ -29,7 +29,11 @@ pub(super) fn flags(options: &BuildOptions<'_>, main: &Path) -> Vec<String> {
     .into();
     flags.push(format!("--outdir={}", options.out_dir.display()));
     flags.push(format!("--entry-names={stem}"));
-    let environment = std::env::var("NODE_ENV").unwrap_or_else(|_| "development".to_owned());
+    let usual = match settings.production {
+        true => "production",
+        false => "development",
+    };
+    let environment = std::env::var("NODE_ENV").unwrap_or_else(|_| usual.to_owned());
     let environment = serde_json::Value::from(environment);
     let defined = |name: &str| settings.define.contains_key(name);
     for object in ["process", "global.process", "globalThis.process"] {

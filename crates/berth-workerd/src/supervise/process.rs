@@ -1,5 +1,6 @@
 //! One workerd process: spawning it, waiting until it listens, its output, its end.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
@@ -203,6 +204,7 @@ fn command(options: &WorkerdOptions, control: OwnedFd) -> Command {
         .args(["serve", "--experimental", "--verbose", "--control-fd=0"])
         // What the configuration embeds is named from the root.
         .args(["--import-path", "/"])
+        .args(socket_override(&options.listen))
         .arg(options.config.path())
         .arg("config")
         .current_dir(&options.directory)
@@ -215,6 +217,16 @@ fn command(options: &WorkerdOptions, control: OwnedFd) -> Command {
         .process_group(0)
         .kill_on_drop(true);
     command
+}
+
+/// Where the socket for requests is, whatever the configuration says: two may run with the same one.
+fn socket_override(listen: &Listen) -> Option<OsString> {
+    let Listen::Unix(path) = listen else {
+        return None;
+    };
+    let mut argument = OsString::from(format!("--socket-addr={HTTP_SOCKET}=unix:"));
+    argument.push(path);
+    Some(argument)
 }
 
 /// Reads until the socket for requests listens, which the configuration has last, or until the end

@@ -1,7 +1,6 @@
 //! The flags of a build, shared by `berth docker build` and `berth containers build`.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use berth_build::{BuildRequest, Secret};
@@ -96,8 +95,7 @@ impl BuildFlags {
             ProgressFlag::Json => Mode::Json,
             ProgressFlag::Plain => Mode::Plain,
             ProgressFlag::Tty => Mode::Screen,
-            ProgressFlag::Auto if std::io::stderr().is_terminal() => Mode::Screen,
-            ProgressFlag::Auto => Mode::Plain,
+            ProgressFlag::Auto => Mode::fitting(),
         }
     }
 

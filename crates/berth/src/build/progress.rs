@@ -6,6 +6,7 @@ mod plain;
 mod screen;
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,16 @@ pub(crate) enum Mode {
     Json,
     /// Not at all.
     Quiet,
+}
+
+impl Mode {
+    /// What fits standard error.
+    pub(crate) fn fitting() -> Self {
+        match std::io::stderr().is_terminal() {
+            true => Self::Screen,
+            false => Self::Plain,
+        }
+    }
 }
 
 /// What becomes of the events: text to write out.

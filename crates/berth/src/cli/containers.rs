@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use berth_image::LayerCompression;
 use clap::{Args, Subcommand};
 
+use super::ServerArgs;
 use crate::build::flags::BuildFlags;
 
 /// `berth containers`.
@@ -14,9 +15,46 @@ pub(crate) enum ContainersCommand {
     Build(Box<ContainersBuildArgs>),
     /// Push an image of this machine to a registry
     Push(ContainersPushArgs),
+    /// List the container applications of a server
+    List {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a container application
+    Info(ApplicationArgs),
+    /// List the instances of a container application
+    Instances(ApplicationArgs),
+    /// Delete a container application: its class has no containers then
+    Delete(DeleteApplicationArgs),
     /// Credentials of container registries
     #[command(subcommand)]
     Registries(RegistriesCommand),
+}
+
+/// `berth containers info` and `instances`.
+#[derive(Debug, Args)]
+pub(crate) struct ApplicationArgs {
+    /// Id or name of the application
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `berth containers delete`.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteApplicationArgs {
+    #[command(flatten)]
+    pub(crate) application: ApplicationArgs,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    pub(crate) skip_confirmation: bool,
 }
 
 /// `berth containers build`.

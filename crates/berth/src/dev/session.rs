@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_config::{LoadOptions, Project};
+use berth_config::{LoadOptions, Project, Purpose};
 use berth_engine::Engine;
 use berth_error::Report;
 use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Site, Sites};
@@ -348,6 +348,7 @@ fn load(args: &DevArgs, screen: Screen) -> Result<(LoadOptions, Project), Report
         vars: args.vars.clone(),
         max_compatibility_date: Some(berth_workerd::max_compatibility_date()),
         process_env: process_env(),
+        purpose: Purpose::Dev,
     };
     let loaded = read(&options)?;
     show_warnings(&loaded.warnings, screen);

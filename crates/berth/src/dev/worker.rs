@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use berth_config::Project;
 use berth_error::{Report, ResultExt as _};
-use berth_gateway::Site;
+use berth_gateway::{Epoch, Site};
 use berth_workerd::{
     Bundle, Bundler, ComposeOptions, ConfigFile, ContainerOptions, Listen, Toolchain, Workerd,
     WorkerdEvent, WorkerdOptions,
@@ -190,12 +190,12 @@ impl Worker {
     }
 }
 
-/// Leads requests to a workerd that listens.
-pub(crate) fn lead(site: &Site, workerd: &Workerd) {
-    if let Some(upstream) = workerd.upstream().borrow().clone() {
-        site.set_upstream(gateway_upstream(upstream));
-    }
+/// Leads requests to a workerd that listens; from which epoch on, if it does.
+pub(crate) fn lead(site: &Site, workerd: &Workerd) -> Option<Epoch> {
+    let upstream = workerd.upstream().borrow().clone();
+    let since = upstream.map(|upstream| site.set_upstream(gateway_upstream(upstream)));
     site.set_triggers(workerd.triggers().map(gateway_upstream));
+    since
 }
 
 /// workerd and gateway know nothing of each other: this is the one place that knows both.

@@ -14,19 +14,14 @@ use berth_control::worker::Worker;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
 use berth_workerd::{
-    ComposeOptions, ConfigFile, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
+    ComposeOptions, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
+use super::process::{Generation, Process, ProcessOptions, Running};
 use super::project;
-use crate::dev::worker::lead;
-
-/// How long requests may finish before their workerd is replaced under them.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-/// How long workerd may take to end.
-const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// What an app is run with, whatever its record says.
 #[derive(Clone)]
@@ -76,12 +71,16 @@ impl App {
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
         let (events, received) = mpsc::unbounded_channel();
+        let options = ProcessOptions {
+            executable: surroundings.toolchain.workerd.clone(),
+            directory: surroundings.directory.clone(),
+            socket: surroundings.socket.clone(),
+            drain: surroundings.config.deploy.drain,
+        };
         let runner = Runner {
+            process: Process::new(options, Arc::clone(&site), events),
             surroundings,
             site: Arc::clone(&site),
-            events,
-            workerd: None,
-            running: None,
         };
         let task = tokio::spawn(runner.run(wanted, done, received));
         Self {
@@ -126,34 +125,10 @@ impl App {
     }
 }
 
-/// The configuration that a workerd runs with, and where it reads it.
-#[derive(Debug)]
-struct Running {
-    config: String,
-    file: ConfigFile,
-    /// Its assets stay there while it may be started again.
-    _layout: Option<Arc<Layout>>,
-}
-
-impl Running {
-    /// Secrets are in it: it is on no disk.
-    fn new(config: String, layout: Option<Arc<Layout>>) -> Result<Self, Report> {
-        let file = ConfigFile::in_memory(&config);
-        let file = file.context("could not keep workerd's configuration in memory")?;
-        Ok(Self {
-            config,
-            file,
-            _layout: layout,
-        })
-    }
-}
-
 struct Runner {
     surroundings: Surroundings,
     site: Arc<Site>,
-    events: mpsc::UnboundedSender<WorkerdEvent>,
-    workerd: Option<Workerd>,
-    running: Option<Running>,
+    process: Process,
 }
 
 impl Runner {
@@ -161,18 +136,18 @@ impl Runner {
         mut self,
         mut desired: watch::Receiver<Desired>,
         applied: watch::Sender<Applied>,
-        mut events: mpsc::UnboundedReceiver<WorkerdEvent>,
+        mut events: mpsc::UnboundedReceiver<(Generation, WorkerdEvent)>,
     ) {
         loop {
             tokio::select! {
                 changed = desired.changed() => {
                     if changed.is_err() {
                         // The server ends; what the app keeps stays.
-                        return self.stop().await;
+                        return self.process.stop().await;
                     }
                     let (count, wanted) = desired.borrow_and_update().clone();
                     let Some(wanted) = wanted else {
-                        self.stop().await;
+                        self.process.stop().await;
                         self.forget();
                         let _ = applied.send_replace((count, Ok(())));
                         return;
@@ -185,7 +160,7 @@ impl Runner {
                     let outcome = outcome.map_err(|report| report.chain().join(": "));
                     let _ = applied.send_replace((count, outcome));
                 }
-                Some(event) = events.recv() => self.hear(event),
+                Some((generation, event)) = events.recv() => self.hear(generation, event),
             }
         }
     }
@@ -197,7 +172,7 @@ impl Runner {
             images,
         } = wanted;
         let Some(version) = worker.live() else {
-            self.stop().await;
+            self.process.stop().await;
             return Ok(());
         };
         let state = self.surroundings.directory.join("state");
@@ -228,64 +203,13 @@ impl Runner {
             &options,
             layout.as_deref(),
         )?;
-        let same = self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.config == config);
-        if !same || self.workerd.is_none() {
+        if !self.process.runs(&config) {
             private(&self.surroundings.directory)?;
-            let new = Running::new(config, layout)?;
-            self.run_with(new, listen, source_map).await?;
+            let new = Running::new(config, source_map, layout)?;
+            self.process.take_over(new).await?;
         }
         self.discard(worker, &state);
         Ok(())
-    }
-
-    /// Starts workerd, or replaces the one that runs; if the new one does not start, by the former.
-    async fn run_with(
-        &mut self,
-        new: Running,
-        listen: Listen,
-        source_map: Option<PathBuf>,
-    ) -> Result<(), Report> {
-        let Some(workerd) = &self.workerd else {
-            let options = WorkerdOptions {
-                executable: self.surroundings.toolchain.workerd.clone(),
-                config: new.file.clone(),
-                listen,
-                directory: self.surroundings.directory.clone(),
-                source_map,
-            };
-            let workerd = Workerd::start(options, self.events.clone()).await?;
-            lead(&self.site, &workerd);
-            self.site.release();
-            self.workerd = Some(workerd);
-            self.running = Some(new);
-            return Ok(());
-        };
-        self.site.hold();
-        let unfinished = self.site.drain(DRAIN_LIMIT).await;
-        if unfinished > 0 {
-            tracing::info!(unfinished, "requests are cut off by a deployment");
-        }
-        let mut outcome = workerd
-            .replace(&new.file, listen.clone())
-            .await
-            .map_err(Report::from);
-        match (&outcome, &self.running) {
-            (Ok(()), _) => self.running = Some(new),
-            (Err(_), Some(former)) => {
-                if let Err(again) = workerd.replace(&former.file, listen).await {
-                    outcome = Err(Report::from(again));
-                }
-            }
-            (Err(_), None) => {}
-        }
-        if workerd.upstream().borrow().is_some() {
-            lead(&self.site, workerd);
-            self.site.release();
-        }
-        outcome
     }
 
     /// Deletes the objects of classes that were given up; no workerd has them any more.
@@ -311,19 +235,16 @@ impl Runner {
         });
     }
 
-    fn hear(&self, event: WorkerdEvent) {
+    fn hear(&self, generation: Generation, event: WorkerdEvent) {
         match event {
             WorkerdEvent::Started { pid } => {
                 if let Err(error) = berth_jail::adopt_into_session(&self.surroundings.cgroup, pid) {
                     tracing::debug!(%error, pid, "workerd is not in the session's cgroup");
                 }
             }
-            WorkerdEvent::Ready { .. } => {
-                // Also after a crash.
-                if let Some(workerd) = &self.workerd {
-                    lead(&self.site, workerd);
-                    self.site.release();
-                }
+            // Also after a crash.
+            WorkerdEvent::Ready { .. } if self.process.is_current(generation) => {
+                self.process.lead();
             }
             WorkerdEvent::Log { level, text } => {
                 if level >= LogLevel::Warn {
@@ -332,18 +253,12 @@ impl Runner {
                     tracing::info!("{text}");
                 }
             }
-            WorkerdEvent::Crashed { status, restart_in } => {
+            WorkerdEvent::Crashed { status, restart_in } if self.process.is_current(generation) => {
                 self.site.hold();
                 tracing::error!(status, ?restart_in, "workerd ended");
             }
+            WorkerdEvent::Ready { .. } | WorkerdEvent::Crashed { .. } => {}
         }
-    }
-
-    async fn stop(&mut self) {
-        if let Some(workerd) = self.workerd.take() {
-            workerd.stop(STOP_GRACE).await;
-        }
-        self.running = None;
     }
 
     /// The Worker is deleted, and so is everything that it kept.
@@ -379,7 +294,7 @@ pub(super) async fn check(
     let layout = layouts.of(control, version).await?;
     let (config, source_map) =
         configuration(control, worker, directory, &options, layout.as_deref())?;
-    let config = Running::new(config, None)?.file;
+    let config = Running::new(config, None, None)?.into_file();
     let options = WorkerdOptions {
         executable: toolchain.workerd.clone(),
         config,

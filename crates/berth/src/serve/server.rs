@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use berth_config::ServerConfig;
 use berth_control::Control;
+use berth_control::worker::Retention;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Sites};
 use berth_registry::server::{Server as ApiServer, ServerOptions};
@@ -29,6 +30,7 @@ use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
 use crate::lock::Lock;
 use crate::paths::Paths;
+use crate::store_limit::StoreLimit;
 
 /// A running server.
 pub(crate) struct Server {
@@ -45,6 +47,7 @@ pub(crate) struct Server {
     pub(crate) first: bool,
     /// Where Workers answer.
     pub(crate) address: SocketAddr,
+    _limit: Option<StoreLimit>,
     _lock: Lock,
 }
 
@@ -75,15 +78,15 @@ impl Server {
         let endpoint = r2::Endpoint::bind(config.listen.s3).await?;
         let s3 = endpoint.address();
         let control = Control::open(&directory, &paths.data.join("keys/control.key"))?;
+        control.keep(Retention {
+            versions: usize::try_from(config.versions.keep).unwrap_or(usize::MAX),
+            max_age: config.versions.max_age,
+        });
         let registry = OwnRegistry::start(&paths.data, config.listen.registry).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
-        let daemon = Box::pin(Daemon::start(
-            paths,
-            None,
-            config.images.max_size,
-            endpoint.services(),
-        ))
-        .await?;
+        let services = endpoint.services();
+        let daemon = Box::pin(Daemon::start(paths, None, None, services)).await?;
+        let images_max_size = config.images.max_size;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
             registry: registry.host.clone(),
@@ -113,7 +116,10 @@ impl Server {
             running: Mutex::new(BTreeMap::new()),
         });
         let following = tokio::spawn(Arc::clone(&apps).follow());
+        control.obey_deployments()?;
         apps.sync().await?;
+        // What is deployed is held from here on.
+        let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
         apps.all_settled().await;
         let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
         let stop = CancellationToken::new();
@@ -134,6 +140,7 @@ impl Server {
             client,
             first,
             address,
+            _limit: limit,
             _lock: lock,
         })
     }

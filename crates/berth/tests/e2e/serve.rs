@@ -263,7 +263,7 @@ async fn a_killed_server_comes_back_with_what_was_deployed() {
 
 /// Answers with the greeting in its image and how often it was asked for a path (the class asks for
 /// none to see whether it is there); leaves on SIGTERM.
-const GREETER: Program = Program {
+pub(crate) const GREETER: Program = Program {
     name: "greeter",
     source: r#"
 #include <fcntl.h>
@@ -297,7 +297,7 @@ int main(void) {
 "#,
 };
 
-const CONTAINER_CONFIG: &str = r#"{
+pub(crate) const CONTAINER_CONFIG: &str = r#"{
   "name": "greeter",
   "main": "index.js",
   "compatibility_date": "2026-11-01",
@@ -306,7 +306,7 @@ const CONTAINER_CONFIG: &str = r#"{
   "migrations": [{ "tag": "v1", "new_sqlite_classes": ["Greeter"] }]
 }"#;
 
-const CONTAINER_WORKER: &str = r#"
+pub(crate) const CONTAINER_WORKER: &str = r#"
 import { Container, getContainer } from "@cloudflare/containers";
 export class Greeter extends Container {
   defaultPort = 8080;

@@ -63,7 +63,7 @@ export default {
 "#;
 
 /// A project whose container has these settings beside its class, image and `max_instances`.
-fn project(world: &World, settings: &Value) -> Project {
+pub(crate) fn project(world: &World, settings: &Value) -> Project {
     let project = Project::empty();
     configure(&project, settings);
     project.write("index.js", WORKER);
@@ -76,7 +76,7 @@ fn project(world: &World, settings: &Value) -> Project {
     project
 }
 
-fn configure(project: &Project, settings: &Value) {
+pub(crate) fn configure(project: &Project, settings: &Value) {
     let mut container =
         json!({"class_name": "Greeter", "image": "./Dockerfile", "max_instances": 4});
     let settings = settings.as_object().unwrap().clone();
@@ -91,19 +91,19 @@ fn configure(project: &Project, settings: &Value) {
 }
 
 /// Deploys with this greeting in the image.
-async fn deploy(server: &ServerSession, project: &Project, greeting: &str) {
+pub(crate) async fn deploy(server: &ServerSession, project: &Project, greeting: &str) {
     project.write("greeting", greeting);
     server.wrangler_ok(project, ["deploy"], "").await;
 }
 
-async fn application(server: &ServerSession) -> Value {
+pub(crate) async fn application(server: &ServerSession) -> Value {
     let path = "/containers/applications";
     let listed = server.api(Method::GET, path, Value::Null).await.ok().json();
     listed["result"][0].clone()
 }
 
 /// The newest rollout.
-async fn rollout(server: &ServerSession) -> Value {
+pub(crate) async fn rollout(server: &ServerSession) -> Value {
     let application = application(server).await;
     let id = application["id"].as_str().unwrap();
     let path = format!("/containers/applications/{id}/rollouts");
@@ -127,7 +127,7 @@ async fn act(server: &ServerSession, action: &str) -> Value {
 }
 
 /// What the instances of some objects answer.
-async fn answers(server: &ServerSession, objects: &[&str]) -> Vec<String> {
+pub(crate) async fn answers(server: &ServerSession, objects: &[&str]) -> Vec<String> {
     let mut answers = Vec::new();
     for object in objects {
         // One whose container has just been told to end may fail.
@@ -137,7 +137,7 @@ async fn answers(server: &ServerSession, objects: &[&str]) -> Vec<String> {
     answers
 }
 
-fn with<'a>(answers: &'a [String], greeting: &str) -> Vec<&'a str> {
+pub(crate) fn with<'a>(answers: &'a [String], greeting: &str) -> Vec<&'a str> {
     let answers = answers.iter().map(String::as_str);
     answers
         .filter(|answer| answer.starts_with(greeting))
@@ -145,7 +145,7 @@ fn with<'a>(answers: &'a [String], greeting: &str) -> Vec<&'a str> {
 }
 
 /// Asks the objects until `done` says so of their answers and the newest rollout.
-async fn until(
+pub(crate) async fn until(
     server: &ServerSession,
     objects: &[&str],
     done: impl Fn(&[String], &Value) -> bool,
