@@ -150,6 +150,23 @@ async fn wrangler_and_a_worker_share_a_bucket() {
         "{info}"
     );
 
+    let update = [
+        "r2",
+        "bucket",
+        "update",
+        "storage-class",
+        "files",
+        "-s",
+        "InfrequentAccess",
+    ];
+    server.wrangler_ok(&project, update, "").await;
+    let listed = server
+        .api(http::Method::GET, "/r2/buckets", Value::Null)
+        .await
+        .json();
+    let class = &listed["result"]["buckets"][0]["storage_class"];
+    assert_eq!(class, "InfrequentAccess", "{listed}");
+
     let bucket = ["r2", "bucket", "delete", "files"];
     let refused = server.wrangler(&project, bucket, "").await;
     assert!(!refused.status.success());
