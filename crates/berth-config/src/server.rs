@@ -43,6 +43,8 @@ pub struct ServerConfig {
     pub gateway: GatewayConfig,
     /// `[deploy]`
     pub deploy: DeployConfig,
+    /// `[containers]`
+    pub containers: ContainersConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
     /// `[versions]`
@@ -142,6 +144,13 @@ pub struct DeployConfig {
     pub stop_grace: Duration,
 }
 
+/// `[containers]`: what every container may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainersConfig {
+    /// `fuse`: mount file systems in user space: `/dev/fuse`, and CAP_SYS_ADMIN over its own mounts.
+    pub fuse: bool,
+}
+
 /// `[limits]`: of all containers together. `None`: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LimitsConfig {
@@ -214,6 +223,7 @@ impl Default for ServerConfig {
                 drain: seconds(10),
                 stop_grace: seconds(15 * 60),
             },
+            containers: ContainersConfig::default(),
             limits: LimitsConfig::default(),
             versions: VersionsConfig {
                 keep: 100,

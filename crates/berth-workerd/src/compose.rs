@@ -78,6 +78,8 @@ pub struct ContainerOptions {
     pub egress_image: String,
     /// Scopes the containers' names; a later workerd with the same value adopts them.
     pub session_id: String,
+    /// They may mount file systems in user space.
+    pub fuse: bool,
     /// Images by Durable Object class.
     pub images: BTreeMap<String, ClassImages>,
 }

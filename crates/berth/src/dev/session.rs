@@ -204,6 +204,7 @@ impl DevSession {
             docker_socket: self.host.session.socket.clone(),
             egress_image: berth_docker::EGRESS_IMAGE.to_owned(),
             session_id: self.host.session.id.clone(),
+            fuse: false,
             images,
         })
     }

@@ -32,6 +32,8 @@ pub(super) struct Containers {
     pub(super) registry: OwnRegistry,
     /// How long an instance may take to end after SIGTERM.
     stop_grace: Duration,
+    /// They may mount file systems in user space.
+    fuse: bool,
     /// Images that classes run with stay in the store.
     held: Mutex<BTreeMap<String, Hold>>,
 }
@@ -40,7 +42,12 @@ pub(super) struct Containers {
 pub(super) type Classes = BTreeMap<String, ClassImages>;
 
 impl Containers {
-    pub(super) fn new(host: &Host, registry: OwnRegistry, stop_grace: Duration) -> Self {
+    pub(super) fn new(
+        host: &Host,
+        registry: OwnRegistry,
+        stop_grace: Duration,
+        fuse: bool,
+    ) -> Self {
         Self {
             store: host.store.clone(),
             engine: host.engine.clone(),
@@ -50,6 +57,7 @@ impl Containers {
             deployment_id: uuid::Uuid::new_v4().to_string(),
             registry,
             stop_grace,
+            fuse,
             held: Mutex::default(),
         }
     }
@@ -129,6 +137,7 @@ impl Containers {
             docker_socket: self.socket.clone(),
             egress_image: berth_docker::EGRESS_IMAGE.to_owned(),
             session_id: self.session.clone(),
+            fuse: self.fuse,
             images: classes.clone(),
         })
     }

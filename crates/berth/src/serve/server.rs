@@ -109,6 +109,7 @@ impl Server {
                 &daemon.host,
                 registry,
                 config.deploy.stop_grace,
+                config.containers.fuse,
             )),
             sites,
             config: Arc::new(config),

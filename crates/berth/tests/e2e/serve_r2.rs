@@ -21,8 +21,9 @@ const CONFIG: &str = r#"{
 const WORKER: &str = include_str!("serve_r2/worker.js");
 
 /// A server with an S3 endpoint, and where that is.
-async fn server(data: &Path) -> (ServerSession, String) {
-    std::fs::write(data.join("berth.toml"), "[listen]\ns3 = \"127.0.0.1:0\"\n").unwrap();
+async fn server(data: &Path, more: &str) -> (ServerSession, String) {
+    let settings = format!("[listen]\ns3 = \"127.0.0.1:0\"\n{more}");
+    std::fs::write(data.join("berth.toml"), settings).unwrap();
     let server = world().server(data).await;
     let client = std::fs::read(data.join("keys/client.json")).unwrap();
     let client: Value = serde_json::from_slice(&client).unwrap();
@@ -92,7 +93,7 @@ fn blobs(data: &Path) -> usize {
 #[tokio::test]
 async fn wrangler_and_a_worker_share_a_bucket() {
     let data = tempfile::tempdir().unwrap();
-    let (server, _) = server(data.path()).await;
+    let (server, _) = server(data.path(), "").await;
     let project = Project::empty();
     project.write("wrangler.jsonc", CONFIG);
     project.write("index.js", WORKER);

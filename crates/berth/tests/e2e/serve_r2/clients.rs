@@ -24,7 +24,7 @@ fn bytes(count: usize) -> Vec<u8> {
 async fn debian_s_s3_clients_work() {
     install(&[("aws", "awscli"), ("s3cmd", "s3cmd"), ("rclone", "rclone")]);
     let data = tempfile::tempdir().unwrap();
-    let (server, endpoint) = server(data.path()).await;
+    let (server, endpoint) = server(data.path(), "").await;
     let (id, secret) = key(data.path(), &["clients", "--permission", "admin"]);
     let work = tempfile::tempdir().unwrap();
     let work = work.path();
