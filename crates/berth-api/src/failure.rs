@@ -74,6 +74,11 @@ impl From<ControlError> for Failure {
             ControlError::SecretsChanged(_) => (StatusCode::BAD_REQUEST, 10220),
             ControlError::BindingTaken { .. } => (StatusCode::BAD_REQUEST, 10053),
             ControlError::BadName(_) => (StatusCode::BAD_REQUEST, 10016),
+            ControlError::Route(_) | ControlError::BadDomain(_) => {
+                (StatusCode::BAD_REQUEST, BAD_REQUEST)
+            }
+            ControlError::RouteTaken { .. } => (StatusCode::CONFLICT, 10020),
+            ControlError::DomainTaken { .. } => (StatusCode::CONFLICT, 100_116),
             ControlError::Split(_) => (StatusCode::BAD_REQUEST, BAD_REQUEST),
             ControlError::NoApplication(_) | ControlError::NoRollout(_) => {
                 (StatusCode::NOT_FOUND, 1602)

@@ -25,6 +25,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use berth_control::rollout::Seen;
 use berth_control::{Control, worker::Worker};
+use berth_logs::{Logs, Tails};
 
 /// Bytes of a request's body; uploads of Workers are the largest.
 const BODY_LIMIT: usize = 128 << 20;
@@ -68,6 +69,15 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Where this machine is.
     fn location(&self) -> String;
+
+    /// What Workers and containers say.
+    fn logs(&self) -> Logs;
+
+    /// Who watches Workers.
+    fn tails(&self) -> Tails;
+
+    /// Waits until a Worker's invocations reach its tails, or it is clear that they will not.
+    async fn traced(&self, worker: &str);
 }
 
 /// A user name and a password.
@@ -111,7 +121,12 @@ pub fn router(control: Control, runtime: Arc<dyn Runtime>) -> Router {
     routes::all()
         .into_router(api.clone())
         .fallback(envelope::no_route)
-        .layer(axum::middleware::from_fn_with_state(api, guard::check))
+        .layer(axum::middleware::from_fn_with_state(
+            api.clone(),
+            guard::check,
+        ))
+        // Whoever has its address may: it cannot be guessed.
+        .merge(routes::watched(api))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 

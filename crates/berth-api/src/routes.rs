@@ -4,10 +4,13 @@ mod assets;
 mod containers;
 mod deployments;
 mod graphql;
+mod logs;
+mod places;
 mod r2;
 mod rollouts;
 mod secrets;
 mod settings;
+mod tails;
 mod upload;
 mod user;
 mod versions;
@@ -17,11 +20,14 @@ use serde_json::{Map, Value};
 
 use crate::describe::{Routes, about, get, patch, post, put};
 
+pub(crate) use tails::watched;
+
 pub(crate) fn all() -> Routes {
     let account = Routes::new()
         .merge(scripts())
         .merge(applications())
         .merge(buckets())
+        .merge(logs::routes())
         .route(
             "/workers/services/{name}",
             get(
@@ -41,6 +47,17 @@ pub(crate) fn all() -> Routes {
                 about("Changes secrets in a new version, which is not live")
                     .json::<secrets::Latest>(),
             ),
+        )
+        .route(
+            "/workers/domains/records",
+            get(
+                places::records,
+                about("Custom domains").query::<places::Of>(),
+            ),
+        )
+        .route(
+            "/workers/domains/records/{id}",
+            get(places::one_record, "A custom domain"),
         )
         .route(
             "/workers/subdomain",
@@ -71,6 +88,17 @@ pub(crate) fn all() -> Routes {
             "/user/tokens/verify",
             get(user::verify, "Whether the token is valid"),
         )
+        .route(
+            "/zones",
+            get(
+                places::zones,
+                about("Zones by name: every host name is one").query::<places::ZoneName>(),
+            ),
+        )
+        .route(
+            "/zones/{zone}/workers/routes",
+            get(places::zone_routes, "Routes below a zone"),
+        )
         .route("/accounts", get(user::accounts, "The server's account"))
         .route(
             "/memberships",
@@ -90,6 +118,29 @@ pub(crate) fn all() -> Routes {
 
 fn scripts() -> Routes {
     let one = Routes::new()
+        .route(
+            "/routes",
+            get(places::routes, "Routes of a Worker").put(
+                places::set_routes,
+                about("Sets all routes of a Worker").json::<Vec<places::NewRoute>>(),
+            ),
+        )
+        .route(
+            "/domains/changeset",
+            post(
+                places::changeset,
+                about("What setting the custom domains of a Worker would change")
+                    .json::<Vec<places::Origin>>()
+                    .query::<places::Whole>(),
+            ),
+        )
+        .route(
+            "/domains/records",
+            put(
+                places::set_records,
+                about("Sets all custom domains of a Worker").json::<places::Records>(),
+            ),
+        )
         .route(
             "/versions",
             get(versions::list, "Versions of a Worker, newest first").post(
@@ -169,6 +220,7 @@ fn scripts() -> Routes {
                     .json::<assets::NewSession>(),
             ),
         )
+        .merge(tails::routes())
         .route(
             "/references",
             get(workers::references, "Which Workers depend on this one"),

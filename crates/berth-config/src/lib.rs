@@ -15,6 +15,7 @@ mod load;
 mod own;
 mod parse;
 mod project;
+mod route;
 mod secrets;
 mod server;
 mod source;
@@ -25,5 +26,6 @@ pub use decode::{INSTANCE_TYPES, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU
 pub use diagnostic::{ConfigErrors, Diagnostic, Location, Severity};
 pub use load::{LoadOptions, Loaded, Purpose, load, watched_files};
 pub use project::*;
+pub use route::{RoutePattern, RoutePatternError};
 pub use server::*;
 pub use spans::{Spans, bad_main, container_class_not_exported};

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use listen::is_host_name;
+
 use crate::decode::{Cx, INSTANCE_TYPES};
 use crate::parse::{Format, parse};
 use crate::source::Source;

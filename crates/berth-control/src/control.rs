@@ -8,6 +8,7 @@ mod assets;
 mod candidate;
 mod deployments;
 mod pins;
+mod places;
 mod r2;
 mod rollouts;
 mod secrets;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 pub use assets::AssetsSession;
 pub use candidate::NewVersion;
+pub use places::{DomainChanges, NewDomain};
 pub use r2::R2Key;
 
 use crate::ControlError;
@@ -46,6 +48,8 @@ struct Inner {
     changes: watch::Sender<u64>,
     /// Digests of content that no record names yet, with how many uploads need each.
     pending: Mutex<BTreeMap<String, usize>>,
+    /// Held while routes and domains are given to a Worker, so that two do not get the same one.
+    places: Mutex<()>,
     retention: Mutex<Retention>,
 }
 
@@ -66,6 +70,7 @@ impl Control {
             account,
             changes: watch::Sender::new(0),
             pending: Mutex::default(),
+            places: Mutex::default(),
             retention: Mutex::default(),
         };
         Ok(Self {

@@ -79,6 +79,28 @@ pub enum ControlError {
     /// There is no such key.
     #[error("there is no R2 access key `{0}`")]
     NoAccessKey(String),
+    /// A route that none can be.
+    #[error(transparent)]
+    Route(#[from] berth_config::RoutePatternError),
+    /// A route of another Worker.
+    #[error("the route `{pattern}` is the Worker `{worker}`'s")]
+    RouteTaken {
+        /// The pattern.
+        pattern: String,
+        /// Whose it is.
+        worker: String,
+    },
+    /// A domain of another Worker.
+    #[error("the domain `{hostname}` is the Worker `{worker}`'s")]
+    DomainTaken {
+        /// The host.
+        hostname: String,
+        /// Whose it is.
+        worker: String,
+    },
+    /// No host's name.
+    #[error("`{0}` cannot be a custom domain: it is no host name")]
+    BadDomain(String),
     /// Records fail.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +127,14 @@ impl Hint for ControlError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoWorker(_) | Self::NothingDeployed(_) => Some("deploy it first".to_owned()),
+            Self::Route(error) => error.hint(),
+            Self::RouteTaken { worker, .. } | Self::DomainTaken { worker, .. } => Some(format!(
+                "take it out of the configuration of `{worker}` and deploy that first"
+            )),
+            Self::BadDomain(_) => Some(
+                "write a name like `app.example.com`, without `*`, path and port, or use a route"
+                    .to_owned(),
+            ),
             Self::Upload(error) => error.hint(),
             Self::Migration(error) => error.hint(),
             Self::Store(error) => error.hint(),

@@ -33,5 +33,5 @@ pub mod token;
 pub mod upload;
 pub mod worker;
 
-pub use control::{AssetsSession, Control, NewVersion, R2Key};
+pub use control::{AssetsSession, Control, DomainChanges, NewDomain, NewVersion, R2Key};
 pub use error::ControlError;

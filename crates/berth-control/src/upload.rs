@@ -71,6 +71,8 @@ pub struct Upload {
     pub containers: Vec<serde_json::Value>,
     /// As sent.
     pub annotations: BTreeMap<String, String>,
+    /// As sent; it is the Worker's with the version that is live at once.
+    pub observability: Option<serde_json::Value>,
 }
 
 /// The metadata's form. What is not named here is not for us.
@@ -94,6 +96,7 @@ struct Metadata {
     keep_bindings: BTreeSet<String>,
     #[serde(default)]
     annotations: BTreeMap<String, Option<String>>,
+    observability: Option<serde_json::Value>,
 }
 
 /// The date of a Worker that names none.
@@ -144,6 +147,7 @@ impl Upload {
                 .into_iter()
                 .filter_map(|(name, value)| Some((name, value?)))
                 .collect(),
+            observability: metadata.observability.filter(|value| !value.is_null()),
         };
         upload.take_bindings(metadata.bindings)?;
         upload.check_assets()?;

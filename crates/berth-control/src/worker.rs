@@ -40,15 +40,26 @@ pub struct Worker {
     pub subdomain: Subdomain,
     /// When it is woken: cron expressions.
     pub crons: Vec<String>,
-    /// `[{pattern, …}]` as wrangler sends them.
-    pub routes: Vec<serde_json::Value>,
-    /// Hosts that are its own.
-    pub domains: Vec<String>,
+    /// What it answers besides its own host: patterns that no other Worker has.
+    pub routes: Vec<Route>,
+    /// Hosts that are its own and no other Worker's.
+    pub domains: Vec<Domain>,
     /// What wrangler sets beside versions (`script-settings`): tags, observability and so on.
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// Keys of classes whose objects are given up; whoever runs the Worker deletes them and says so.
     #[serde(default)]
     pub discarded: Vec<String>,
+}
+
+impl Worker {
+    /// Sets `observability`: that of an upload which is live at once; one that says nothing ends it.
+    pub(crate) fn observe(&mut self, observability: Option<serde_json::Value>) {
+        const KEY: &str = "observability";
+        match observability {
+            Some(value) => self.settings.insert(KEY.to_owned(), value),
+            None => self.settings.remove(KEY),
+        };
+    }
 }
 
 /// `subdomain` of the API.
@@ -58,6 +69,26 @@ pub struct Subdomain {
     pub enabled: bool,
     /// Its versions do, too.
     pub previews_enabled: bool,
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// 32 hexadecimal digits.
+    pub id: String,
+    /// As it was written; it can be parsed.
+    pub pattern: String,
+}
+
+/// A custom domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domain {
+    /// 32 hexadecimal digits.
+    pub id: String,
+    /// Lower-case.
+    pub hostname: String,
+    /// Whether the Worker answers there.
+    pub enabled: bool,
 }
 
 /// Code and bindings, as they were uploaded. Never changes.

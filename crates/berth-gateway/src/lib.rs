@@ -11,7 +11,6 @@
 mod body;
 mod gate;
 mod headers;
-mod pattern;
 mod pool;
 mod proxy;
 mod server;
@@ -29,8 +28,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use berth_config::RoutePattern;
 pub use gate::{Count, Epoch};
-pub use pattern::{Pattern, PatternError};
 pub use site::Site;
 pub use sites::{Sites, Table};
 

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::pattern::Pattern;
+use berth_config::RoutePattern;
+
 use crate::site::Site;
 
 /// All applications of a gateway. They may change while it runs.
@@ -23,7 +24,7 @@ pub struct Table {
     /// By host, lower-case and without a port.
     pub hosts: HashMap<String, Arc<Site>>,
     /// By pattern; which is first does not matter.
-    pub patterns: Vec<(Pattern, Arc<Site>)>,
+    pub patterns: Vec<(RoutePattern, Arc<Site>)>,
 }
 
 impl Sites {
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn the_most_specific_pattern_comes_before_the_host() {
         let (host, wide, narrow, other) = (site(), site(), site(), site());
-        let pattern = |text: &str| text.parse::<Pattern>().unwrap();
+        let pattern = |text: &str| text.parse::<RoutePattern>().unwrap();
         let sites = Sites::default();
         sites.replace(Table {
             fallback: Some(Arc::clone(&other)),

@@ -1,13 +1,15 @@
 //! A running `berth serve`, and an unmodified wrangler that deploys to it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 use http::{HeaderValue, Method, header};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::process::Child;
+use tokio::sync::mpsc;
 
 use crate::session::child::Process;
-use crate::{Client, Killed, Project, Reply, START_PATIENCE, WebSocket, World, wrangler};
+use crate::{Client, Killed, PATIENCE, Project, Reply, START_PATIENCE, WebSocket, World, wrangler};
 
 /// A `berth serve` with a data directory of its own. Ends with [`ServerSession::stop`], or when it is
 /// dropped.
@@ -72,9 +74,14 @@ impl ServerSession {
 
     /// `GET path` of a deployed Worker.
     pub async fn get(&self, worker: &str, path: &str) -> Reply {
+        self.get_at(&format!("{worker}.localhost:{}", self.port), path)
+            .await
+    }
+
+    /// `GET path` with this `Host`.
+    pub async fn get_at(&self, host: &str, path: &str) -> Reply {
         let mut request = self.client.request(Method::GET, path, "");
-        let host = format!("{worker}.localhost:{}", self.port);
-        let host = HeaderValue::from_str(&host).expect("a Worker's name is a label");
+        let host = HeaderValue::from_str(host).expect("it is a host");
         request.headers_mut().insert(header::HOST, host);
         self.client.send(request).await
     }
@@ -117,11 +124,7 @@ impl ServerSession {
         arguments: [&str; N],
         input: &str,
     ) -> Output {
-        let mut command = wrangler::command(&self.world, project);
-        command.args(arguments);
-        for (name, value) in self.variables.as_object().expect("it is an object") {
-            command.env(name, value.as_str().expect("it is text"));
-        }
+        let command = self.wrangler_command(project, arguments);
         run(command, input).await
     }
 
@@ -164,6 +167,48 @@ impl ServerSession {
         stdout
     }
 
+    /// Starts the pinned wrangler with a command that goes on until it is interrupted.
+    pub fn wrangler_running<const N: usize>(
+        &self,
+        project: &Project,
+        arguments: [&str; N],
+    ) -> RunningWrangler {
+        let command = self.wrangler_command(project, arguments);
+        let mut child = tokio::process::Command::from(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("spawn wrangler");
+        let (sender, lines) = mpsc::unbounded_channel();
+        pass_on(child.stdout.take().expect("it is piped"), sender.clone());
+        pass_on(child.stderr.take().expect("it is piped"), sender);
+        RunningWrangler {
+            child,
+            lines,
+            seen: String::new(),
+        }
+    }
+
+    fn wrangler_command<const N: usize>(
+        &self,
+        project: &Project,
+        arguments: [&str; N],
+    ) -> std::process::Command {
+        let mut command = wrangler::command(&self.world, project);
+        command.args(arguments);
+        for (name, value) in self.variables.as_object().expect("it is an object") {
+            command.env(name, value.as_str().expect("it is text"));
+        }
+        command
+    }
+
+    /// What it has printed so far.
+    pub fn transcript(&self) -> String {
+        self.process.transcript()
+    }
+
     /// The same for a command that must succeed; its standard output.
     pub async fn wrangler_ok<const N: usize>(
         &self,
@@ -192,6 +237,61 @@ impl ServerSession {
     pub async fn stop(self) {
         self.process.stop().await;
     }
+}
+
+/// A wrangler that goes on until it is interrupted. Killed when it is dropped.
+#[derive(Debug)]
+pub struct RunningWrangler {
+    child: Child,
+    /// Of both streams.
+    lines: mpsc::UnboundedReceiver<String>,
+    seen: String,
+}
+
+impl RunningWrangler {
+    /// Waits for a line with this in it.
+    pub async fn line(&mut self, needle: &str) -> String {
+        let wait = async {
+            loop {
+                let line = self.lines.recv().await;
+                let line =
+                    line.unwrap_or_else(|| panic!("it ended without `{needle}`\n{}", self.seen));
+                self.seen.push_str(&line);
+                self.seen.push('\n');
+                if line.contains(needle) {
+                    return line;
+                }
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, wait).await;
+        found.unwrap_or_else(|_| panic!("wrangler does not say `{needle}`"))
+    }
+
+    /// What it has said until the line that was waited for last.
+    pub fn seen(&self) -> &str {
+        &self.seen
+    }
+
+    /// Ctrl-C, and its end.
+    pub async fn interrupt(mut self) -> ExitStatus {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.and_then(Pid::from_raw).expect("it runs");
+        kill_process(pid, Signal::INT).expect("interrupt wrangler");
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        ended.expect("it ends").expect("wait for wrangler")
+    }
+}
+
+fn pass_on(stream: impl AsyncRead + Unpin + Send + 'static, to: mpsc::UnboundedSender<String>) {
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stream).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if to.send(line).is_err() {
+                return;
+            }
+        }
+    });
 }
 
 async fn run(command: Command, input: &str) -> Output {

@@ -45,7 +45,8 @@ pub struct ComposeOptions {
     pub containers: Option<ContainerOptions>,
     /// Unix socket at which R2 buckets are served; only used when the Worker has some.
     pub r2: PathBuf,
-    /// What the Worker does is told; `None`: it is not, and costs nothing.
+    /// What the Worker does can be told, while [`crate::TraceSwitch`] says so; `None`: it cannot, which
+    /// costs a request less.
     pub trace: Option<TraceOptions>,
 }
 
@@ -56,8 +57,6 @@ pub struct TraceOptions {
     pub sink: PathBuf,
     /// The path of those requests.
     pub path: String,
-    /// All the time; otherwise only when [`crate::Workerd::want_traces`] says so.
-    pub always: bool,
 }
 
 /// Where workerd listens.

@@ -21,6 +21,7 @@ pub use compose::{
 };
 pub use esbuild::SessionError;
 pub use supervise::{
-    ConfigFile, LogLevel, Upstream, Workerd, WorkerdError, WorkerdEvent, WorkerdOptions,
+    ConfigFile, LogLevel, TraceSwitch, Upstream, Workerd, WorkerdError, WorkerdEvent,
+    WorkerdOptions, remove_sockets,
 };
 pub use toolchain::{Toolchain, ToolchainError, ToolchainEvent};

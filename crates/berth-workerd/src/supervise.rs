@@ -22,8 +22,10 @@ use tokio::time::Instant;
 
 use crate::Listen;
 pub use config_file::ConfigFile;
+pub use process::remove_sockets;
 use process::{Next, Process, send_line};
 use spawner::Spawner;
+pub use traces::TraceSwitch;
 
 /// How workerd is run.
 #[derive(Clone, Debug)]
@@ -190,17 +192,10 @@ impl Workerd {
         self.state.borrow().triggers.clone()
     }
 
-    /// Says whether somebody wants to know what the Worker does, if its configuration has
-    /// [`crate::TraceOptions`]. A process that is started later wants nothing again.
-    ///
-    /// # Errors
-    /// workerd does not answer.
-    pub async fn want_traces(&self, wanted: bool) -> std::io::Result<()> {
-        let traces = self.state.borrow().traces.clone();
-        match traces {
-            Some(traces) => traces::switch(&traces, wanted).await,
-            None => Ok(()),
-        }
+    /// Says to the process that runs now whether what the Worker does is to be told, if its
+    /// configuration has [`crate::TraceOptions`].
+    pub fn trace_switch(&self) -> Option<TraceSwitch> {
+        self.state.borrow().traces.clone().map(TraceSwitch::new)
     }
 
     /// Process id, while one runs.

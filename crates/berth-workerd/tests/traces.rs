@@ -91,7 +91,6 @@ fn world() -> World {
     world.trace = Some(TraceOptions {
         sink: world.root().join("sink"),
         path: "/app".to_owned(),
-        always: false,
     });
     world
 }
@@ -103,7 +102,8 @@ async fn traces_come_while_they_are_wanted() {
     let running = world.start().await;
     assert_eq!(running.text("/unheard").await, "ok");
 
-    running.workerd.want_traces(true).await.unwrap();
+    let switch = running.workerd.trace_switch().unwrap();
+    switch.set(true).await.unwrap();
     assert_eq!(running.text("/heard?a=b").await, "ok");
     let heard = next(&mut events).await;
     let request = &heard["event"]["request"];
@@ -125,9 +125,9 @@ async fn traces_come_while_they_are_wanted() {
     assert_eq!(both[0]["logs"][0]["level"], "warn");
     assert_eq!(both[0]["durableObjectId"].as_str().unwrap().len(), 64);
 
-    running.workerd.want_traces(false).await.unwrap();
+    switch.set(false).await.unwrap();
     assert_eq!(running.text("/unheard").await, "ok");
-    running.workerd.want_traces(true).await.unwrap();
+    switch.set(true).await.unwrap();
     assert_eq!(running.text("/again").await, "ok");
     let again = next(&mut events).await;
     assert_eq!(
@@ -139,11 +139,10 @@ async fn traces_come_while_they_are_wanted() {
 
 #[tokio::test]
 async fn nobody_at_the_sink_harms_nobody() {
-    let mut world = world();
-    if let Some(trace) = &mut world.trace {
-        trace.always = true;
-    }
+    let world = world();
     let running = world.start().await;
+    let switch = running.workerd.trace_switch().unwrap();
+    switch.set(true).await.unwrap();
     for _ in 0..3 {
         assert_eq!(running.text("/").await, "ok");
     }

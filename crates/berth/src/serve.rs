@@ -13,6 +13,7 @@
 //! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
+//! | [`watch`] | logs, traces and events: who said and did what |
 //! | [`admin`] | the token of this machine's administrator |
 
 pub(crate) mod admin;
@@ -27,3 +28,4 @@ mod registry;
 mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
+mod watch;

@@ -25,7 +25,7 @@ pub(super) async fn find(api: &Api, name: &str) -> Result<Worker, Failure> {
     blocking(move || control.worker(&name)).await
 }
 
-async fn all(api: &Api) -> Result<Vec<Worker>, Failure> {
+pub(super) async fn all(api: &Api) -> Result<Vec<Worker>, Failure> {
     let control = api.control.clone();
     blocking(move || control.workers()).await
 }

@@ -78,15 +78,23 @@ fn address(field: &Field<'_>) -> Option<SocketAddr> {
     }
 }
 
+/// Whether it is a host's name: labels between dots, no `*`, no port.
+pub fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
 /// A host's name in lower case, without a port.
 pub(super) fn name(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
     let name = text.value.trim().trim_end_matches('.').to_ascii_lowercase();
-    let label = |label: &str| {
-        let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-')
-    };
-    if name.len() <= 253 && name.split('.').all(label) {
+    if is_host_name(&name) {
         return Some(name);
     }
     let message = format!("`{}` is no host name: `{}`", field.path, text.value);

@@ -139,6 +139,9 @@ impl NewVersion {
         let Fit { version, migrated } = self.fit(worker)?;
         worker.classes = migrated.classes;
         worker.migration_tag = migrated.tag;
+        if live {
+            worker.observe(self.upload.observability.clone());
+        }
         let discarded = migrated.deleted.into_iter().map(|class| class.key);
         worker.discarded.extend(discarded);
         worker.last_number = version.number;

@@ -1,4 +1,5 @@
 //! Both faces of a store, in a process that tests can kill: `<directory> <socket> [<bucket endpoint>]`.
+#![allow(clippy::expect_used, reason = "test code")]
 
 use std::io::Write as _;
 use std::path::Path;

@@ -28,7 +28,7 @@ export default {
     return new Response('', { status: 200 });
   },
   tail(events, env, ctx) {
-    if (!wanted && !env.ALWAYS) return;
+    if (!wanted) return;
     for (const event of events) {
       const text = JSON.stringify(event);
       if (size + text.length > MOST) break;

@@ -4,8 +4,6 @@
 //! service when the invocation has ended. Ours is asleep until it is told over its own socket that
 //! somebody wants to know; what it is given it then sends on over a Unix socket, many at once under load.
 
-use serde_json::json;
-
 use super::{Context, TraceOptions};
 use crate::capnp::{Capnp, record};
 
@@ -35,7 +33,6 @@ pub(super) fn services(trace: &TraceOptions) -> [Capnp; 2] {
     let bindings = vec![
         binding("SINK", "service", SINK.into()),
         binding("PATH", "text", trace.path.as_str().into()),
-        binding("ALWAYS", "json", json!(trace.always).into()),
     ];
     let worker = record([
         ("modules", Capnp::List(vec![module])),

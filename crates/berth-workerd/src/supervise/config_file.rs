@@ -37,6 +37,13 @@ impl ConfigFile {
         Ok(Self::Memory(Arc::new(file)))
     }
 
+    /// Whether it has a socket of this name.
+    pub(super) fn has_socket(&self, name: &str) -> bool {
+        // Quotes in texts are escaped: this is the field itself.
+        let text = fs_err::read_to_string(self.path()).unwrap_or_default();
+        text.contains(&format!("(name = \"{name}\", address = "))
+    }
+
     /// By which another process of the same user opens it.
     pub(super) fn path(&self) -> PathBuf {
         match self {

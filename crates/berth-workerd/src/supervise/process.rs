@@ -204,7 +204,7 @@ fn command(options: &WorkerdOptions, control: OwnedFd) -> Command {
         .args(["serve", "--experimental", "--verbose", "--control-fd=0"])
         // What the configuration embeds is named from the root.
         .args(["--import-path", "/"])
-        .args(socket_override(&options.listen))
+        .args(socket_overrides(options))
         .arg(options.config.path())
         .arg("config")
         .current_dir(&options.directory)
@@ -219,14 +219,20 @@ fn command(options: &WorkerdOptions, control: OwnedFd) -> Command {
     command
 }
 
-/// Where the socket for requests is, whatever the configuration says: two may run with the same one.
-fn socket_override(listen: &Listen) -> Option<OsString> {
-    let Listen::Unix(path) = listen else {
-        return None;
+/// Where sockets are that two may have which run with the same configuration, whatever it says.
+fn socket_overrides(options: &WorkerdOptions) -> Vec<OsString> {
+    let Listen::Unix(path) = &options.listen else {
+        return Vec::new();
     };
-    let mut argument = OsString::from(format!("--socket-addr={HTTP_SOCKET}=unix:"));
-    argument.push(path);
-    Some(argument)
+    // What it does not have, workerd does not take.
+    let has = |name: &&str| *name == HTTP_SOCKET || options.config.has_socket(name);
+    let names = [HTTP_SOCKET, TRACE_SOCKET].into_iter().filter(has);
+    let arguments = names.map(|name| {
+        let mut argument = OsString::from(format!("--socket-addr={name}=unix:"));
+        argument.push(socket_path(path, name));
+        argument
+    });
+    arguments.collect()
 }
 
 /// Reads until the socket for requests listens, which the configuration has last, or until the end
@@ -255,8 +261,9 @@ fn address(sockets: &[(String, u16)], name: &str, listen: &Listen) -> Option<Ups
     })
 }
 
-/// workerd binds anew, which fails on a path that exists.
-fn remove_sockets(listen: &Listen) {
+/// Removes the sockets of a workerd that has ended, or of a former one: workerd binds anew, which fails on a
+/// path that exists.
+pub fn remove_sockets(listen: &Listen) {
     let Listen::Unix(path) = listen else {
         return;
     };

@@ -9,17 +9,31 @@ use tokio::net::{TcpStream, UnixStream};
 use super::Upstream;
 
 /// workerd answers at once, unless its Worker keeps it busy.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(2);
 
-pub(super) async fn switch(upstream: &Upstream, wanted: bool) -> io::Result<()> {
-    let said = async {
-        match upstream {
-            Upstream::Unix(path) => say(UnixStream::connect(path).await?, wanted).await,
-            Upstream::Tcp(address) => say(TcpStream::connect(address).await?, wanted).await,
-        }
-    };
-    let said = tokio::time::timeout(LIMIT, said).await;
-    said.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+/// Switches the traces of one workerd process on and off. Another process begins with them off.
+#[derive(Clone, Debug)]
+pub struct TraceSwitch(Upstream);
+
+impl TraceSwitch {
+    pub(super) fn new(upstream: Upstream) -> Self {
+        Self(upstream)
+    }
+
+    /// Says whether somebody wants to know.
+    ///
+    /// # Errors
+    /// workerd does not answer, or has ended.
+    pub async fn set(&self, wanted: bool) -> io::Result<()> {
+        let said = async {
+            match &self.0 {
+                Upstream::Unix(path) => say(UnixStream::connect(path).await?, wanted).await,
+                Upstream::Tcp(address) => say(TcpStream::connect(address).await?, wanted).await,
+            }
+        };
+        let said = tokio::time::timeout(LIMIT, said).await;
+        said.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, wanted: bool) -> io::Result<()> {

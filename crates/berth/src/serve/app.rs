@@ -13,6 +13,7 @@ use berth_control::Control;
 use berth_control::worker::Worker;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
+use berth_logs::Level;
 use berth_workerd::{
     ComposeOptions, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
 };
@@ -22,6 +23,7 @@ use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
 use super::process::{Generation, Process, ProcessOptions, Running};
 use super::project;
+use super::watch::Watch;
 
 /// What an app is run with, whatever its record says.
 #[derive(Clone)]
@@ -38,7 +40,10 @@ pub(super) struct Surroundings {
     /// Socket of R2 buckets.
     pub(super) r2: PathBuf,
     pub(super) layouts: Arc<Layouts>,
+    pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
+    /// The Worker's.
+    pub(super) name: String,
 }
 
 /// A Worker and its container classes.
@@ -76,11 +81,14 @@ impl App {
             directory: surroundings.directory.clone(),
             socket: surroundings.socket.clone(),
             drain: surroundings.config.deploy.drain,
+            watch: Arc::clone(&surroundings.watch),
+            app: surroundings.name.clone(),
         };
         let runner = Runner {
             process: Process::new(options, Arc::clone(&site), events),
             surroundings,
             site: Arc::clone(&site),
+            version: None,
         };
         let task = tokio::spawn(runner.run(wanted, done, received));
         Self {
@@ -129,6 +137,8 @@ struct Runner {
     surroundings: Surroundings,
     site: Arc<Site>,
     process: Process,
+    /// Which version runs, or is just being started.
+    version: Option<String>,
 }
 
 impl Runner {
@@ -160,7 +170,7 @@ impl Runner {
                     let outcome = outcome.map_err(|report| report.chain().join(": "));
                     let _ = applied.send_replace((count, outcome));
                 }
-                Some((generation, event)) = events.recv() => self.hear(generation, event),
+                Some((generation, event)) = events.recv() => self.hear(generation, event).await,
             }
         }
     }
@@ -189,7 +199,7 @@ impl Runner {
             listen: listen.clone(),
             containers: containers.options(classes),
             r2: self.surroundings.r2.clone(),
-            trace: None,
+            trace: Some(self.surroundings.watch.trace_options(worker, &version.id)),
         };
         let surroundings = &self.surroundings;
         let layout = surroundings
@@ -206,7 +216,16 @@ impl Runner {
         if !self.process.runs(&config) {
             private(&self.surroundings.directory)?;
             let new = Running::new(config, source_map, layout)?;
-            self.process.take_over(new).await?;
+            let former = self.version.replace(version.id.clone());
+            if let Err(report) = self.process.take_over(new).await {
+                let text = format!("the version did not start: {}", report.chain().join(": "));
+                self.say(Level::Error, text);
+                self.version = former;
+                return Err(report);
+            }
+            if former.as_ref() != Some(&version.id) {
+                self.say(Level::Info, format!("version {} is live", version.id));
+            }
         }
         self.discard(worker, &state);
         Ok(())
@@ -235,7 +254,7 @@ impl Runner {
         });
     }
 
-    fn hear(&self, generation: Generation, event: WorkerdEvent) {
+    async fn hear(&self, generation: Generation, event: WorkerdEvent) {
         match event {
             WorkerdEvent::Started { pid } => {
                 if let Err(error) = berth_jail::adopt_into_session(&self.surroundings.cgroup, pid) {
@@ -244,21 +263,34 @@ impl Runner {
             }
             // Also after a crash.
             WorkerdEvent::Ready { .. } if self.process.is_current(generation) => {
-                self.process.lead();
+                self.process.lead().await;
             }
             WorkerdEvent::Log { level, text } => {
+                let worker = &self.surroundings.name;
                 if level >= LogLevel::Warn {
-                    tracing::warn!("{text}");
+                    tracing::warn!(worker, "{text}");
                 } else {
-                    tracing::info!("{text}");
+                    tracing::info!(worker, "{text}");
                 }
+                // A former one may run beside it, or the next one may just be starting.
+                let known = self.process.is_current(generation);
+                let version = self.version.as_deref().filter(|_| known);
+                let watch = &self.surroundings.watch;
+                watch.console(worker, version, level, text);
             }
             WorkerdEvent::Crashed { status, restart_in } if self.process.is_current(generation) => {
                 self.site.hold();
                 tracing::error!(status, ?restart_in, "workerd ended");
+                let text = format!("the Worker's process ended ({status}); it is started again");
+                self.say(Level::Error, text);
             }
             WorkerdEvent::Ready { .. } | WorkerdEvent::Crashed { .. } => {}
         }
+    }
+
+    fn say(&self, level: Level, text: String) {
+        let Surroundings { watch, name, .. } = &self.surroundings;
+        watch.say(name, self.version.as_deref(), level, text);
     }
 
     /// The Worker is deleted, and so is everything that it kept.

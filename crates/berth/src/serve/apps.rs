@@ -12,12 +12,14 @@ use berth_config::ServerConfig;
 use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
-use berth_gateway::{Sites, Table};
+use berth_gateway::{Site, Sites, Table};
+use berth_logs::{Logs, Tails};
 use berth_workerd::Toolchain;
 
 use super::app::{self, App, Surroundings, Wanted};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::watch::Watch;
 
 /// What the apps of a server share.
 pub(super) struct Apps {
@@ -31,6 +33,7 @@ pub(super) struct Apps {
     pub(super) containers: Arc<Containers>,
     pub(super) layouts: Arc<Layouts>,
     pub(super) sites: Arc<Sites>,
+    pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
     /// `http://` and the port that is to be named, if any.
     pub(super) port: Option<u16>,
@@ -53,6 +56,7 @@ impl Apps {
         let applications = self.control.applications()?;
         // Before workerd can ask for any of them.
         self.containers.set_applications(&workers, &applications);
+        self.watch.learn(&workers, &applications);
         let mut gone: Vec<String> = running.keys().cloned().collect();
         let mut table = Table::default();
         for worker in workers {
@@ -65,6 +69,7 @@ impl Apps {
                     .hosts
                     .insert(self.host(&worker.name), Arc::clone(&app.site));
             }
+            add_places(&mut table, &worker, &app.site);
             app.want(Some(Wanted {
                 classes: Containers::classes(&worker, &applications),
                 images: Containers::images_now(&worker, &applications),
@@ -92,7 +97,9 @@ impl Apps {
             containers: Arc::clone(&self.containers),
             r2: super::r2::socket(&self.session),
             layouts: Arc::clone(&self.layouts),
+            watch: Arc::clone(&self.watch),
             config: Arc::clone(&self.config),
+            name: worker.name.clone(),
         }
     }
 
@@ -130,6 +137,21 @@ impl Apps {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, App>> {
         // Entries are whole at every step.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Routes and custom domains.
+fn add_places(table: &mut Table, worker: &Worker, site: &Arc<Site>) {
+    for domain in worker.domains.iter().filter(|domain| domain.enabled) {
+        table
+            .hosts
+            .insert(domain.hostname.clone(), Arc::clone(site));
+    }
+    for route in &worker.routes {
+        match route.pattern.parse() {
+            Ok(pattern) => table.patterns.push((pattern, Arc::clone(site))),
+            Err(error) => tracing::warn!(%error, "a route is left out"),
+        }
     }
 }
 
@@ -215,6 +237,18 @@ impl Runtime for Deployed {
 
     fn location(&self) -> String {
         self.0.config.location.clone()
+    }
+
+    fn logs(&self) -> Logs {
+        self.0.watch.logs.clone()
+    }
+
+    fn tails(&self) -> Tails {
+        self.0.watch.tails.clone()
+    }
+
+    async fn traced(&self, worker: &str) {
+        self.0.watch.switch(worker).await;
     }
 }
 

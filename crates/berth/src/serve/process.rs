@@ -9,7 +9,7 @@
 //! Invariants: at most one workerd has the app's state; when the next one does not start, the former one
 //! answers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::assets::Layout;
+use super::watch::Watch;
 use crate::dev::worker::lead;
 
 /// Once new requests wait, streams of events that began last may take this long.
@@ -37,6 +38,9 @@ pub(super) struct ProcessOptions {
     pub(super) socket: PathBuf,
     /// Requests of a former version may take this long.
     pub(super) drain: Duration,
+    pub(super) watch: Arc<Watch>,
+    /// The Worker's name.
+    pub(super) app: String,
 }
 
 /// A configuration, and where workerd reads it.
@@ -122,11 +126,18 @@ impl Process {
     }
 
     /// Requests go to it, also after it has crashed and come back.
-    pub(super) fn lead(&self) {
+    pub(super) async fn lead(&self) {
         if let Some(workerd) = &self.workerd {
+            self.traced(workerd).await;
             lead(&self.site, workerd);
             self.site.release();
         }
+    }
+
+    /// Whoever watches sees the first request that it answers, too.
+    async fn traced(&self, workerd: &Workerd) {
+        let ProcessOptions { watch, app, .. } = &self.options;
+        watch.runs(app, workerd.trace_switch()).await;
     }
 
     /// Makes a workerd with this configuration answer.
@@ -163,6 +174,7 @@ impl Process {
             }
         });
         let workerd = Workerd::start(options, sender).await?;
+        self.traced(&workerd).await;
         let since = lead(&self.site, &workerd);
         self.site.release();
         let former = self.workerd.replace(workerd).zip(self.running.replace(new));
@@ -189,7 +201,7 @@ impl Process {
                 tracing::info!(?left, "cut off by a deployment");
             }
             former.stop(STOP_GRACE).await;
-            remove(&socket);
+            berth_workerd::remove_sockets(&Listen::Unix(socket));
         });
     }
 
@@ -224,7 +236,7 @@ impl Process {
             (Err(_), None) => {}
         }
         if workerd.upstream().borrow().is_some() {
-            self.lead();
+            self.lead().await;
             tracing::debug!(held = ?held.elapsed(), "a new workerd has taken over");
         }
         outcome
@@ -243,6 +255,7 @@ impl Process {
 
     /// Ends what runs.
     pub(super) async fn stop(&mut self) {
+        self.options.watch.runs(&self.options.app, None).await;
         self.ending.cancel();
         if let Some(workerd) = self.workerd.take() {
             workerd.stop(STOP_GRACE).await;
@@ -250,13 +263,5 @@ impl Process {
         while self.leaving.join_next().await.is_some() {}
         self.running = None;
         self.ending = CancellationToken::new();
-    }
-}
-
-fn remove(socket: &Path) {
-    if let Err(error) = std::fs::remove_file(socket)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %socket.display(), "a socket stays behind");
     }
 }

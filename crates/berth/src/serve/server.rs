@@ -25,6 +25,7 @@ use super::assets::Layouts;
 use super::containers::Containers;
 use super::r2;
 use super::registry::OwnRegistry;
+use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
 use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
@@ -42,6 +43,7 @@ pub(crate) struct Server {
     stop: CancellationToken,
     buckets: r2::Buckets,
     daemon: Daemon,
+    watching: Watching,
     pub(crate) client: Client,
     /// The token is new.
     pub(crate) first: bool,
@@ -98,6 +100,9 @@ impl Server {
         let address = gateway.local_addr();
         let session = &daemon.host.session;
         let buckets = endpoint.serve(&control, &session.dir, &config.base_domain)?;
+        let engine = &daemon.host.engine;
+        let logs = directory.join("logs");
+        let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
         let apps = Arc::new(Apps {
             control: control.clone(),
             toolchain,
@@ -112,6 +117,7 @@ impl Server {
                 config.containers.fuse,
             )),
             sites,
+            watch,
             config: Arc::new(config),
             port: (address.port() != 80).then_some(address.port()),
             running: Mutex::new(BTreeMap::new()),
@@ -138,6 +144,7 @@ impl Server {
             stop,
             buckets,
             daemon,
+            watching,
             client,
             first,
             address,
@@ -171,6 +178,7 @@ impl Server {
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
         self.buckets.end().await;
+        self.watching.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)
         {

@@ -181,3 +181,61 @@ async fn nothing_waits_when_a_worker_without_state_is_replaced() {
     assert_eq!(socket.text().await, "one b");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn routes_and_custom_domains_lead_to_their_workers() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let worker = |name: &str, places: &str| {
+        let project = Project::empty();
+        project.write(
+            "wrangler.jsonc",
+            format!(r#"{{ "name": "{name}", "main": "index.js", "compatibility_date": "2026-11-01", {places} }}"#),
+        );
+        project.write(
+            "index.js",
+            format!(
+                "export default {{ fetch: (request) => new Response('{name} ' + request.url) }};"
+            ),
+        );
+        project
+    };
+    let first = worker(
+        "first",
+        r#""routes": ["example.com/*", { "pattern": "*.example.com/api/*", "zone_name": "example.com" },
+            { "pattern": "own.example.org", "custom_domain": true }]"#,
+    );
+    server.wrangler_ok(&first, ["deploy"], "").await;
+    let at = async |host: &str, path: &str| server.get_at(host, path).await.text();
+    assert_eq!(
+        at("example.com", "/a?b").await,
+        "first http://example.com/a?b"
+    );
+    assert!(at("x.example.com", "/api/").await.starts_with("first "));
+    assert!(at("OWN.example.org", "/").await.starts_with("first "));
+    // Routes without `workers_dev`: not at its own host.
+    let own = server.get("first", "/").await;
+    assert_eq!(own.status, 404, "{}", own.text());
+    assert_eq!(server.get_at("x.example.com", "/").await.status, 404);
+
+    // The most specific pattern wins; what is another Worker's is refused; a domain moves.
+    let second = worker(
+        "second",
+        r#""workers_dev": true, "routes": ["example.com/b/*", { "pattern": "own.example.org", "custom_domain": true }]"#,
+    );
+    server.wrangler_ok(&second, ["deploy"], "").await;
+    assert!(at("example.com", "/b/").await.starts_with("second "));
+    assert!(at("example.com", "/b").await.starts_with("first "));
+    assert!(at("own.example.org", "/").await.starts_with("second "));
+    assert!(server.text("second", "/").await.starts_with("second "));
+    let third = worker("third", r#""routes": ["example.com/*"]"#);
+    let refused = server.wrangler(&third, ["deploy"], "").await;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned()
+        + &String::from_utf8_lossy(&refused.stdout);
+    assert!(
+        !refused.status.success() && said.contains("\"first\" is already"),
+        "{said}"
+    );
+    server.stop().await;
+}

@@ -10,7 +10,7 @@ use berth_error::Hint;
 
 /// A pattern of host and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
+pub struct RoutePattern {
     /// Lower-case; what follows a `*`, or all of it.
     host: String,
     any_host_before: bool,
@@ -20,7 +20,7 @@ pub struct Pattern {
 
 /// Why a text is no pattern.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum PatternError {
+pub enum RoutePatternError {
     /// There is nothing before the path.
     #[error("the route pattern `{0}` has no host")]
     NoHost(String),
@@ -35,26 +35,26 @@ pub enum PatternError {
     Scheme(String),
 }
 
-impl Hint for PatternError {
+impl Hint for RoutePatternError {
     fn hint(&self) -> Option<String> {
         Some("write it like `example.com/*` or `*.example.com/api/*`".to_owned())
     }
 }
 
-impl FromStr for Pattern {
-    type Err = PatternError;
+impl FromStr for RoutePattern {
+    type Err = RoutePatternError;
 
-    fn from_str(text: &str) -> Result<Self, PatternError> {
+    fn from_str(text: &str) -> Result<Self, RoutePatternError> {
         let own = || text.to_owned();
         let rest = text
             .strip_prefix("https://")
             .or_else(|| text.strip_prefix("http://"))
             .unwrap_or(text);
         if rest.contains("://") {
-            return Err(PatternError::Scheme(own()));
+            return Err(RoutePatternError::Scheme(own()));
         }
         if rest.contains(['?', '#']) {
-            return Err(PatternError::Query(own()));
+            return Err(RoutePatternError::Query(own()));
         }
         let (host, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
@@ -69,13 +69,13 @@ impl FromStr for Pattern {
             None => (false, path),
         };
         if host.contains('*') || path.contains('*') {
-            return Err(PatternError::Wildcard(own()));
+            return Err(RoutePatternError::Wildcard(own()));
         }
         if host.contains(':') {
-            return Err(PatternError::Scheme(own()));
+            return Err(RoutePatternError::Scheme(own()));
         }
         if host.is_empty() && !any_host_before {
-            return Err(PatternError::NoHost(own()));
+            return Err(RoutePatternError::NoHost(own()));
         }
         Ok(Self {
             host: host.to_ascii_lowercase(),
@@ -86,7 +86,17 @@ impl FromStr for Pattern {
     }
 }
 
-impl Pattern {
+impl RoutePattern {
+    /// The host, if it is one and not any that ends like this.
+    pub fn exact_host(&self) -> Option<&str> {
+        (!self.any_host_before).then_some(&self.host)
+    }
+
+    /// The host without its `*`, and the dot behind that.
+    pub fn host(&self) -> &str {
+        self.host.trim_start_matches('.')
+    }
+
     /// Whether a request for this host (lower-case, no port) and path (no query) is meant.
     pub fn matches(&self, host: &str, path: &str) -> bool {
         let path = path.split('?').next().unwrap_or(path);
@@ -104,7 +114,7 @@ impl Pattern {
 
     /// The greater wins: a whole host before one with a `*`, then the longer host, then the longer
     /// path.
-    pub(crate) fn specificity(&self) -> (bool, usize, usize, bool) {
+    pub fn specificity(&self) -> (bool, usize, usize, bool) {
         (
             !self.any_host_before,
             self.host.len(),
@@ -119,7 +129,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, host: &str, path: &str) -> bool {
-        pattern.parse::<Pattern>().unwrap().matches(host, path)
+        pattern.parse::<RoutePattern>().unwrap().matches(host, path)
     }
 
     #[test]
@@ -158,7 +168,7 @@ mod tests {
             ("ftp://example.com/", "has a scheme"),
             ("example.com:8080/*", "has a scheme or a port"),
         ] {
-            let error = pattern.parse::<Pattern>().unwrap_err();
+            let error = pattern.parse::<RoutePattern>().unwrap_err();
             assert!(error.to_string().contains(message), "{pattern}: {error}");
         }
     }
