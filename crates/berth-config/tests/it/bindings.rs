@@ -376,10 +376,10 @@ fn r2_buckets() {
     assert_eq!(buckets, [("FILES", "files"), ("MY_FILES", "my-files")]);
     assert_snapshot!(jsonc(r#"  "r2_buckets": [{ "binding": "FILES", "bucket_name": "Files" }]"#), @r#"
     error: `Files` cannot be the name of a bucket
-     --> wrangler.jsonc:5:56
+     --> wrangler.jsonc:5:55
       |
     5 |   "r2_buckets": [{ "binding": "FILES", "bucket_name": "Files" }]
-      |                                                        ^^^^^
+      |                                                       ^^^^^^^
     hint: 3 to 63 characters: lower-case letters, digits and hyphens, none of these at the ends
     "#);
 }
