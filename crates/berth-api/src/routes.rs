@@ -285,6 +285,14 @@ fn applications() -> Routes {
                 .delete(containers::delete, "Takes a class its containers"),
         )
         .route(
+            "/containers/image-preparations",
+            post(
+                containers::prepare,
+                about("Brings an image that objects may start with")
+                    .json::<containers::Preparation>(),
+            ),
+        )
+        .route(
             "/containers/applications/{id}/rollouts",
             get(rollouts::list, "Rollouts, newest first").post(
                 rollouts::create,

@@ -131,6 +131,9 @@ impl Application {
 
     /// Most instances at the same time.
     pub fn max_instances(&self) -> u32 {
+        if self.policy() == Policy::Object {
+            return u32::MAX;
+        }
         let sent = self.sent.get("max_instances").and_then(Value::as_u64);
         sent.map_or(MAX_INSTANCES, |most| {
             u32::try_from(most).unwrap_or(u32::MAX)
@@ -201,6 +204,37 @@ pub(crate) fn unsized_instance() -> Instance {
         memory_mib,
         disk_mb,
     }
+}
+
+/// What an object asks for with `instance` of `ctx.container.start()`: the name of an instance type, or
+/// `{vcpu, memoryMib, diskMb}`, what is left out being that of `lite`. `None`: neither.
+pub fn asked(instance: &Value) -> Option<Instance> {
+    let mut found = unsized_instance();
+    if let Some(name) = instance.as_str() {
+        let named = instance_type(name)?;
+        (found.vcpu, found.memory_mib, found.disk_mb) =
+            (named.vcpu, named.memory_mib, named.disk_mb);
+        return Some(found);
+    }
+    let fields = instance.as_object()?;
+    if let Some(vcpu) = fields.get("vcpu") {
+        let range = MIN_VCPU..=MAX_VCPU;
+        found.vcpu = vcpu.as_f64().filter(|vcpu| range.contains(vcpu))?;
+    }
+    let whole = |name: &str, most: u32| match fields.get(name) {
+        None => Some(None),
+        Some(value) => {
+            let range = 1..=u64::from(most);
+            Some(Some(value.as_u64().filter(|value| range.contains(value))?))
+        }
+    };
+    if let Some(memory) = whole("memoryMib", MAX_MEMORY_MIB)? {
+        found.memory_mib = memory;
+    }
+    if let Some(disk) = whole("diskMb", MAX_DISK_MB)? {
+        found.disk_mb = disk;
+    }
+    Some(found)
 }
 
 /// What a `configuration` says of image and size.
@@ -277,6 +311,22 @@ mod tests {
         let own = json!({"image": "a", "vcpu": 1, "memory_mib": 512, "disk": {"size_mb": 100}});
         let own = parse(own).unwrap();
         assert_eq!((own.vcpu, own.memory_mib, own.disk_mb), (1.0, 512, 100));
+    }
+
+    #[test]
+    fn objects_ask_for_a_name_or_for_numbers() {
+        let standard = asked(&json!("standard-1")).unwrap();
+        assert_eq!((standard.vcpu, standard.memory_mib), (0.5, 4096));
+        let own = asked(&json!({"vcpu": 1, "memoryMib": 512})).unwrap();
+        assert_eq!((own.vcpu, own.memory_mib, own.disk_mb), (1.0, 512, 2000));
+        for wrong in [
+            json!("huge"),
+            json!(3),
+            json!({"vcpu": 100}),
+            json!({"diskMb": 1.5}),
+        ] {
+            assert_eq!(asked(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::respond::{Reply, json_reply};
 use crate::time::{now_ms, rfc3339};
 
 /// How workerd names the snapshots of containers.
-const SNAPSHOT: &str = "workerd-container-snap-";
+pub(crate) const SNAPSHOT: &str = "workerd-container-snap-";
 
 /// 201 with the image's id; 404. Docker pauses the container unless told otherwise.
 pub(crate) async fn commit(api: &Arc<Api>, query: &Query) -> Reply {

@@ -14,6 +14,7 @@
 //! | `sidecar` | the egress sidecar: registry, ingress listener, tunnel |
 //! | `trace` | where the time of a cold start went |
 //! | `archive`, `volumes`, `commit` | files in and out, directory and whole-container snapshots |
+//! | `snapshots` | snapshots end some time after their last use |
 //! | `helper` | workerd's file-moving containers, which are none |
 //! | `images` | listing, naming, removing, pulling |
 //! | `system` | what else a Docker client asks |
@@ -47,10 +48,13 @@ mod respond;
 mod routes;
 mod server;
 mod sidecar;
+mod snapshots;
 mod system;
 mod time;
 mod trace;
 mod volumes;
+
+pub use snapshots::expire_snapshots;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -95,6 +99,21 @@ impl std::fmt::Debug for Chooser {
     }
 }
 
+/// Variable of a create request with the size that the object asks for, as JSON. workerd 1.20261117.1 keeps
+/// `instance` of `ctx.container.start()` to itself; whoever composes the Worker puts it here. Never reaches
+/// the container.
+pub const INSTANCE_VARIABLE: &str = "BERTH_INSTANCE";
+
+/// What limits a size means (the content of [`INSTANCE_VARIABLE`]); `None`: it is not understood.
+#[derive(Clone)]
+pub struct Sizer(pub fn(&str) -> Option<Limits>);
+
+impl std::fmt::Debug for Sizer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Sizer")
+    }
+}
+
 /// One container application: what the engine must know about a Durable Object class, because
 /// workerd's create request carries neither limits nor identity.
 #[derive(Clone, Debug)]
@@ -108,6 +127,8 @@ pub struct Application {
     pub limits: Limits,
     /// Image and limits of each instance; `None`: workerd names the image, and `limits` are for all.
     pub chooser: Option<Chooser>,
+    /// Understands the sizes that objects ask for; `None`: they may ask for none.
+    pub sizer: Option<Sizer>,
     /// When an idle instance goes to sleep; `None`: never.
     pub sleep: Option<SleepPolicy>,
     /// Most instances at the same time.

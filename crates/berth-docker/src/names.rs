@@ -109,6 +109,7 @@ pub(crate) mod tests {
                     class_name: format!("Class{}", key.len()),
                     limits: berth_jail::Limits::default(),
                     chooser: None,
+                    sizer: None,
                     sleep: None,
                     max_instances: 1,
                     stop_grace: berth_engine::STOP_GRACE,

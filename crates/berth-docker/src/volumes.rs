@@ -20,7 +20,9 @@ use crate::time::rfc3339;
 
 /// How workerd's own volumes begin. They end with the session: clones, because their containers do;
 /// snapshots, unless they have been filled.
-const WORKERDS_PREFIX: &str = "workerd-snap-";
+pub(crate) const WORKERDS_PREFIX: &str = "workerd-snap-";
+/// How those of them begin that are copies for a container.
+pub(crate) const CLONES_PREFIX: &str = "workerd-snap-clone-";
 
 /// `POST /volumes/create`: 201; a volume that exists is answered as it is.
 pub(crate) async fn create(api: &Arc<Api>, body: CreateVolume) -> Reply {
@@ -43,13 +45,13 @@ pub(crate) async fn create(api: &Arc<Api>, body: CreateVolume) -> Reply {
     Ok(json_reply(StatusCode::CREATED, &volume_json(&made)))
 }
 
-/// `GET /volumes/{name}`: 200; 404.
+/// `GET /volumes/{name}`: 200; 404. workerd's first call when it restores a snapshot: it is used now.
 pub(crate) async fn inspect(api: &Arc<Api>, name: &str) -> Reply {
     let wanted = name.to_owned();
     let found = blocking(api, move |volumes| {
-        volumes
-            .get(&wanted)
-            .ok_or(EngineError::NoSuchVolume(wanted))
+        let found = volumes.get(&wanted);
+        volumes.touch(&wanted);
+        found.ok_or(EngineError::NoSuchVolume(wanted))
     });
     Ok(ok(&volume_json(&found.await?)))
 }

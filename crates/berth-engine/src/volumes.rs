@@ -24,6 +24,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock};
 use rustix::io::Errno;
@@ -249,6 +250,27 @@ impl Volumes {
         check_name(name).ok()?;
         let record = self.root.join(name).join(RECORD);
         serde_json::from_slice(&fs_err::read(record).ok()?).ok()
+    }
+
+    /// Notes that a volume is used now, if there is one.
+    pub fn touch(&self, name: &str) {
+        let record = self.root.join(name).join(RECORD);
+        if check_name(name).is_err() {
+            return;
+        }
+        let opened = fs_err::OpenOptions::new().write(true).open(record);
+        if let Err(error) = opened.and_then(|file| file.file().set_modified(SystemTime::now())) {
+            tracing::debug!(%error, "use not recorded");
+        }
+    }
+
+    /// When a volume was made or [touched](Self::touch) last; `None`: there is none.
+    pub fn last_used(&self, name: &str) -> Option<SystemTime> {
+        check_name(name).ok()?;
+        let record = self.root.join(name).join(RECORD);
+        fs_err::metadata(record)
+            .and_then(|found| found.modified())
+            .ok()
     }
 
     /// All volumes, by name.

@@ -11,6 +11,8 @@
 //! | [`r2`] | buckets for Workers, and the S3 endpoint |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
+//! | [`snapshots`] | snapshots end 30 days after their last use |
+//! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`project`] | a deployed version as workerd's configuration needs it |
 //! | [`watch`] | logs, traces and events: who said and did what |
@@ -28,4 +30,6 @@ mod registry;
 mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
+mod sizes;
+mod snapshots;
 mod watch;

@@ -94,6 +94,20 @@ pub(super) struct Filter {
     name: Option<String>,
 }
 
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Preparation {
+    image: String,
+}
+
+/// `POST image-preparations`: an image that objects may start with is here. It is when this answers.
+pub(super) async fn prepare(State(api): State<Api>, body: Bytes) -> Answer {
+    let Preparation { image } = parse(&body)?;
+    result(match api.runtime.provide_image(&image).await {
+        Ok(()) => json!({"status": "ready", "image": image}),
+        Err(reason) => json!({"status": "error", "image": image, "reason": reason}),
+    })
+}
+
 /// `GET applications`: all at once, wrangler asks for no second page.
 pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -> Answer {
     let control = api.control.clone();

@@ -8,7 +8,6 @@ use berth_net::{DnsPolicy, Egress, Network, Upstream};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::Chosen;
 use crate::api::{Api, random_id};
 use crate::body::{CreateContainer, HostConfig};
 use crate::containers::policy::policy;
@@ -19,6 +18,7 @@ use crate::mounts::mounts;
 use crate::names::{ParsedName, is_workerds};
 use crate::respond::{Reply, json_reply};
 use crate::sidecar::{Sidecar, is_sidecar};
+use crate::{Application, Chosen};
 
 /// Makes a sidecar or an application container.
 ///
@@ -91,6 +91,9 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, mut body: CreateC
 /// Puts what the application chooses in the place of its class's image. The limits.
 fn choose(parsed: &ParsedName<'_>, body: &mut CreateContainer) -> Option<Limits> {
     let application = parsed.application?;
+    if let Some(limits) = size(application, body) {
+        return Some(limits);
+    }
     let chosen = application.chooser.as_ref().zip(parsed.object_id);
     let Some((chooser, object)) = chosen.filter(|_| body.image == crate::CLASS_IMAGE) else {
         return Some(application.limits);
@@ -104,6 +107,20 @@ fn choose(parsed: &ParsedName<'_>, body: &mut CreateContainer) -> Option<Limits>
     let label = crate::VERSION_LABEL.to_owned();
     body.labels.insert(label, version.to_string());
     Some(limits)
+}
+
+/// The limits of the size that the object asks for. What says so does not reach the container.
+fn size(application: &Application, body: &mut CreateContainer) -> Option<Limits> {
+    let sizer = application.sizer.as_ref()?;
+    let mut asked = None;
+    body.env.retain(|entry| match entry.split_once('=') {
+        Some((crate::INSTANCE_VARIABLE, size)) => {
+            asked = (sizer.0)(size);
+            false
+        }
+        _ => true,
+    });
+    asked
 }
 
 /// Nothing is made for an instance that may not start.

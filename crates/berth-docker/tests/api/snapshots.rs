@@ -429,3 +429,54 @@ async fn large_archives_pass_through_and_stalled_ones_end_with_the_container() {
     drop((reading, writing));
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_ends_some_time_after_its_last_use() {
+    let world = World::new().await;
+    let docker = &world.docker;
+    run(&world, "one", json!({})).await;
+    for volume in ["workerd-snap-1", "workerd-snap-2"] {
+        snapshot(&world, "one", "/tmp/.", volume).await;
+    }
+    new_volume(&world, "mine").await;
+    for image in ["workerd-container-snap-1", "workerd-container-snap-2"] {
+        let commit = format!("/commit?container=one&pause=true&repo={image}");
+        assert_eq!(docker.post(&commit).await.status, 201);
+    }
+    let (store, volumes) = (world.engine.images(), world.engine.volumes());
+    let month = std::time::Duration::from_secs(30 * 24 * 3600);
+    let expire = || berth_docker::expire_snapshots(&world.engine, month).unwrap();
+    assert!(expire().is_empty(), "they are new");
+
+    // A month later, one of each has been restored a moment ago.
+    let past = std::time::SystemTime::now() - month;
+    let age = |path: std::path::PathBuf| {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(past).unwrap();
+    };
+    for volume in ["workerd-snap-1", "workerd-snap-2", "mine"] {
+        age(store
+            .root()
+            .join("volumes")
+            .join(volume)
+            .join("volume.json"));
+        assert!(volumes.last_used(volume).unwrap() <= past);
+    }
+    for image in ["workerd-container-snap-1", "workerd-container-snap-2"] {
+        let id = store.resolve(image).unwrap().unwrap().id;
+        age(store.root().join("used").join(id.hex()));
+    }
+    clone(&world, "workerd-snap-1", "workerd-snap-clone-1").await;
+    let body = json!({"Image": "workerd-container-snap-1", "HostConfig": {"NetworkMode": "none"}});
+    let created = docker
+        .send("POST", "/containers/create?name=two", &body)
+        .await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let mut gone = expire();
+    gone.sort();
+    assert!(gone[0].contains("workerd-container-snap-2"), "{gone:?}");
+    assert_eq!(gone[1..], ["workerd-snap-2"]);
+    assert!(store.resolve("workerd-container-snap-1").unwrap().is_some());
+    assert!(volumes.get("workerd-snap-1").is_some() && volumes.get("mine").is_some());
+    world.close().await;
+}

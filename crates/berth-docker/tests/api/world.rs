@@ -175,6 +175,7 @@ pub(crate) fn applications() -> Applications {
             },
             sleep: None,
             chooser: None,
+            sizer: None,
             max_instances: 4,
             stop_grace: berth_engine::STOP_GRACE,
             application_id: "the-application".to_owned(),

@@ -16,7 +16,7 @@ impl ImageStore {
     }
 
     /// When an image was used last, if that is known.
-    pub(super) fn last_used(&self, id: &Digest) -> Option<SystemTime> {
+    pub fn last_used(&self, id: &Digest) -> Option<SystemTime> {
         modified(&self.usage_path(id))
     }
 

@@ -39,6 +39,7 @@ pub(crate) fn applications(
                 disk_bytes: Some(app.resources.disk_mb * 1_000_000),
             },
             chooser: None,
+            sizer: None,
             sleep: app.sleep.map(|sleep| SleepPolicy {
                 freeze_after: sleep.freeze_after,
                 quiet_connection_after: sleep.quiet_connection_after,

@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, watch};
 use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
 use super::process::{Generation, Process, ProcessOptions, Running};
-use super::project;
 use super::watch::Watch;
+use super::{project, sizes};
 
 /// What an app is run with, whatever its record says.
 #[derive(Clone)]
@@ -206,6 +206,7 @@ impl Runner {
             .layouts
             .of(&surroundings.control, version)
             .await?;
+        private(&surroundings.directory)?;
         let (config, source_map) = configuration(
             &surroundings.control,
             worker,
@@ -214,7 +215,6 @@ impl Runner {
             layout.as_deref(),
         )?;
         if !self.process.runs(&config) {
-            private(&self.surroundings.directory)?;
             let new = Running::new(config, source_map, layout)?;
             let former = self.version.replace(version.id.clone());
             if let Err(report) = self.process.take_over(new).await {
@@ -351,7 +351,13 @@ fn configuration(
         let text = format!("nothing of `{}` is deployed", worker.name);
         return Err(Report::new(text, None));
     };
-    let (project, bundle) = project::of(control, worker, version, directory, layout)?;
+    let (project, mut bundle) = project::of(control, worker, version, directory, layout)?;
+    if let Some(containers) = &options.containers {
+        let images = containers.images.iter();
+        let choosing = images.filter(|(_, images)| images.default.is_none());
+        let classes: Vec<&str> = choosing.map(|(class, _)| class.as_str()).collect();
+        sizes::hand_on(&mut bundle, &classes, directory)?;
+    }
     let config = berth_workerd::compose(&project, &bundle, options)?;
     Ok((config, bundle.source_map))
 }

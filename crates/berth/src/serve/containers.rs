@@ -9,7 +9,7 @@ use berth_api::Instance;
 use berth_control::containers::{Application, Policy};
 use berth_control::rollout::Seen;
 use berth_control::worker::{Version, Worker};
-use berth_docker::{Applications, Chooser, Chosen, DockerApi};
+use berth_docker::{Applications, Chooser, Chosen, DockerApi, Sizer};
 use berth_engine::{ContainerInfo, Engine, Status};
 use berth_error::Report;
 use berth_image::{Hold, ImageStore, Reference};
@@ -72,6 +72,7 @@ impl Containers {
                 class_name: class_name.to_owned(),
                 limits: limits(&application.live),
                 chooser: chooser(application),
+                sizer: (application.policy() == Policy::Object).then_some(Sizer(size)),
                 sleep: None,
                 max_instances: application.max_instances(),
                 stop_grace: self.stop_grace,
@@ -292,6 +293,12 @@ fn chooser(application: &Application) -> Option<Chooser> {
             version,
         }
     })))
+}
+
+/// What a size that an object asks for means.
+fn size(asked: &str) -> Option<Limits> {
+    let asked = serde_json::from_str(asked).ok()?;
+    berth_control::containers::asked(&asked).map(|instance| limits(&instance))
 }
 
 fn limits(instance: &berth_control::containers::Instance) -> Limits {

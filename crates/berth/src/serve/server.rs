@@ -39,6 +39,7 @@ pub(crate) struct Server {
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
     rolling: tokio::task::JoinHandle<()>,
+    expiring: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     buckets: r2::Buckets,
@@ -129,6 +130,7 @@ impl Server {
         let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
         apps.all_settled().await;
         let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
+        let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();
         let service = Router::new().nest(
             "/client/v4",
@@ -140,6 +142,7 @@ impl Server {
             apps,
             following,
             rolling,
+            expiring,
             serving,
             stop,
             buckets,
@@ -173,6 +176,7 @@ impl Server {
         let _ = self.serving.await;
         self.following.abort();
         self.rolling.abort();
+        self.expiring.abort();
         let _ = self.following.await;
         let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;

@@ -33,6 +33,7 @@ mod serve_assets;
 mod serve_cli;
 mod serve_gate;
 mod serve_logs;
+mod serve_objects;
 mod serve_r2;
 mod serve_rollout;
 mod serve_secrets;

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Answers with the greeting in its image and how often it was asked; leaves on SIGTERM. With the greeting
 /// `crash` it ends at once.
-const GREETER: Program = Program {
+pub(crate) const GREETER: Program = Program {
     name: "rollout-greeter",
     source: r#"
 #include <fcntl.h>
