@@ -9,6 +9,7 @@ mod request;
 mod response;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body as HttpBody;
@@ -16,8 +17,10 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use futures_util::stream::Fuse;
 use http::{HeaderMap, Method, Request};
 use tokio::net::UnixListener;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{Body, BodyError, Found, NewUpload, Put, R2};
@@ -110,7 +113,14 @@ impl Service {
         }
         if head.method == Method::PUT {
             let (call, size, body) = split(&head.headers, body).await?;
-            return self.put(bucket, call, size, body).await;
+            let (body, rest) = shared(body);
+            let answered = self.put(bucket, call, size, body).await;
+            if answered.is_err() {
+                // workerd sends all of the body before it looks at the answer.
+                let mut rest = rest.lock().await;
+                while let Some(Ok(_)) = rest.next().await {}
+            }
+            return answered;
         }
         let json = head.headers.get(REQUEST);
         let json = json.ok_or_else(|| malformed("no request"))?;
@@ -266,6 +276,16 @@ impl Service {
 fn call(json: &[u8]) -> Result<Call, R2Error> {
     let request: BindingRequest = serde_json::from_slice(json).map_err(malformed)?;
     Ok(request.payload)
+}
+
+/// A body, and what is left of it.
+fn shared(body: Body) -> (Body, Arc<Mutex<Fuse<Body>>>) {
+    let rest = Arc::new(Mutex::new(body.fuse()));
+    let body = futures_util::stream::unfold(Arc::clone(&rest), |rest| async move {
+        let next = rest.lock().await.next().await;
+        next.map(|piece| (piece, rest))
+    });
+    (body.boxed(), rest)
 }
 
 /// The JSON in front of a body, how many bytes there are behind it, and these.
