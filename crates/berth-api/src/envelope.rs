@@ -33,6 +33,26 @@ pub(crate) fn list(items: Vec<Value>) -> Answer {
     Ok(Json(body).into_response())
 }
 
+/// Most items of one page.
+const LARGEST_PAGE: usize = 1000;
+
+/// One page of a list, of as many as it is if nothing is said of pages.
+pub(crate) fn paged(items: Vec<Value>, page: Option<usize>, per_page: Option<usize>) -> Answer {
+    let total = items.len();
+    let per_page = per_page.unwrap_or(LARGEST_PAGE).clamp(1, LARGEST_PAGE);
+    let page = page.unwrap_or(1).max(1);
+    let before = (page - 1).saturating_mul(per_page);
+    let items: Vec<Value> = items.into_iter().skip(before).take(per_page).collect();
+    let info = json!({
+        "page": page, "per_page": per_page, "count": items.len(), "total_count": total,
+        "total_pages": total.div_ceil(per_page),
+    });
+    let body = json!({
+        "success": true, "errors": [], "messages": [], "result": items, "result_info": info,
+    });
+    Ok(Json(body).into_response())
+}
+
 /// A page that is past the last one when it is not the first.
 pub(crate) fn page(items: Vec<Value>, page: Option<u64>) -> Answer {
     match page {

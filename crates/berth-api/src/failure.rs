@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use berth_control::ControlError;
 use berth_control::assets::AssetsError;
 use berth_control::migrations::MigrationError;
+use berth_control::resources::Kind;
 use berth_control::upload::UploadError;
 use berth_error::Hint;
 use http::StatusCode;
@@ -84,6 +85,11 @@ impl From<ControlError> for Failure {
                 (StatusCode::NOT_FOUND, 1602)
             }
             ControlError::Application(_) => (StatusCode::BAD_REQUEST, 1600),
+            ControlError::NoResource { kind, .. } => (StatusCode::NOT_FOUND, missing(*kind)),
+            ControlError::ResourceTaken { kind, .. } => (StatusCode::BAD_REQUEST, taken(*kind)),
+            ControlError::ResourceUsed { .. } => (StatusCode::CONFLICT, BAD_REQUEST),
+            ControlError::Resource { .. } => (StatusCode::BAD_REQUEST, BAD_REQUEST),
+            ControlError::BindingTarget { .. } => (StatusCode::BAD_REQUEST, NOT_VALID),
             ControlError::Assets(AssetsError::TooLarge { .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, BAD_REQUEST)
             }
@@ -116,6 +122,29 @@ impl From<ControlError> for Failure {
 impl From<berth_r2::R2Error> for Failure {
     fn from(error: berth_r2::R2Error) -> Self {
         ControlError::from(error).into()
+    }
+}
+
+/// wrangler acts on most of these.
+fn missing(kind: Kind) -> u32 {
+    match kind {
+        Kind::Kv => 10013,
+        Kind::D1 => 7404,
+        Kind::Queue => 11000,
+        Kind::Consumer => 11001,
+        Kind::Workflow => 10200,
+        Kind::Store | Kind::Secret => 1001,
+    }
+}
+
+fn taken(kind: Kind) -> u32 {
+    match kind {
+        Kind::Kv => 10014,
+        Kind::D1 => 7502,
+        Kind::Queue => 11009,
+        Kind::Consumer => 11004,
+        Kind::Workflow => 10201,
+        Kind::Store | Kind::Secret => 1003,
     }
 }
 

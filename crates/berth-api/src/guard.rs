@@ -25,6 +25,9 @@ pub(crate) async fn check(State(api): State<Api>, mut request: Request, next: Ne
             Err(failure) => failure.into_response(),
         };
     }
+    if is_transfer(&path) {
+        return envelope::wrapped(next.run(request).await).await;
+    }
     match caller(&api, shown, &method, &path).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -56,6 +59,12 @@ async fn caller(
     }
     own_account(api, path)?;
     Ok(Caller(token))
+}
+
+/// A file of a database: its address is its secret, and says itself that nobody shows a token.
+fn is_transfer(path: &str) -> bool {
+    let path = path.strip_prefix("/client/v4").unwrap_or(path);
+    path.starts_with("/transfers/")
 }
 
 /// The one request that shows another token: that of its upload session, which was given to whoever had

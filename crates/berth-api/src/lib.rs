@@ -7,18 +7,21 @@
 //! | module | its job |
 //! |---|---|
 //! | `describe` | routes that describe themselves; how to add one |
+//! | `data` | requests to the data plane |
 //! | `envelope` | the form of every answer |
 //! | `failure` | errors of the control plane as status and code |
 //! | `guard` | who may do what |
 //! | `routes` | one module for each noun |
 #![forbid(unsafe_code)]
 
+mod data;
 mod describe;
 mod envelope;
 mod failure;
 mod guard;
 mod routes;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -26,6 +29,8 @@ use axum::extract::DefaultBodyLimit;
 use berth_control::rollout::Seen;
 use berth_control::{Control, worker::Worker};
 use berth_logs::{Logs, Tails};
+use bytes::Bytes;
+use http::{Request, Response};
 
 /// Bytes of a request's body; uploads of Workers are the largest.
 const BODY_LIMIT: usize = 128 << 20;
@@ -64,6 +69,32 @@ pub trait Runtime: Send + Sync + 'static {
     /// The containers of a Durable Object namespace.
     fn instances(&self, namespace_id: &str) -> Vec<Instance>;
 
+    /// Waits until everything that runs has been told of queues, secrets of stores and the like as they
+    /// are recorded now.
+    ///
+    /// # Errors
+    /// The records.
+    async fn shared_changed(&self) -> Result<(), String>;
+
+    /// Asks the data plane for something of a resource, which the text names as its front has it
+    /// (`berth-workerd/src/plane/front.js`).
+    ///
+    /// # Errors
+    /// It does not run.
+    async fn data(
+        &self,
+        resource: &str,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, String>;
+
+    /// Where the data plane keeps what it has.
+    fn data_directory(&self) -> PathBuf;
+
+    /// Calls a handler of a Worker past the gateway: `POST path`.
+    ///
+    /// # Errors
+    /// It does not run.
+    async fn call(&self, worker: &str, path: &str, body: Bytes) -> Result<Response<Bytes>, String>;
     /// The same as a rollout sees them.
     fn seen(&self, namespace_id: &str) -> Vec<Seen>;
 
@@ -79,6 +110,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Waits until a Worker's invocations reach its tails, or it is clear that they will not.
     async fn traced(&self, worker: &str);
 }
+
+pub use data::Reason;
 
 /// A user name and a password.
 #[derive(Clone)]
@@ -113,11 +146,16 @@ pub struct Instance {
 pub(crate) struct Api {
     pub(crate) control: Control,
     pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) transfers: Arc<routes::Transfers>,
 }
 
 /// The service, for `/client/v4`.
 pub fn router(control: Control, runtime: Arc<dyn Runtime>) -> Router {
-    let api = Api { control, runtime };
+    let api = Api {
+        control,
+        runtime,
+        transfers: Arc::default(),
+    };
     routes::all()
         .into_router(api.clone())
         .fallback(envelope::no_route)

@@ -2,19 +2,27 @@
 
 mod assets;
 mod containers;
+mod d1;
 mod deployments;
 mod graphql;
+mod kv;
 mod logs;
 mod places;
+mod queues;
 mod r2;
+mod resources;
 mod rollouts;
 mod secrets;
 mod settings;
+mod stores;
 mod tails;
 mod upload;
 mod user;
 mod versions;
 mod workers;
+mod workflows;
+
+pub(crate) use d1::transfer::Transfers;
 
 use serde_json::{Map, Value};
 
@@ -77,11 +85,7 @@ pub(crate) fn all() -> Routes {
                 about("Durable Object classes of all Workers").query::<workers::Page>(),
             ),
         )
-        // There are none yet: `wrangler delete` asks.
-        .route(
-            "/storage/kv/namespaces",
-            get(workers::nothing, "KV namespaces: none"),
-        );
+        .merge(resources::all());
     Routes::new()
         .route("/user", get(user::user, "Who asks"))
         .route(
@@ -114,6 +118,7 @@ pub(crate) fn all() -> Routes {
             ),
         )
         .nest("/accounts/{account}", account)
+        .merge(resources::outside())
 }
 
 fn scripts() -> Routes {

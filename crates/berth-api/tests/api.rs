@@ -1,6 +1,7 @@
 //! The API as a client sees it, with a runtime that runs nothing.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -11,7 +12,8 @@ use berth_control::rollout::Seen;
 use berth_control::token::Scope;
 use berth_control::worker::Worker;
 use berth_logs::{Entry, Level, Logs, LogsOptions, Source, Tails};
-use http::{Request, StatusCode};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -74,6 +76,30 @@ impl Runtime for Recorder {
             created: "2026-01-01T00:00:00Z".to_owned(),
             state: "running",
         }]
+    }
+
+    async fn shared_changed(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn data(
+        &self,
+        resource: &str,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, String> {
+        let asked = format!("data {} {resource} {}", request.method(), request.uri());
+        self.asked.lock().unwrap().push(asked);
+        Ok(Response::new(Bytes::from_static(b"{}")))
+    }
+
+    fn data_directory(&self) -> PathBuf {
+        PathBuf::from("/nonexistent")
+    }
+
+    async fn call(&self, worker: &str, path: &str, _: Bytes) -> Result<Response<Bytes>, String> {
+        let asked = format!("call {worker} {path}");
+        self.asked.lock().unwrap().push(asked);
+        Ok(Response::new(Bytes::from_static(b"{}")))
     }
 
     fn seen(&self, _namespace_id: &str) -> Vec<Seen> {

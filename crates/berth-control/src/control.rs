@@ -10,6 +10,7 @@ mod deployments;
 mod pins;
 mod places;
 mod r2;
+pub mod resources;
 mod rollouts;
 mod secrets;
 mod tokens;
@@ -46,6 +47,8 @@ struct Inner {
     r2: berth_r2::R2,
     account: Account,
     changes: watch::Sender<u64>,
+    /// Held while resources are made, named or deleted: their names are compared over all of them.
+    resources: Mutex<()>,
     /// Digests of content that no record names yet, with how many uploads need each.
     pending: Mutex<BTreeMap<String, usize>>,
     /// Held while routes and domains are given to a Worker, so that two do not get the same one.
@@ -69,6 +72,7 @@ impl Control {
             r2: berth_r2::R2::open(&directory.join("r2")).map_err(berth_r2::R2Error::from)?,
             account,
             changes: watch::Sender::new(0),
+            resources: Mutex::default(),
             pending: Mutex::default(),
             places: Mutex::default(),
             retention: Mutex::default(),
@@ -150,6 +154,8 @@ impl Control {
             }
         }
         self.changed();
+        self.forget_consumer(name)?;
+        self.forget_workflows(name)?;
         self.delete_orphans()?;
         self.collect()
     }

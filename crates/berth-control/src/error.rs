@@ -5,6 +5,7 @@ use berth_store::{SealError, StoreError};
 
 use crate::assets::AssetsError;
 use crate::containers::ApplicationError;
+use crate::control::resources::Kind;
 use crate::migrations::MigrationError;
 use crate::upload::UploadError;
 
@@ -64,6 +65,48 @@ pub enum ControlError {
     /// A container application that cannot be.
     #[error(transparent)]
     Application(#[from] ApplicationError),
+    /// There is no such KV namespace, database, queue and so on.
+    #[error("there is no {kind} `{name}`")]
+    NoResource {
+        /// What it would be.
+        kind: Kind,
+        /// What was asked for.
+        name: String,
+    },
+    /// A name that is taken.
+    #[error("there is a {kind} `{name}` already")]
+    ResourceTaken {
+        /// What it is.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// Something that a Worker needs is to be deleted.
+    #[error("the {kind} `{name}` is used by {user}")]
+    ResourceUsed {
+        /// What it is.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// By what.
+        user: String,
+    },
+    /// A property that cannot be.
+    #[error("`{field}` {problem}")]
+    Resource {
+        /// As the API calls it.
+        field: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A binding leads nowhere.
+    #[error("the binding `{binding}`: {problem}")]
+    BindingTarget {
+        /// Its name.
+        binding: String,
+        /// What is not there.
+        problem: String,
+    },
     /// Its static assets.
     #[error(transparent)]
     Assets(#[from] AssetsError),
@@ -127,6 +170,9 @@ impl Hint for ControlError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoWorker(_) | Self::NothingDeployed(_) => Some("deploy it first".to_owned()),
+            Self::ResourceUsed { .. } => {
+                Some("take it out of the configuration there and deploy that first".to_owned())
+            }
             Self::Route(error) => error.hint(),
             Self::RouteTaken { worker, .. } | Self::DomainTaken { worker, .. } => Some(format!(
                 "take it out of the configuration of `{worker}` and deploy that first"

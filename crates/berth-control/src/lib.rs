@@ -9,6 +9,7 @@
 //! | [`containers`] | container applications: image and size of a class's containers |
 //! | [`rollout`] | how a change of those reaches the instances, as a state machine |
 //! | [`upload`] | what wrangler uploads, checked |
+//! | [`resources`] | what outlives a Worker: KV namespaces, D1 databases, queues, Workflows, secrets stores |
 //! | [`content`] | modules and assets, by digest |
 //! | [`assets`] | static assets: manifests, uploads |
 //! | [`control`] | every change, each whole or not at all |
@@ -33,5 +34,5 @@ pub mod token;
 pub mod upload;
 pub mod worker;
 
-pub use control::{AssetsSession, Control, DomainChanges, NewDomain, NewVersion, R2Key};
+pub use control::{AssetsSession, Control, DomainChanges, NewDomain, NewVersion, R2Key, resources};
 pub use error::ControlError;

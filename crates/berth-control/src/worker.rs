@@ -193,6 +193,52 @@ pub enum BindingKind {
         /// Its name.
         bucket_name: String,
     },
+    /// A KV namespace of the account.
+    KvNamespace {
+        /// Its id.
+        namespace_id: String,
+    },
+    /// A D1 database of the account.
+    D1 {
+        /// Its id.
+        id: String,
+    },
+    /// A queue of the account, to send to.
+    Queue {
+        /// Its name.
+        queue_name: String,
+        /// Seconds before a message is delivered, unless it says otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivery_delay: Option<u32>,
+    },
+    /// A Workflow of this Worker.
+    Workflow {
+        /// Its name.
+        workflow_name: String,
+        /// The class.
+        class_name: String,
+        /// The Worker that has the class, if it was said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        script_name: Option<String>,
+    },
+    /// A Worker of the account.
+    Service {
+        /// Its name.
+        service: String,
+        /// The class that is called instead of the default export.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entrypoint: Option<String>,
+        /// `ctx.props` there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        props: Option<serde_json::Value>,
+    },
+    /// A secret of a store of the account.
+    SecretsStoreSecret {
+        /// The store's id.
+        store_id: String,
+        /// The secret's name.
+        secret_name: String,
+    },
     /// Its static assets.
     Assets {},
 }
@@ -206,6 +252,12 @@ impl BindingKind {
             Self::DurableObjectNamespace { .. } => "durable_object_namespace",
             Self::VersionMetadata {} => "version_metadata",
             Self::R2Bucket { .. } => "r2_bucket",
+            Self::KvNamespace { .. } => "kv_namespace",
+            Self::D1 { .. } => "d1",
+            Self::Queue { .. } => "queue",
+            Self::Workflow { .. } => "workflow",
+            Self::Service { .. } => "service",
+            Self::SecretsStoreSecret { .. } => "secrets_store_secret",
             Self::Assets {} => "assets",
         }
     }

@@ -1,52 +1,85 @@
 //! The front door: HTTP and WebSockets to the workerd of each application, holding its requests while
 //! it restarts.
 //!
-//! HTTP/1.1 in front, HTTP/1.1 on pooled connections behind. Bodies stream both ways and are never
+//! HTTP/1.1 and HTTP/2 in front, with and without TLS, HTTP/1.1 on pooled connections behind. Bodies stream both ways and are never
 //! collected; an upgraded connection becomes a tunnel of bytes. Invariants: a request is counted
 //! from before it looks whether it is held until its response has been passed on, so that
 //! [`Site::hold`] followed by [`Site::drain`] misses none; a connection to an upstream that
 //! has been replaced is never used again.
 #![forbid(unsafe_code)]
 
+mod acme;
+mod activity;
 mod body;
+mod challenges;
 mod gate;
 mod headers;
 mod pool;
 mod proxy;
+mod request_body;
 mod server;
 mod site;
 mod sites;
+mod tls;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_config::GatewayConfig;
 use berth_error::Hint;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use acme::{Acme, AcmeError};
 pub use berth_config::RoutePattern;
+pub use challenges::Challenges;
 pub use gate::{Count, Epoch};
 pub use site::Site;
 pub use sites::{Sites, Table};
+pub use tls::{CertificateError, Certificates};
 
-use server::Shared;
+use server::{Door, Shared};
 
 /// Settings of a gateway.
 #[derive(Clone, Debug)]
 pub struct GatewayOptions {
     /// Where to listen, at least at one address. Port 0: the kernel chooses.
     pub http: Vec<SocketAddr>,
+    /// Where to listen with TLS.
+    pub https: Vec<SocketAddr>,
+    /// The certificates for it; they may change.
+    pub certificates: Arc<Certificates>,
+    /// HTTP is answered with a redirection to HTTPS.
+    pub redirect: bool,
+    /// What a certificate authority is told; it may change.
+    pub challenges: Arc<Challenges>,
+    /// Limits, and who is trusted.
+    pub config: GatewayConfig,
 }
 
 impl GatewayOptions {
-    /// One address without TLS, and the defaults.
+    /// One address without TLS, where programs of this machine may say who the client is.
     pub fn at(address: SocketAddr) -> Self {
+        let loopback = [
+            IpNet::new(Ipv4Addr::LOCALHOST.into(), 8),
+            IpNet::new(Ipv6Addr::LOCALHOST.into(), 128),
+        ];
         Self {
             http: vec![address],
+            https: Vec::new(),
+            certificates: Arc::default(),
+            redirect: false,
+            challenges: Arc::default(),
+            config: GatewayConfig {
+                trusted_proxies: loopback.into_iter().flatten().collect(),
+                ..GatewayConfig::default()
+            },
         }
     }
 }
@@ -76,6 +109,9 @@ pub struct RequestEvent {
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
     /// Nowhere to listen.
     #[error("the gateway has no address to listen on")]
     NoAddress,
@@ -102,7 +138,7 @@ impl Hint for GatewayError {
             Self::AddrInUse { .. } => {
                 Some("stop the other program or choose another port with `--port`".to_owned())
             }
-            Self::Bind { .. } | Self::NoAddress => None,
+            Self::Bind { .. } | Self::NoAddress | Self::Tls(_) => None,
         }
     }
 }
@@ -111,6 +147,7 @@ impl Hint for GatewayError {
 #[derive(Debug)]
 pub struct Gateway {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     connections: TaskTracker,
     /// Cancelled: no new connections, and idle ones close.
     closing: CancellationToken,
@@ -129,27 +166,51 @@ impl Gateway {
         sites: Arc<Sites>,
         events: mpsc::UnboundedSender<RequestEvent>,
     ) -> Result<Self, GatewayError> {
-        let mut listeners = Vec::new();
+        let (mut plain, mut secure) = (Vec::new(), Vec::new());
         for address in options.http {
-            listeners.push(listen(address).await?);
+            plain.push(listen(address).await?);
         }
-        let first = listeners.first().map(|(_, address)| *address);
+        for address in options.https {
+            secure.push(listen(address).await?);
+        }
+        let address = |listeners: &[(TcpListener, SocketAddr)]| listeners.first().map(|one| one.1);
+        let tls_address = address(&secure);
         let gateway = Self {
-            address: first.ok_or(GatewayError::NoAddress)?,
+            address: address(&plain)
+                .or(tls_address)
+                .ok_or(GatewayError::NoAddress)?,
+            tls_address,
             connections: TaskTracker::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
-        let shared = Arc::new(Shared { sites, events });
-        for (listener, _) in listeners {
-            let accepting = server::accept(
-                listener,
-                Arc::clone(&shared),
-                gateway.connections.clone(),
-                gateway.closing.clone(),
-                gateway.closed.clone(),
-            );
-            gateway.connections.spawn(accepting);
+        let tls = tls::server_config(options.certificates).map_err(GatewayError::Tls)?;
+        let redirect = tls_address.filter(|_| options.redirect);
+        let door = Door {
+            shared: Arc::new(Shared {
+                sites,
+                events,
+                config: options.config,
+                challenges: options.challenges,
+            }),
+            tls: None,
+            redirect: redirect.map(|address| address.port()),
+            connections: gateway.connections.clone(),
+            closing: gateway.closing.clone(),
+            closed: gateway.closed.clone(),
+        };
+        for (listener, _) in plain {
+            gateway
+                .connections
+                .spawn(server::accept(listener, door.clone()));
+        }
+        for (listener, _) in secure {
+            let door = Door {
+                tls: Some(TlsAcceptor::from(Arc::clone(&tls))),
+                redirect: None,
+                ..door.clone()
+            };
+            gateway.connections.spawn(server::accept(listener, door));
         }
         Ok(gateway)
     }
@@ -157,6 +218,11 @@ impl Gateway {
     /// The first address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The first address it listens on with TLS, if there is one.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// Closes the listener, waits for requests in flight at most for `limit`, closes the rest.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::Upstream;
+use crate::request_body::{BodyError, RequestBody};
 
 /// workerd closes a connection that has been idle for 5 s; one that old is not worth the risk.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
@@ -21,7 +22,7 @@ const IDLE_MOST: usize = 256;
 const SETTLE_LIMIT: Duration = Duration::from_millis(5);
 
 /// A connection on which a request can be sent.
-pub(crate) type Connection = SendRequest<Incoming>;
+pub(crate) type Connection = SendRequest<RequestBody>;
 
 /// Connections to one upstream.
 #[derive(Debug)]
@@ -42,6 +43,12 @@ pub(crate) enum UpstreamError {
     /// The client's body breaks the rules of HTTP; the connection was closed for it.
     #[error("the request's body is malformed")]
     Malformed(#[source] hyper::Error),
+    /// The client's body is larger than allowed; the connection was closed for it.
+    #[error("the request's body is larger than allowed")]
+    TooLarge,
+    /// The client's body did not come in time; the connection was closed for it.
+    #[error("the request's body did not come in time")]
+    TooSlow,
     /// The connection broke before the response's head.
     #[error("the Worker's runtime closed the connection before it answered")]
     Broken(#[source] hyper::Error),
@@ -56,6 +63,14 @@ impl UpstreamError {
         }
         let causes =
             std::iter::successors(std::error::Error::source(&error), |error| error.source());
+        match causes
+            .clone()
+            .find_map(|cause| cause.downcast_ref::<BodyError>())
+        {
+            Some(BodyError::TooLarge) => return Self::TooLarge,
+            Some(BodyError::TooSlow) => return Self::TooSlow,
+            Some(BodyError::Read(_)) | None => {}
+        }
         let malformed = causes
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .any(|cause| {
@@ -76,7 +91,7 @@ impl UpstreamError {
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) error: UpstreamError,
-    pub(crate) unsent: Option<Request<Incoming>>,
+    pub(crate) unsent: Option<Request<RequestBody>>,
 }
 
 impl From<UpstreamError> for Failed {
@@ -100,7 +115,7 @@ impl Pool {
     /// be closed before anything of the request was written is replaced by a new one.
     pub(crate) async fn send(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Connection), Failed> {
         while let Some(mut connection) = self.take().await {
             match connection.try_send_request(request).await {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -15,8 +15,9 @@ use tokio_util::task::TaskTracker;
 use crate::RequestEvent;
 use crate::body::{Lease, ProxyBody};
 use crate::gate::{Gate, Kind, Pass};
-use crate::headers;
+use crate::headers::{self, Client};
 use crate::pool::UpstreamError;
+use crate::request_body::RequestBody;
 use crate::server::Shared;
 use crate::site::Site;
 
@@ -32,7 +33,9 @@ const NOTICE_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Proxy {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) client: HeaderValue,
+    pub(crate) client: Arc<Client>,
+    /// Requests are sent to the same place with TLS at this port.
+    pub(crate) redirect: Option<u16>,
     pub(crate) tunnels: TaskTracker,
     pub(crate) closed: CancellationToken,
 }
@@ -69,15 +72,38 @@ impl Proxy {
             // Until there is a response.
             status: CLIENT_CLOSED,
         };
-        let response = match checked(request) {
-            Ok(request) => match self.site(&request) {
-                Some(site) => self.forward(request, &site).await,
-                None => nobody(&request),
-            },
-            Err(reason) => own(StatusCode::BAD_REQUEST, reason.to_owned()),
-        };
+        let ray = headers::ray();
+        let mut response = self.respond(request, &ray).await;
         report.status = response.status().as_u16();
+        response.headers_mut().insert(headers::RAY, ray);
         response
+    }
+
+    async fn respond(self, request: Request<Incoming>, ray: &HeaderValue) -> Response<ProxyBody> {
+        if let Some(answer) = self.shared.challenges.answer(request.uri().path()) {
+            return own(StatusCode::OK, answer);
+        }
+        let request = match checked(request) {
+            Ok(request) => request,
+            Err(reason) => return own(StatusCode::BAD_REQUEST, reason.to_owned()),
+        };
+        if let Some(port) = self.redirect {
+            return redirection(&request, port);
+        }
+        let config = &self.shared.config;
+        let most = usize::try_from(config.max_headers).unwrap_or(usize::MAX);
+        if request.headers().len() > most {
+            let text = format!("The request has more than {most} headers.\n");
+            return own(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text);
+        }
+        let length = request.body().size_hint().exact().unwrap_or(0);
+        if config.max_body_size.is_some_and(|most| length > most) {
+            return refusal(&UpstreamError::TooLarge);
+        }
+        match self.site(&request) {
+            Some(site) => self.forward(request, &site, ray).await,
+            None => nobody(&request),
+        }
     }
 
     /// The application that it is for.
@@ -91,17 +117,23 @@ impl Proxy {
         self,
         mut request: Request<Incoming>,
         site: &Arc<Site>,
+        ray: &HeaderValue,
     ) -> Response<ProxyBody> {
         let upgrade = headers::upgrade(request.headers());
         let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         headers::remove_hop_by_hop(request.headers_mut());
-        headers::add_client(request.headers_mut(), &self.client);
+        headers::join_cookies(request.headers_mut());
+        let config = &self.shared.config;
+        self.client
+            .describe(request.headers_mut(), &config.trusted_proxies, ray);
         // hyper answers `Expect: 100-continue` itself as soon as the body is read.
         request.headers_mut().remove(header::EXPECT);
         if let Some(protocol) = upgrade {
             set_upgrade(request.headers_mut(), protocol);
         }
         *request.version_mut() = Version::HTTP_11;
+        let (most, pause) = (config.max_body_size, config.body_timeout);
+        let request = request.map(|body| RequestBody::new(body, most, pause));
         match sent(request, site).await {
             Ok((response, pass, lease)) => match client {
                 Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -158,7 +190,7 @@ impl Proxy {
 /// An upstream that refuses connections may just have died, which its supervisor says soon: what
 /// has not been sent waits for the next one.
 async fn sent(
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     site: &Arc<Site>,
 ) -> Result<(Response<Incoming>, Pass, Lease), Box<Response<ProxyBody>>> {
     let deadline = Instant::now() + site.hold_limit;
@@ -229,6 +261,32 @@ fn passed_on(response: Response<Incoming>, pass: Pass, lease: Lease) -> Response
     Response::from_parts(head, ProxyBody::streamed(incoming, Some(pass), lease))
 }
 
+/// The same request belongs to the same host with TLS.
+fn redirection(request: &Request<Incoming>, port: u16) -> Response<ProxyBody> {
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = crate::sites::without_port(host);
+    let port = match port {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    let location = HeaderValue::from_str(&format!("https://{host}{port}{}", request.uri()));
+    let Ok(location) = location else {
+        return own(
+            StatusCode::BAD_REQUEST,
+            "The host is not valid.\n".to_owned(),
+        );
+    };
+    // Anything but reading is repeated as it is.
+    let status = match *request.method() {
+        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    let mut response = own(status, String::new());
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
 /// The response to what no application is for.
 fn nobody(request: &Request<Incoming>) -> Response<ProxyBody> {
     let host = request.headers().get(header::HOST);
@@ -250,6 +308,8 @@ fn refusal(error: &UpstreamError) -> Response<ProxyBody> {
     let status = match error {
         UpstreamError::Connect(_) | UpstreamError::Broken(_) => StatusCode::BAD_GATEWAY,
         UpstreamError::Malformed(_) => StatusCode::BAD_REQUEST,
+        UpstreamError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        UpstreamError::TooSlow => StatusCode::REQUEST_TIMEOUT,
         // Nobody reads it: this is for the report.
         UpstreamError::Abandoned(_) => {
             StatusCode::from_u16(CLIENT_CLOSED).unwrap_or(StatusCode::BAD_REQUEST)

@@ -1,57 +1,74 @@
-//! The listener and the clients' connections.
+//! The listeners and the clients' connections: plain or TLS, HTTP/1.1 or HTTP/2.
+//!
+//! With TLS the client says by ALPN which HTTP it speaks; without, HTTP/2 begins with a preface that no
+//! HTTP/1.1 request begins with.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use berth_config::GatewayConfig;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::RequestEvent;
-use crate::headers;
+use crate::activity::{Activity, Noticed, Tracked};
+use crate::challenges::Challenges;
+use crate::headers::Client;
 use crate::proxy::Proxy;
 use crate::sites::Sites;
 
-/// How long a client may take to send the head of a request, once it has begun.
-const HEAD_LIMIT: Duration = Duration::from_secs(30);
 /// Pause after a failed `accept`, which mostly means that descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The beginning of HTTP/2's preface (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+/// Between two looks at a preface that comes in pieces.
+const PIECE_PAUSE: Duration = Duration::from_millis(5);
+/// HTTP/2: a client that does not answer a ping for this long is gone.
+const PING_LIMIT: Duration = Duration::from_secs(20);
 
 /// What all connections share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) sites: Arc<Sites>,
     pub(crate) events: mpsc::UnboundedSender<RequestEvent>,
+    pub(crate) config: GatewayConfig,
+    pub(crate) challenges: Arc<Challenges>,
 }
 
-/// Accepts until `closing`.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    connections: TaskTracker,
-    closing: CancellationToken,
-    closed: CancellationToken,
-) {
+/// What the connections of one listener share.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// Requests are sent to the same place with TLS at this port.
+    pub(crate) redirect: Option<u16>,
+    pub(crate) connections: TaskTracker,
+    pub(crate) closing: CancellationToken,
+    pub(crate) closed: CancellationToken,
+}
+
+/// Accepts until it is closing.
+pub(crate) async fn accept(listener: TcpListener, door: Door) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = closing.cancelled() => return,
+            () = door.closing.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, address)) => {
-                let proxy = Proxy {
-                    shared: Arc::clone(&shared),
-                    client: headers::client_value(address.ip()),
-                    tunnels: connections.clone(),
-                    closed: closed.clone(),
-                };
-                connections.spawn(serve(stream, proxy, closing.clone()));
+                door.connections.spawn(serve(stream, address, door.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
@@ -62,35 +79,157 @@ pub(crate) async fn accept(
 }
 
 /// Serves one connection until its client leaves or the gateway closes.
-async fn serve(stream: TcpStream, proxy: Proxy, closing: CancellationToken) {
+async fn serve(stream: TcpStream, address: SocketAddr, door: Door) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "could not set TCP_NODELAY");
     }
-    let closed = proxy.closed.clone();
-    let service = service_fn(move |request| {
-        let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(proxy.answer(request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    tokio::pin!(connection);
-    let result = tokio::select! {
-        biased;
-        () = closed.cancelled() => return,
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                biased;
-                () = closed.cancelled() => return,
-                result = connection => result,
+    let limit = door.shared.config.header_timeout;
+    let address = address.ip();
+    let (closing, tls) = (door.closing.clone(), door.tls.clone());
+    match tls {
+        None => {
+            let http2 = tokio::time::timeout(limit, has_preface(&stream));
+            if let Some(Ok(Ok(http2))) = closing.run_until_cancelled(http2).await {
+                spoken(stream, http2, Client::plain(address, http2), door).await;
             }
         }
-        result = connection.as_mut() => result,
+        Some(acceptor) => {
+            let accepted = tokio::time::timeout(limit, acceptor.accept(stream));
+            match closing.run_until_cancelled(accepted).await {
+                Some(Ok(Ok(stream))) => {
+                    let (_, session) = stream.get_ref();
+                    let http2 = session.alpn_protocol() == Some(b"h2");
+                    let client = Client::tls(address, http2, session);
+                    spoken(stream, http2, client, door).await;
+                }
+                Some(Ok(Err(error))) => tracing::trace!(%error, "a client gave up TLS"),
+                Some(Err(_)) | None => {}
+            }
+        }
+    }
+}
+
+/// Serves a connection on which it is known what is spoken.
+async fn spoken<S>(stream: S, http2: bool, client: Client, door: Door)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let proxy = Proxy {
+        shared: Arc::clone(&door.shared),
+        client: Arc::new(client),
+        redirect: door.redirect,
+        tunnels: door.connections.clone(),
+        closed: door.closed.clone(),
+    };
+    let result = if http2 {
+        two(stream, proxy, &door).await
+    } else {
+        one(stream, proxy, &door).await
     };
     if let Err(error) = result {
         tracing::trace!(%error, "a client's connection ended");
+    }
+}
+
+/// Whether the first bytes are those of HTTP/2. They stay where they are.
+async fn has_preface(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut bytes = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut bytes).await?;
+        if count == 0 || bytes[..count] != PREFACE[..count] {
+            return Ok(false);
+        }
+        if count == PREFACE.len() {
+            return Ok(true);
+        }
+        tokio::time::sleep(PIECE_PAUSE).await;
+    }
+}
+
+type Served = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Infallible>> + Send>>;
+
+fn service(
+    proxy: Proxy,
+    activity: Arc<Activity>,
+) -> impl Fn(Request<hyper::body::Incoming>) -> Served + Send + Sync + Clone {
+    move |request| {
+        let proxy = proxy.clone();
+        let in_request = activity.request();
+        Box::pin(async move {
+            let response = proxy.answer(request).await;
+            Ok(response.map(|body| Tracked {
+                body,
+                _request: in_request,
+            }))
+        })
+    }
+}
+
+async fn one<S>(stream: S, proxy: Proxy, door: &Door) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let config = &door.shared.config;
+    let activity = Activity::new();
+    let stream = Noticed {
+        stream,
+        activity: Arc::clone(&activity),
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // Both limits are ours.
+        .header_read_timeout(None)
+        .max_headers(usize::try_from(config.max_headers).unwrap_or(usize::MAX))
+        .max_buf_size(usize::try_from(config.max_header_size).unwrap_or(usize::MAX))
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(service(proxy, Arc::clone(&activity))),
+        )
+        .with_upgrades();
+    tokio::pin!(connection);
+    let expired = activity.expired(config.header_timeout, config.idle_timeout, true);
+    tokio::select! {
+        biased;
+        () = door.closed.cancelled() => return Ok(()),
+        () = door.closing.cancelled() => {}
+        // Nobody waits for an answer: it may just go.
+        () = expired => return Ok(()),
+        result = connection.as_mut() => return result,
+    }
+    connection.as_mut().graceful_shutdown();
+    match door.closed.run_until_cancelled(connection).await {
+        Some(result) => result,
+        None => Ok(()),
+    }
+}
+
+async fn two<S>(stream: S, proxy: Proxy, door: &Door) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let config = &door.shared.config;
+    let activity = Activity::new();
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(config.idle_timeout))
+        .keep_alive_timeout(PING_LIMIT)
+        .max_header_list_size(u32::try_from(config.max_header_size).unwrap_or(u32::MAX))
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(service(proxy, Arc::clone(&activity))),
+        );
+    tokio::pin!(connection);
+    let expired = activity.expired(config.header_timeout, config.idle_timeout, false);
+    tokio::select! {
+        biased;
+        () = door.closed.cancelled() => return Ok(()),
+        () = door.closing.cancelled() => {}
+        () = expired => {}
+        result = connection.as_mut() => return result,
+    }
+    connection.as_mut().graceful_shutdown();
+    match door.closed.run_until_cancelled(connection).await {
+        Some(result) => result,
+        None => Ok(()),
     }
 }

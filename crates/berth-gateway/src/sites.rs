@@ -47,6 +47,16 @@ impl Sites {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
     }
 
+    /// The hosts that are known whole: those of applications, and of patterns without `*` in them.
+    pub fn hosts(&self) -> Vec<String> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let patterns = table.patterns.iter();
+        let patterns = patterns.filter_map(|(pattern, _)| pattern.exact_host());
+        let all = table.hosts.keys().map(String::as_str).chain(patterns);
+        let all: std::collections::BTreeSet<&str> = all.collect();
+        all.into_iter().map(str::to_owned).collect()
+    }
+
     /// The application that a request for this `Host` (with or without a port) and path is for.
     pub(crate) fn find(&self, host: &str, path: &str) -> Option<Arc<Site>> {
         let host = without_port(host).to_ascii_lowercase();
@@ -64,7 +74,7 @@ impl Sites {
     }
 }
 
-fn without_port(host: &str) -> &str {
+pub(crate) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         // Of an IPv6 address in brackets the last colon may be its own.
         Some((name, port)) if !port.ends_with(']') => name,

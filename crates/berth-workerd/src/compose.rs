@@ -19,6 +19,7 @@ mod assets;
 mod bindings;
 mod platform;
 mod r2;
+mod server;
 mod tail;
 mod worker;
 
@@ -30,6 +31,9 @@ use berth_error::Hint;
 use indexmap::IndexMap;
 
 pub(crate) use assets::CONFIGURING_ASSETS;
+pub(crate) use platform::{BUNDLED_DATE, EXTRA_HANDLERS};
+pub use server::RESOURCE_HEADER;
+pub use server::{Entrypoint, ServerSide};
 
 use crate::Bundle;
 use crate::capnp::{Capnp, record, texts};
@@ -45,6 +49,8 @@ pub struct ComposeOptions {
     pub containers: Option<ContainerOptions>,
     /// Unix socket at which R2 buckets are served; only used when the Worker has some.
     pub r2: PathBuf,
+    /// What a server adds; `None`: the Worker has everything to itself.
+    pub server: Option<ServerSide>,
     /// What the Worker does can be told, while [`crate::TraceSwitch`] says so; `None`: it cannot, which
     /// costs a request less.
     pub trace: Option<TraceOptions>,
@@ -162,28 +168,40 @@ pub fn compose(
     let config = record([
         ("services", services.into()),
         ("sockets", sockets(&context).into()),
-        (
-            "logging",
-            record([
-                ("structuredLogging", true.into()),
-                ("stdoutPrefix", "".into()),
-                ("stderrPrefix", "".into()),
-            ]),
-        ),
+        ("extensions", server::extensions(options.server.as_ref())),
+        ("logging", logging()),
     ]);
-    Ok(format!(
-        "# workerd's configuration of {}, written by Berth. Changes are lost.\n\
+    Ok(file(&project.config_path.display().to_string(), &config))
+}
+
+/// The configuration file of what is called `of`.
+pub(crate) fn file(of: &str, config: &Capnp) -> String {
+    format!(
+        "# workerd's configuration of {of}, written by Berth. Changes are lost.\n\
          using Workerd = import \"/workerd/workerd.capnp\";\n\n\
          const config :Workerd.Config = {};\n",
-        project.config_path.display(),
         config.print(0)
-    ))
+    )
+}
+
+/// As the supervisor reads it.
+pub(crate) fn logging() -> Capnp {
+    record([
+        ("structuredLogging", true.into()),
+        ("stdoutPrefix", "".into()),
+        ("stderrPrefix", "".into()),
+    ])
 }
 
 /// Whether a workerd with this configuration (of [`compose()`]) keeps anything of its own, so that no second
-/// one may run beside it: state is always on a disk that it may write.
+/// one may run beside it: state, which is always on a disk that it may write, or sockets besides that for
+/// requests.
 pub fn keeps_state(config: &str) -> bool {
-    config.contains("writable = true")
+    let triggers = format!("name = \"{TRIGGER_SOCKET}\"");
+    let entrypoint = format!("name = \"{}", server::ENTRYPOINT_SOCKET);
+    ["writable = true", &triggers, &entrypoint]
+        .iter()
+        .any(|sign| config.contains(sign))
 }
 
 /// Where clouds keep the credentials of their machines. A class that passes its container's
@@ -198,7 +216,7 @@ const METADATA: [&str; 5] = [
 
 /// Workers' own `fetch()` and the containers' egress. Unlike on Cloudflare's network, private
 /// addresses are allowed: what runs here is the user's own, and so is what it wants to reach.
-fn internet() -> Capnp {
+pub(crate) fn internet() -> Capnp {
     let network = record([
         ("allow", texts(["public", "private"])),
         ("deny", texts(METADATA)),
@@ -216,6 +234,9 @@ fn sockets(context: &Context<'_>) -> Vec<Capnp> {
     let mut sockets = Vec::new();
     if platform::has_triggers(context) {
         sockets.push(socket(context, TRIGGER_SOCKET, platform::TRIGGERS));
+    }
+    if let Some(server) = &context.options.server {
+        sockets.extend(server::sockets(context, server));
     }
     if tail::wanted(context).is_some() {
         sockets.push(socket(context, TRACE_SOCKET, tail::SWITCH));
@@ -251,7 +272,11 @@ pub(crate) fn socket_path(path: &Path, name: &str) -> PathBuf {
 
 /// A service on a directory, which is created.
 fn disk(context: &Context<'_>, name: &str, below: &str) -> Result<Capnp, ComposeError> {
-    let path = context.options.state_dir.join(below);
+    directory(name, context.options.state_dir.join(below))
+}
+
+/// A service on a directory, which is created.
+pub(crate) fn directory(name: &str, path: PathBuf) -> Result<Capnp, ComposeError> {
     fs_err::create_dir_all(&path).map_err(|source| ComposeError::Write {
         path: path.clone(),
         source,

@@ -10,16 +10,18 @@ mod capnp;
 mod compat;
 mod compose;
 mod esbuild;
+mod plane;
 mod supervise;
 mod toolchain;
 
 pub use bundle::{Bundle, BundleError, Bundler, Module, ModuleKind};
 pub use compat::max_compatibility_date;
 pub use compose::{
-    ClassImages, ComposeError, ComposeOptions, ContainerOptions, Listen, TraceOptions, compose,
-    keeps_state, unique_key,
+    ClassImages, ComposeError, ComposeOptions, ContainerOptions, Entrypoint, Listen,
+    RESOURCE_HEADER, ServerSide, TraceOptions, compose, keeps_state, unique_key,
 };
 pub use esbuild::SessionError;
+pub use plane::{ConsumerPlan, PlaneOptions, QueuePlan, compose_plane};
 pub use supervise::{
     ConfigFile, LogLevel, TraceSwitch, Upstream, Workerd, WorkerdError, WorkerdEvent,
     WorkerdOptions, remove_sockets,

@@ -5,12 +5,20 @@
 //! | [`server`] | the parts, and their order of start and end |
 //! | [`apps`] | which Workers are to run: records compared with what runs |
 //! | [`app`] | one Worker: its workerd, replaced when its record changes |
+//! | [`links`] | what an app has of other records: queues, callers and callees, secrets of stores |
+//! | [`reach`] | where an app's workerd is now, for those that call it past the gateway |
+//! | [`peers`] | calls between Workers |
+//! | [`plane`] | the workerd that keeps KV, D1 and queues of all Workers |
+//! | [`deliver`] | messages of queues, from there to the Workers |
+//! | [`trial`] | whether a Worker starts, before it is deployed |
+//! | [`unix`] | one request over a Unix socket |
 //! | [`process`] | its workerd, and how another one takes over |
 //! | [`assets`] | static assets as directories, which workerd serves |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`r2`] | buckets for Workers, and the S3 endpoint |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
+//! | [`certificates`] | certificates of the gateway, kept new |
 //! | [`snapshots`] | snapshots end 30 days after their last use |
 //! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
@@ -22,14 +30,22 @@ pub(crate) mod admin;
 mod app;
 mod apps;
 mod assets;
+mod certificates;
 mod containers;
+mod deliver;
+mod links;
+mod peers;
+mod plane;
 mod process;
 mod project;
 mod r2;
+mod reach;
 mod registry;
 mod rollouts;
 pub(crate) mod server;
 pub(crate) mod settings;
 mod sizes;
 mod snapshots;
+mod trial;
+mod unix;
 mod watch;

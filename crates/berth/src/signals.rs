@@ -7,26 +7,41 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     /// From now on these signals do not end the process.
     pub(crate) fn listen() -> Result<Self, Report> {
+        let hangup = signal(SignalKind::hangup()).context("could not listen to signals")?;
+        Ok(Self {
+            hangup: Some(hangup),
+            ..Self::but_hangup()?
+        })
+    }
+
+    /// The same without SIGHUP, which means something else to a service.
+    pub(crate) fn but_hangup() -> Result<Self, Report> {
         let listen = |kind| signal(kind).context("could not listen to signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
+            hangup: None,
         })
     }
 
     /// The next signal.
     pub(crate) async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = hangup => {}
         }
     }
 

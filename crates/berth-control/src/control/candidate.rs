@@ -167,6 +167,7 @@ impl NewVersion {
         }
         let (bindings, secrets) = self.bindings(worker)?;
         self.control.check_buckets(&bindings)?;
+        self.control.check_targets(&self.worker, &bindings)?;
         let version = Version {
             id: self.id.clone(),
             number: worker.last_number + 1,

@@ -42,6 +42,7 @@ impl Control {
                     .into());
                 }
             }
+            self.check_targets(&worker.name, &target.bindings)?;
             if !force
                 && let Some(live) = worker.live()
                 && target.number < live.number

@@ -54,8 +54,24 @@ impl Upload {
                 );
                 return Err(UploadError::Bindings(text));
             }
-            "r2_bucket" => self.bindings.push(recorded(name, binding)?),
-            "plain_text" | "json" | "durable_object_namespace" | "version_metadata" | "assets" => {
+            "service" if elsewhere(&binding) => {
+                let text = format!(
+                    "the binding `{name}` is for an environment of a Worker, which there are none of"
+                );
+                return Err(UploadError::Bindings(text));
+            }
+            "plain_text"
+            | "assets"
+            | "json"
+            | "durable_object_namespace"
+            | "version_metadata"
+            | "kv_namespace"
+            | "d1"
+            | "r2_bucket"
+            | "queue"
+            | "workflow"
+            | "service"
+            | "secrets_store_secret" => {
                 self.bindings.push(recorded(name, binding)?);
             }
             kind => {
@@ -76,6 +92,11 @@ fn word<'a>(binding: &'a Sent, key: &str) -> Option<&'a str> {
 /// Whether it is for something of another Worker.
 fn foreign(binding: &Sent) -> bool {
     word(binding, "script_name").is_some() || word(binding, "environment").is_some()
+}
+
+/// Whether it is for a Worker's environment other than the one that every Worker has.
+fn elsewhere(binding: &Sent) -> bool {
+    word(binding, "environment").is_some_and(|environment| environment != "production")
 }
 
 /// A binding that is recorded in the API's own form.

@@ -17,9 +17,9 @@ const WORKFLOWS: &str = "berth:workflows";
 const CRON: &str = "berth:cron";
 
 /// Compatibility date of workerd's bundled Workers.
-const BUNDLED_DATE: &str = "2026-01-01";
+pub(crate) const BUNDLED_DATE: &str = "2026-01-01";
 /// Lets a service binding call `scheduled()` and `queue()`.
-const EXTRA_HANDLERS: &str = "service_binding_extra_handlers";
+pub(crate) const EXTRA_HANDLERS: &str = "service_binding_extra_handlers";
 const TRIGGERS_MODULE: &str = include_str!("triggers.js");
 
 /// Every service that the project needs besides its Worker.
@@ -29,6 +29,39 @@ pub(super) fn services(context: &Context<'_>) -> Result<Vec<Capnp>, ComposeError
     if !project.classes.is_empty() {
         services.push(disk(context, DO_STORAGE, "do")?);
     }
+    match &context.options.server {
+        Some(server) => services.extend(super::server::services(context, server)),
+        None => services.extend(own_data(context)?),
+    }
+    if !project.workflows.is_empty() {
+        services.extend(workflows(context)?);
+    }
+    if !project.crons.is_empty() {
+        // The binding to the Worker also names its schedule.
+        let bindings = vec![
+            binding("CRONS", "json", json!({ "worker": project.crons }).into()),
+            binding("worker", "service", project.name.as_str().into()),
+        ];
+        let class = ("SCHEDULE", "Schedule");
+        services.extend(store(
+            context,
+            CRON,
+            "cron",
+            class,
+            &[EXTRA_HANDLERS],
+            bindings,
+        )?);
+    }
+    if has_triggers(context) {
+        services.push(triggers(context));
+    }
+    Ok(services)
+}
+
+/// KV, D1 and queues, of a Worker that shares them with nobody.
+fn own_data(context: &Context<'_>) -> Result<Vec<Capnp>, ComposeError> {
+    let project = context.project;
+    let mut services = Vec::new();
     if !project.kv_namespaces.is_empty() {
         let blobs = binding("BLOBS", "service", "berth:kv-blobs".into());
         services.extend(store(
@@ -64,34 +97,15 @@ pub(super) fn services(context: &Context<'_>) -> Result<Vec<Capnp>, ComposeError
             bindings,
         )?);
     }
-    if !project.workflows.is_empty() {
-        services.extend(workflows(context)?);
-    }
-    if !project.crons.is_empty() {
-        // The binding to the Worker also names its schedule.
-        let bindings = vec![
-            binding("CRONS", "json", json!({ "worker": project.crons }).into()),
-            binding("worker", "service", project.name.as_str().into()),
-        ];
-        let class = ("SCHEDULE", "Schedule");
-        services.extend(store(
-            context,
-            CRON,
-            "cron",
-            class,
-            &[EXTRA_HANDLERS],
-            bindings,
-        )?);
-    }
-    if has_triggers(context) {
-        services.push(triggers(context));
-    }
     Ok(services)
 }
 
 /// Whether there is something to trigger by hand.
 pub(super) fn has_triggers(context: &Context<'_>) -> bool {
-    !context.project.crons.is_empty() && !context.bundle.modules.is_empty()
+    let project = context.project;
+    let server = context.options.server.as_ref();
+    let wanted = |server: &super::ServerSide| server.consumes || !project.workflows.is_empty();
+    !context.bundle.modules.is_empty() && (!project.crons.is_empty() || server.is_some_and(wanted))
 }
 
 fn triggers(context: &Context<'_>) -> Capnp {
@@ -99,12 +113,20 @@ fn triggers(context: &Context<'_>) -> Capnp {
         ("name", "triggers.js".into()),
         ("esModule", TRIGGERS_MODULE.into()),
     ]);
-    let worker = binding("WORKER", "service", context.project.name.as_str().into());
+    let project = context.project;
+    let mut bindings = vec![binding("WORKER", "service", project.name.as_str().into())];
+    if context.options.server.is_some() {
+        let flows = project.workflows.iter();
+        bindings.extend(flows.map(|flow| {
+            let name = format!("workflow:{}", flow.name);
+            binding(&name, "wrapped", workflow_binding(&flow.name))
+        }));
+    }
     let worker = record([
         ("modules", Capnp::List(vec![module])),
         ("compatibilityDate", BUNDLED_DATE.into()),
         ("compatibilityFlags", texts([EXTRA_HANDLERS])),
-        ("bindings", Capnp::List(vec![worker])),
+        ("bindings", bindings.into()),
     ]);
     record([("name", TRIGGERS.into()), ("worker", worker)])
 }
@@ -207,6 +229,11 @@ pub(super) fn workflow_service(name: &str) -> Capnp {
         Some("WorkflowBinding"),
         json!({ "workflow": name }),
     )
+}
+
+/// The JavaScript side of a workflow's binding.
+pub(super) fn workflow_binding(name: &str) -> Capnp {
+    super::bindings::wrapped("cloudflare-internal:workflows-api", workflow_service(name))
 }
 
 /// `CONSUMERS` of `/workerd/queues.js`: queue → consumer and its settings, where given.

@@ -264,13 +264,23 @@ fn address(sockets: &[(String, u16)], name: &str, listen: &Listen) -> Option<Ups
 /// Removes the sockets of a workerd that has ended, or of a former one: workerd binds anew, which fails on a
 /// path that exists.
 pub fn remove_sockets(listen: &Listen) {
+    use std::os::unix::fs::FileTypeExt as _;
     let Listen::Unix(path) = listen else {
         return;
     };
-    for name in [HTTP_SOCKET, TRIGGER_SOCKET, TRACE_SOCKET] {
-        let path = socket_path(path, name);
-        if let Err(error) = fs_err::remove_file(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return;
+    };
+    let name = name.to_string_lossy();
+    let others = format!("{name}-");
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let found = found.to_string_lossy();
+        let ours = found == name || found.starts_with(&others);
+        let socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
+        if ours
+            && socket
+            && let Err(error) = fs_err::remove_file(entry.path())
         {
             tracing::warn!(%error, "could not remove a socket");
         }

@@ -133,6 +133,7 @@ impl World {
             listen: listen.clone(),
             containers: self.containers.clone(),
             r2: self.root().join("r2.sock"),
+            server: None,
             trace: self.trace.clone(),
         };
         let text = compose(&self.project, &bundle, &options).unwrap();

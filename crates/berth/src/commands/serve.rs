@@ -14,7 +14,7 @@ use crate::signals::Signals;
 
 /// Serves until a signal comes. What is under way may end; a second signal cuts it off.
 pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Report> {
-    let (mut signals, mut twice) = (Signals::listen()?, Signals::listen()?);
+    let (mut signals, mut twice) = (Signals::but_hangup()?, Signals::but_hangup()?);
     let (config, paths) = settings(&args, paths)?;
     if args.check {
         return Ok(ExitCode::SUCCESS);
@@ -28,6 +28,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
         let ready = serde_json::json!({
             "event": "ready",
             "address": server.address.to_string(),
+            "tls_address": server.tls_address().map(|address| address.to_string()),
             "api": server.client.addresses.api,
             "s3": server.client.addresses.s3,
             "account": server.client.account,
@@ -53,7 +54,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
 }
 
 fn greet(server: &Server) {
-    printer::line(format!("Workers at http://<name>.{}", server.apps_at()));
+    printer::line(format!("Workers at {}", server.app_at("<name>")));
     printer::line(format!("API at {}", server.client.addresses.api));
     if let Some(s3) = &server.client.addresses.s3 {
         printer::line(format!("S3 at {s3}"));

@@ -113,6 +113,7 @@ impl Worker {
             containers: self.containers.clone(),
             r2: self.r2.clone(),
             trace: None,
+            server: None,
         };
         let config = berth_workerd::compose(project, bundle, &options)?;
         let modules = bundle
@@ -199,7 +200,7 @@ pub(crate) fn lead(site: &Site, workerd: &Workerd) -> Option<Epoch> {
 }
 
 /// workerd and gateway know nothing of each other: this is the one place that knows both.
-fn gateway_upstream(upstream: berth_workerd::Upstream) -> berth_gateway::Upstream {
+pub(crate) fn gateway_upstream(upstream: berth_workerd::Upstream) -> berth_gateway::Upstream {
     match upstream {
         berth_workerd::Upstream::Tcp(address) => berth_gateway::Upstream::Tcp(address),
         berth_workerd::Upstream::Unix(path) => berth_gateway::Upstream::Unix(path),

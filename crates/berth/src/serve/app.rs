@@ -21,7 +21,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::assets::{Layout, Layouts};
 use super::containers::{Classes, Containers};
+use super::links::Links;
 use super::process::{Generation, Process, ProcessOptions, Running};
+use super::reach::Reach;
 use super::watch::Watch;
 use super::{project, sizes};
 
@@ -42,6 +44,8 @@ pub(super) struct Surroundings {
     pub(super) layouts: Arc<Layouts>,
     pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
+    /// Socket of the data plane.
+    pub(super) data_plane: PathBuf,
     /// The Worker's.
     pub(super) name: String,
 }
@@ -53,6 +57,8 @@ pub(super) struct Wanted {
     pub(super) classes: Classes,
     /// What their instances start with now.
     pub(super) images: BTreeSet<String>,
+    /// What it has of other records.
+    pub(super) links: Links,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -64,6 +70,7 @@ type Applied = (u64, Result<(), String>);
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) site: Arc<Site>,
+    pub(super) reach: watch::Receiver<Reach>,
     desired: watch::Sender<Desired>,
     applied: watch::Receiver<Applied>,
     /// Ends when the app has.
@@ -75,6 +82,7 @@ impl App {
         let site = Site::new(surroundings.config.gateway.hold);
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
+        let (reach, reached) = watch::channel(Reach::Held);
         let (events, received) = mpsc::unbounded_channel();
         let options = ProcessOptions {
             executable: surroundings.toolchain.workerd.clone(),
@@ -85,7 +93,7 @@ impl App {
             app: surroundings.name.clone(),
         };
         let runner = Runner {
-            process: Process::new(options, Arc::clone(&site), events),
+            process: Process::new(options, Arc::clone(&site), reach, events),
             surroundings,
             site: Arc::clone(&site),
             version: None,
@@ -93,6 +101,7 @@ impl App {
         let task = tokio::spawn(runner.run(wanted, done, received));
         Self {
             site,
+            reach: reached,
             desired,
             applied,
             task,
@@ -107,6 +116,7 @@ impl App {
                     one.worker.modified == other.worker.modified
                         && one.classes == other.classes
                         && one.images == other.images
+                        && one.links == other.links
                 }
                 (None, None) => *count > 0,
                 _ => false,
@@ -180,6 +190,7 @@ impl Runner {
             worker,
             classes,
             images,
+            links,
         } = wanted;
         let Some(version) = worker.live() else {
             self.process.stop().await;
@@ -200,6 +211,9 @@ impl Runner {
             containers: containers.options(classes),
             r2: self.surroundings.r2.clone(),
             trace: Some(self.surroundings.watch.trace_options(worker, &version.id)),
+            server: Some(
+                links.server_side(&self.surroundings.control, &self.surroundings.data_plane)?,
+            ),
         };
         let surroundings = &self.surroundings;
         let layout = surroundings
@@ -280,6 +294,7 @@ impl Runner {
             }
             WorkerdEvent::Crashed { status, restart_in } if self.process.is_current(generation) => {
                 self.site.hold();
+                self.process.crashed();
                 tracing::error!(status, ?restart_in, "workerd ended");
                 let text = format!("the Worker's process ended ({status}); it is started again");
                 self.say(Level::Error, text);
@@ -311,6 +326,8 @@ pub(super) async fn check(
     layouts: &Arc<Layouts>,
     (directory, r2): (&Path, &Path),
     worker: &Worker,
+    links: &Links,
+    data_plane: &Path,
 ) -> Result<(), Report> {
     let Some(version) = worker.live() else {
         return Ok(());
@@ -322,6 +339,7 @@ pub(super) async fn check(
         containers: None,
         r2: r2.to_owned(),
         trace: None,
+        server: Some(links.server_side(control, data_plane)?),
     };
     let layout = layouts.of(control, version).await?;
     let (config, source_map) =

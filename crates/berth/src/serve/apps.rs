@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use berth_api::{Instance, RegistryPassword, Runtime};
 use berth_config::ServerConfig;
@@ -15,10 +16,17 @@ use berth_control::{Control, ControlError};
 use berth_gateway::{Site, Sites, Table};
 use berth_logs::{Logs, Tails};
 use berth_workerd::Toolchain;
+use bytes::Bytes;
+use http::{Request, Response};
 
-use super::app::{self, App, Surroundings, Wanted};
+use super::app::{App, Surroundings, Wanted};
 use super::assets::Layouts;
 use super::containers::Containers;
+use super::links::Records;
+use super::peers::{self, Peers, Target};
+use super::plane::DataPlane;
+use super::reach::{self, CallError};
+use super::trial;
 use super::watch::Watch;
 
 /// What the apps of a server share.
@@ -35,14 +43,22 @@ pub(super) struct Apps {
     pub(super) sites: Arc<Sites>,
     pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
-    /// `http://` and the port that is to be named, if any.
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
+    /// The port that is to be named, if any.
     pub(super) port: Option<u16>,
     pub(super) running: Mutex<BTreeMap<String, App>>,
+    pub(super) plane: Arc<DataPlane>,
+    pub(super) peers: Peers,
 }
 
 impl Apps {
     /// Tells every app what is recorded now.
     pub(super) async fn sync(self: &Arc<Self>) -> Result<(), ControlError> {
+        // Before an app that needs it.
+        if let Err(report) = self.plane.sync().await {
+            tracing::error!("{}", report.render());
+        }
         let apps = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || apps.sync_now());
         done.await.unwrap_or(Ok(()))
@@ -59,23 +75,26 @@ impl Apps {
         self.watch.learn(&workers, &applications);
         let mut gone: Vec<String> = running.keys().cloned().collect();
         let mut table = Table::default();
-        for worker in workers {
+        let records = Records::read(&self.control, workers, &self.session)?;
+        for worker in records.workers() {
             gone.retain(|id| *id != worker.id);
             let app = running
                 .entry(worker.id.clone())
-                .or_insert_with(|| App::start(self.surroundings(&worker)));
+                .or_insert_with(|| App::start(self.surroundings(worker)));
             if worker.subdomain.enabled {
                 table
                     .hosts
                     .insert(self.host(&worker.name), Arc::clone(&app.site));
             }
-            add_places(&mut table, &worker, &app.site);
+            add_places(&mut table, worker, &app.site);
             app.want(Some(Wanted {
-                classes: Containers::classes(&worker, &applications),
-                images: Containers::images_now(&worker, &applications),
-                worker,
+                classes: Containers::classes(worker, &applications),
+                images: Containers::images_now(worker, &applications),
+                worker: worker.clone(),
+                links: records.of(worker),
             }));
         }
+        self.peers.replace(self.targets(&records, &running));
         self.sites.replace(table);
         for id in gone {
             if let Some(app) = running.get(&id) {
@@ -83,6 +102,53 @@ impl Apps {
             }
         }
         Ok(())
+    }
+
+    /// What each socket between Workers leads to.
+    fn targets(
+        &self,
+        records: &Records,
+        running: &BTreeMap<String, App>,
+    ) -> BTreeMap<PathBuf, Target> {
+        let callers = records.workers().iter();
+        let calls = callers.flat_map(|caller| records.calls(caller));
+        let targets = calls.filter_map(|call| {
+            let target = Target {
+                reach: running.get(&call.callee.id)?.reach.clone(),
+                hold: self.config.gateway.hold,
+                entrypoint: call.entrypoint.clone(),
+            };
+            let socket = peers::socket(&self.session, &call.callee.id, &call.entrypoint);
+            Some((socket, target))
+        });
+        targets.collect()
+    }
+
+    /// The Worker that consumes a queue.
+    pub(super) async fn consumer(&self, queue: String) -> Option<String> {
+        let control = self.control.clone();
+        let queues = tokio::task::spawn_blocking(move || control.queues()).await;
+        let mut queues = queues.ok()?.ok()?.into_iter();
+        let consumers = queues.find(|found| found.name == queue)?.consumers;
+        Some(consumers.into_iter().next()?.script_name)
+    }
+
+    /// Calls a handler of a Worker.
+    pub(super) async fn call(
+        &self,
+        worker: &str,
+        path: &str,
+        body: Bytes,
+        hold: Duration,
+    ) -> Result<Response<Bytes>, CallError> {
+        let (control, name) = (self.control.clone(), worker.to_owned());
+        let found = tokio::task::spawn_blocking(move || control.worker(&name)).await;
+        let Ok(Ok(worker)) = found else {
+            return Err(CallError::NotRunning);
+        };
+        let reach = self.lock().get(&worker.id).map(|app| app.reach.clone());
+        let reach = reach.ok_or(CallError::NotRunning)?;
+        reach::call(reach, hold, path, body).await
     }
 
     fn surroundings(&self, worker: &Worker) -> Surroundings {
@@ -99,6 +165,7 @@ impl Apps {
             layouts: Arc::clone(&self.layouts),
             watch: Arc::clone(&self.watch),
             config: Arc::clone(&self.config),
+            data_plane: self.plane.socket.clone(),
             name: worker.name.clone(),
         }
     }
@@ -125,9 +192,20 @@ impl Apps {
 
     /// Ends every workerd; what they keep stays.
     pub(super) async fn end(&self) {
+        self.peers.end();
         let running = std::mem::take(&mut *self.lock());
         let tasks: Vec<_> = running.into_values().map(|app| app.task).collect();
         futures_util::future::join_all(tasks).await;
+        self.plane.end().await;
+    }
+
+    /// Where a Worker answers.
+    pub(super) fn address(&self, name: &str) -> String {
+        let (scheme, host) = (self.scheme, self.host(name));
+        match self.port {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }
     }
 
     fn host(&self, name: &str) -> String {
@@ -161,20 +239,7 @@ pub(super) struct Deployed(pub(super) Arc<Apps>);
 #[async_trait::async_trait]
 impl Runtime for Deployed {
     async fn check(&self, worker: &Worker) -> Result<(), String> {
-        let directory = tempfile::Builder::new()
-            .prefix("try-")
-            .tempdir_in(&self.0.session)
-            .map_err(|error| format!("no directory to try it out in: {error}"))?;
-        let apps = &self.0;
-        let checked = app::check(
-            &apps.control,
-            &apps.toolchain,
-            &apps.layouts,
-            (directory.path(), &super::r2::socket(&apps.session)),
-            worker,
-        )
-        .await;
-        checked.map_err(|report| report.chain().join(": "))
+        trial::check(&self.0, worker).await
     }
 
     async fn settled(&self, worker: &str) -> Result<(), String> {
@@ -202,11 +267,7 @@ impl Runtime for Deployed {
     }
 
     fn url(&self, worker: &str) -> String {
-        let host = self.0.host(worker);
-        match self.0.port {
-            Some(port) => format!("http://{host}:{port}"),
-            None => format!("http://{host}"),
-        }
+        self.0.address(worker)
     }
 
     fn base_domain(&self) -> String {
@@ -228,6 +289,45 @@ impl Runtime for Deployed {
     fn instances(&self, namespace_id: &str) -> Vec<Instance> {
         // The key of a class is its namespace's id from the beginning.
         self.0.containers.instances(namespace_id)
+    }
+
+    async fn shared_changed(&self) -> Result<(), String> {
+        let synced = self.0.sync().await;
+        synced.map_err(|error| berth_error::chain(&error))?;
+        // Workers that were given something else have it when this is answered.
+        self.0.all_settled().await;
+        Ok(())
+    }
+
+    async fn data(
+        &self,
+        resource: &str,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, String> {
+        let sent = self.0.plane.send(resource, request).await;
+        let mut response = sent.map_err(|report| report.chain().join(": "))?;
+        // workerd's Workers say in the status line why they refuse.
+        let phrase = response.extensions().get::<hyper::ext::ReasonPhrase>();
+        let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
+        if let Some(phrase) = phrase {
+            response.extensions_mut().insert(berth_api::Reason(phrase));
+        }
+        Ok(response)
+    }
+
+    fn data_directory(&self) -> PathBuf {
+        self.0.plane.directory.clone()
+    }
+
+    async fn call(&self, worker: &str, path: &str, body: Bytes) -> Result<Response<Bytes>, String> {
+        let called = self
+            .0
+            .call(worker, path, body, self.0.config.gateway.hold)
+            .await;
+        called.map_err(|error| match error {
+            CallError::NotRunning => format!("the Worker `{worker}` does not run"),
+            CallError::Failed(reason) => format!("the Worker `{worker}`: {reason}"),
+        })
     }
 
     fn seen(&self, namespace_id: &str) -> Vec<Seen> {

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Count, Epoch, Site};
 use berth_workerd::{ConfigFile, Listen, Workerd, WorkerdEvent, WorkerdOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::assets::Layout;
+use super::reach::Reach;
 use super::watch::Watch;
 use crate::dev::worker::lead;
 
@@ -86,6 +87,7 @@ pub(super) type Generation = u64;
 pub(super) struct Process {
     options: ProcessOptions,
     site: Arc<Site>,
+    reach: watch::Sender<Reach>,
     events: mpsc::UnboundedSender<(Generation, WorkerdEvent)>,
     generation: Generation,
     workerd: Option<Workerd>,
@@ -100,11 +102,13 @@ impl Process {
     pub(super) fn new(
         options: ProcessOptions,
         site: Arc<Site>,
+        reach: watch::Sender<Reach>,
         events: mpsc::UnboundedSender<(Generation, WorkerdEvent)>,
     ) -> Self {
         Self {
             options,
             site,
+            reach,
             events,
             generation: 0,
             workerd: None,
@@ -129,8 +133,7 @@ impl Process {
     pub(super) async fn lead(&self) {
         if let Some(workerd) = &self.workerd {
             self.traced(workerd).await;
-            lead(&self.site, workerd);
-            self.site.release();
+            self.lead_to(workerd);
         }
     }
 
@@ -138,6 +141,20 @@ impl Process {
     async fn traced(&self, workerd: &Workerd) {
         let ProcessOptions { watch, app, .. } = &self.options;
         watch.runs(app, workerd.trace_switch()).await;
+    }
+
+    /// Cron and queues call its handlers; from outside nobody does.
+    fn lead_to(&self, workerd: &Workerd) -> Option<Epoch> {
+        let since = lead(&self.site, workerd);
+        self.site.set_triggers(None);
+        self.reach.send_replace(Reach::of(workerd));
+        self.site.release();
+        since
+    }
+
+    /// It has ended by itself.
+    pub(super) fn crashed(&self) {
+        self.reach.send_replace(Reach::Crashed);
     }
 
     /// Makes a workerd with this configuration answer.
@@ -175,8 +192,7 @@ impl Process {
         });
         let workerd = Workerd::start(options, sender).await?;
         self.traced(&workerd).await;
-        let since = lead(&self.site, &workerd);
-        self.site.release();
+        let since = self.lead_to(&workerd);
         let former = self.workerd.replace(workerd).zip(self.running.replace(new));
         if let Some(((workerd, running), since)) = former.zip(since) {
             let socket = self.socket(&running, self.generation);
@@ -213,6 +229,7 @@ impl Process {
         let since = self.site.mark();
         self.site.drain_before(since, self.options.drain).await;
         self.site.hold();
+        self.reach.send_replace(Reach::Held);
         let held = Instant::now();
         let last = self
             .site
@@ -257,6 +274,7 @@ impl Process {
     pub(super) async fn stop(&mut self) {
         self.options.watch.runs(&self.options.app, None).await;
         self.ending.cancel();
+        self.reach.send_replace(Reach::Held);
         if let Some(workerd) = self.workerd.take() {
             workerd.stop(STOP_GRACE).await;
         }

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use berth_config::{DurableObjectBinding, DurableObjectClass, Project, R2Bucket};
+use berth_config::{
+    D1Database, DurableObjectBinding, DurableObjectClass, KvNamespace, Project, QueueProducer,
+    R2Bucket, ServiceBinding, Workflow,
+};
 use berth_control::content::Content;
-use berth_control::worker::{BindingKind, ModuleKind, Version, Worker};
+use berth_control::worker::{Binding, BindingKind, ModuleKind, Version, Worker};
 use berth_control::{Control, ControlError};
 use berth_workerd::{Bundle, Module};
 use serde_json::json;
@@ -30,36 +33,7 @@ pub(super) fn of(
         ..Project::new(&worker.name, root)
     };
     for binding in &version.bindings {
-        let name = binding.name.clone();
-        match &binding.kind {
-            BindingKind::PlainText { text } => {
-                project.vars.insert(name, text.clone().into());
-            }
-            BindingKind::Json { json } => {
-                project.vars.insert(name, json.clone());
-            }
-            BindingKind::VersionMetadata {} => {
-                let tag = version.annotations.get("workers/tag");
-                let metadata = json!({
-                    "id": version.id,
-                    "tag": tag.map(String::as_str).unwrap_or_default(),
-                    "timestamp": version.created,
-                });
-                project.vars.insert(name, metadata);
-            }
-            BindingKind::R2Bucket { bucket_name } => project.r2_buckets.push(R2Bucket {
-                binding: name,
-                bucket_name: bucket_name.clone(),
-            }),
-            // It is part of the assets, below.
-            BindingKind::Assets {} => {}
-            BindingKind::DurableObjectNamespace { class_name } => {
-                let class_name = class_name.clone();
-                project
-                    .durable_objects
-                    .push(DurableObjectBinding { name, class_name });
-            }
-        }
+        bind(&mut project, version, binding);
     }
     if let (Some(assets), Some(layout)) = (&version.assets, layout) {
         let mut bindings = version.bindings.iter();
@@ -76,6 +50,82 @@ pub(super) fn of(
         })
         .collect();
     Ok((project, bundle(control.content(), version)))
+}
+
+fn bind(project: &mut Project, version: &Version, binding: &Binding) {
+    let name = binding.name.clone();
+    match &binding.kind {
+        BindingKind::PlainText { text } => {
+            project.vars.insert(name, text.clone().into());
+        }
+        BindingKind::Json { json } => {
+            project.vars.insert(name, json.clone());
+        }
+        BindingKind::VersionMetadata {} => {
+            let tag = version.annotations.get("workers/tag");
+            let metadata = json!({
+                "id": version.id,
+                "tag": tag.map(String::as_str).unwrap_or_default(),
+                "timestamp": version.created,
+            });
+            project.vars.insert(name, metadata);
+        }
+        BindingKind::DurableObjectNamespace { class_name } => {
+            let class_name = class_name.clone();
+            project
+                .durable_objects
+                .push(DurableObjectBinding { name, class_name });
+        }
+        BindingKind::KvNamespace { namespace_id } => project.kv_namespaces.push(KvNamespace {
+            binding: name,
+            id: namespace_id.clone(),
+        }),
+        BindingKind::D1 { id } => project.d1_databases.push(D1Database {
+            binding: name,
+            database_name: id.clone(),
+            database_id: id.clone(),
+        }),
+        BindingKind::Queue {
+            queue_name,
+            delivery_delay,
+        } => {
+            project.queue_producers.push(QueueProducer {
+                binding: name,
+                queue: queue_name.clone(),
+                delivery_delay_s: *delivery_delay,
+            });
+        }
+        BindingKind::Workflow {
+            workflow_name,
+            class_name,
+            ..
+        } => {
+            project.workflows.push(Workflow {
+                binding: name,
+                name: workflow_name.clone(),
+                class_name: class_name.clone(),
+            });
+        }
+        BindingKind::Service {
+            service,
+            entrypoint,
+            ..
+        } => {
+            project.services.push(ServiceBinding {
+                binding: name,
+                service: service.clone(),
+                entrypoint: entrypoint.clone(),
+            });
+        }
+        BindingKind::R2Bucket { bucket_name } => project.r2_buckets.push(R2Bucket {
+            binding: name,
+            bucket_name: bucket_name.clone(),
+        }),
+        // It is part of the assets.
+        BindingKind::Assets {} => {}
+        // Links have them: they are of a record that changes.
+        BindingKind::SecretsStoreSecret { .. } => {}
+    }
 }
 
 /// The modules, the main one first, as workerd wants them.

@@ -14,7 +14,7 @@ use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_control::worker::Retention;
 use berth_error::{Report, ResultExt as _};
-use berth_gateway::{Gateway, GatewayOptions, RequestEvent, Sites};
+use berth_gateway::{Certificates, Challenges, Gateway, GatewayOptions, RequestEvent, Sites};
 use berth_registry::server::{Server as ApiServer, ServerOptions};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,11 @@ use tokio_util::sync::CancellationToken;
 use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
 use super::assets::Layouts;
+use super::certificates::CertificateKeeper;
 use super::containers::Containers;
+use super::deliver;
+use super::peers::Peers;
+use super::plane::DataPlane;
 use super::r2;
 use super::registry::OwnRegistry;
 use super::watch::{Watch, Watching};
@@ -38,6 +42,7 @@ pub(crate) struct Server {
     gateway: Gateway,
     apps: Arc<Apps>,
     following: tokio::task::JoinHandle<()>,
+    delivering: tokio::task::JoinHandle<()>,
     rolling: tokio::task::JoinHandle<()>,
     expiring: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
@@ -51,6 +56,7 @@ pub(crate) struct Server {
     /// Where Workers answer.
     pub(crate) address: SocketAddr,
     _limit: Option<StoreLimit>,
+    _keeper: CertificateKeeper,
     _lock: Lock,
 }
 
@@ -73,8 +79,16 @@ impl Server {
             ));
         };
         let sites: Arc<Sites> = Arc::default();
+        let (certificates, challenges) =
+            (Arc::<Certificates>::default(), Arc::<Challenges>::default());
+        certificates.load(&config.tls.certificates)?;
         let gateway_options = GatewayOptions {
             http: config.listen.http.clone(),
+            https: config.listen.https.clone(),
+            certificates: Arc::clone(&certificates),
+            redirect: config.tls.redirect,
+            challenges: Arc::clone(&challenges),
+            config: config.gateway.clone(),
         };
         let gateway = Gateway::bind(gateway_options, Arc::clone(&sites), requests).await?;
         let listener = ApiServer::bind(config.listen.api, ServerOptions::default()).await?;
@@ -97,10 +111,28 @@ impl Server {
             docker: daemon.docker.clone(),
             s3: s3.map(|address| format!("http://{address}")),
         };
+        let keeper =
+            CertificateKeeper::start(&config, &paths.data, &sites, &certificates, &challenges)?;
         let (client, first) = Client::write(&paths.data, &control, addresses)?;
         let address = gateway.local_addr();
+        let (scheme, told, usual) = match gateway.tls_addr() {
+            Some(secure) => ("https", secure, 443),
+            None => ("http", address, 80),
+        };
         let session = &daemon.host.session;
         let buckets = endpoint.serve(&control, &session.dir, &config.base_domain)?;
+        let data = directory.join("data");
+        private(&data)?;
+        let plane = Arc::new(DataPlane {
+            control: control.clone(),
+            toolchain: toolchain.clone(),
+            directory: data,
+            socket: session.dir.join("d"),
+            apps: session.dir.join("q"),
+            cgroup: session.cgroup.clone(),
+            running: tokio::sync::Mutex::default(),
+        });
+        let deliveries = plane.apps.clone();
         let engine = &daemon.host.engine;
         let logs = directory.join("logs");
         let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
@@ -120,9 +152,13 @@ impl Server {
             sites,
             watch,
             config: Arc::new(config),
-            port: (address.port() != 80).then_some(address.port()),
+            scheme,
+            port: (told.port() != usual).then_some(told.port()),
             running: Mutex::new(BTreeMap::new()),
+            plane,
+            peers: Peers::default(),
         });
+        let delivering = deliver::listen(&deliveries, &apps)?;
         let following = tokio::spawn(Arc::clone(&apps).follow());
         control.obey_deployments()?;
         apps.sync().await?;
@@ -141,6 +177,7 @@ impl Server {
             gateway,
             apps,
             following,
+            delivering,
             rolling,
             expiring,
             serving,
@@ -151,6 +188,7 @@ impl Server {
             client,
             first,
             address,
+            _keeper: keeper,
             _limit: limit,
             _lock: lock,
         })
@@ -161,12 +199,14 @@ impl Server {
         &self.daemon.host.session.id
     }
 
-    /// What follows a Worker's name in the address at which it answers.
-    pub(crate) fn apps_at(&self) -> String {
-        match self.apps.port {
-            Some(port) => format!("{}:{port}", self.apps.config.base_domain),
-            None => self.apps.config.base_domain.clone(),
-        }
+    /// Where a Worker of this name answers.
+    pub(crate) fn app_at(&self, name: &str) -> String {
+        self.apps.address(name)
+    }
+
+    /// Where they answer with TLS.
+    pub(crate) fn tls_address(&self) -> Option<SocketAddr> {
+        self.gateway.tls_addr()
     }
 
     /// Ends everything that runs; what is deployed stays deployed.
@@ -182,6 +222,8 @@ impl Server {
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
         self.buckets.end().await;
+        self.delivering.abort();
+        let _ = self.delivering.await;
         self.watching.end().await;
         if let Some(containers) = Arc::into_inner(self.apps).map(|apps| apps.containers)
             && let Some(containers) = Arc::into_inner(containers)

@@ -31,6 +31,7 @@ mod registries;
 mod serve;
 mod serve_assets;
 mod serve_cli;
+mod serve_data;
 mod serve_gate;
 mod serve_logs;
 mod serve_objects;

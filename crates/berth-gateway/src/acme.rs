@@ -1,0 +1,332 @@
+//! Certificates from an authority, over ACME (RFC 8555) with the HTTP-01 challenge.
+//!
+//! Below its directory: `account.json` (the account's key), `<name>/certificate.pem` and `<name>/key.pem`, for
+//! their owner only. Invariants: a certificate is written whole before it is used; a name that failed is not
+//! asked for again before a pause that doubles, because authorities count.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_config::{AcmeConfig, CertificateFiles};
+use berth_error::Hint;
+use instant_acme::{
+    Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus,
+    RetryPolicy,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::time::Instant;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::challenges::Challenges;
+use crate::sites::Sites;
+use crate::tls::{CertificateError, Certificates};
+
+/// How often it is looked at what is needed.
+const PERIOD: Duration = Duration::from_secs(10);
+/// Pause after a failure; it doubles up to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+const LAST_PAUSE: Duration = Duration::from_secs(6 * 3600);
+/// One certificate may take this long.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Why a certificate was not obtained.
+#[derive(Debug, thiserror::Error)]
+pub enum AcmeError {
+    /// The authority refuses, or cannot be reached.
+    #[error("the certificate authority did not give a certificate for `{name}`")]
+    Authority {
+        /// The name.
+        name: String,
+        /// What it said.
+        #[source]
+        source: instant_acme::Error,
+    },
+    /// It could not be convinced that the name is ours.
+    #[error("the certificate authority was not convinced that `{name}` is answered here: {reason}")]
+    Refused {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file.
+    #[error("could not keep what the certificate authority gave")]
+    File(#[source] std::io::Error),
+    /// What it gave cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+impl Hint for AcmeError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { name, .. } => Some(format!(
+                "the authority asks at http://{name}/ on port 80: let `listen.http` answer there"
+            )),
+            Self::Certificate(error) => error.hint(),
+            Self::Authority { .. } | Self::File(_) => None,
+        }
+    }
+}
+
+/// Obtains and renews certificates for the names that a gateway answers for.
+#[derive(Debug)]
+pub struct Acme {
+    config: AcmeConfig,
+    directory: PathBuf,
+    sites: Arc<Sites>,
+    certificates: Arc<Certificates>,
+    challenges: Arc<Challenges>,
+    /// Until when a name is left alone, and for how long after the next failure.
+    pauses: BTreeMap<String, (Instant, Duration)>,
+}
+
+impl Acme {
+    /// One with this directory, which is made.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn new(
+        config: AcmeConfig,
+        directory: PathBuf,
+        sites: Arc<Sites>,
+        certificates: Arc<Certificates>,
+        challenges: Arc<Challenges>,
+    ) -> Result<Self, AcmeError> {
+        private(&directory).map_err(AcmeError::File)?;
+        Ok(Self {
+            config,
+            directory,
+            sites,
+            certificates,
+            challenges,
+            pauses: BTreeMap::new(),
+        })
+    }
+
+    /// Obtains what is needed, again and again.
+    pub async fn run(mut self) {
+        loop {
+            self.look().await;
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+
+    /// Obtains what is needed now; what fails is said.
+    async fn look(&mut self) {
+        let mut names = self.sites.hosts();
+        names.extend(self.config.domains.iter().cloned());
+        names.retain(|name| is_public(name) && !self.certificates.has_file_for(name));
+        for name in names {
+            let paused = self.pauses.get(&name);
+            if paused.is_some_and(|(until, _)| *until > Instant::now()) {
+                continue;
+            }
+            let files = self.files(&name);
+            if is_fresh(&files.certificate) {
+                // It may be from before this start.
+                if let Err(error) = self.certificates.obtained(&name, &files) {
+                    tracing::warn!(error = berth_error::chain(&error), name, "a certificate");
+                } else {
+                    self.pauses
+                        .insert(name, (Instant::now() + LAST_PAUSE, FIRST_PAUSE));
+                    continue;
+                }
+            }
+            let obtained = tokio::time::timeout(LIMIT, self.obtain(&name)).await;
+            let (pause, next) = match obtained {
+                Ok(Ok(())) => {
+                    tracing::info!(name, "a certificate was obtained");
+                    (LAST_PAUSE, FIRST_PAUSE)
+                }
+                failed => {
+                    let reason = match &failed {
+                        Ok(Err(error)) => berth_error::chain(error),
+                        _ => format!("no answer within {} s", LIMIT.as_secs()),
+                    };
+                    tracing::error!(reason, name, "no certificate was obtained");
+                    let pause = self
+                        .pauses
+                        .get(&name)
+                        .map_or(FIRST_PAUSE, |(_, next)| *next);
+                    (pause, (pause * 2).min(LAST_PAUSE))
+                }
+            };
+            self.pauses.insert(name, (Instant::now() + pause, next));
+        }
+    }
+
+    /// Obtains one certificate and has it used.
+    ///
+    /// # Errors
+    /// [`AcmeError`]; what was used before still is.
+    pub async fn obtain(&self, name: &str) -> Result<(), AcmeError> {
+        let failed = |source| AcmeError::Authority {
+            name: name.to_owned(),
+            source,
+        };
+        let account = self.account(name).await?;
+        let identifiers = [Identifier::Dns(name.to_owned())];
+        let new = NewOrder::new(&identifiers);
+        let order = account.new_order(&new);
+        let mut order = order.await.map_err(failed)?;
+        let mut tokens = Tokens {
+            challenges: &self.challenges,
+            tokens: Vec::new(),
+        };
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization.map_err(failed)?;
+            if authorization.status == AuthorizationStatus::Valid {
+                continue;
+            }
+            let challenge = authorization.challenge(ChallengeType::Http01);
+            let mut challenge = challenge.ok_or_else(|| AcmeError::Refused {
+                name: name.to_owned(),
+                reason: "it does not ask over HTTP".to_owned(),
+            })?;
+            tokens.set(&challenge.token, challenge.key_authorization().as_str());
+            challenge.set_ready().await.map_err(failed)?;
+        }
+        let status = order
+            .poll_ready(&RetryPolicy::default())
+            .await
+            .map_err(failed)?;
+        if status != OrderStatus::Ready {
+            return Err(AcmeError::Refused {
+                name: name.to_owned(),
+                reason: format!("the order is {status:?}; is port 80 of this name led here?"),
+            });
+        }
+        let key = order.finalize().await.map_err(failed)?;
+        let chain = order
+            .poll_certificate(&RetryPolicy::default())
+            .await
+            .map_err(failed)?;
+        let files = self.files(name);
+        write(&files.key, &key)
+            .and_then(|()| write(&files.certificate, &chain))
+            .map_err(AcmeError::File)?;
+        self.certificates.obtained(name, &files)?;
+        Ok(())
+    }
+
+    /// The account, which is made at the first time.
+    async fn account(&self, name: &str) -> Result<Account, AcmeError> {
+        let failed = |source| AcmeError::Authority {
+            name: name.to_owned(),
+            source,
+        };
+        let builder = match &self.config.ca {
+            Some(root) => Account::builder_with_root(root),
+            None => Account::builder(),
+        };
+        let builder = builder.map_err(failed)?;
+        let path = self.directory.join("account.json");
+        if let Ok(text) = fs_err::read(&path)
+            && let Ok(credentials) = serde_json::from_slice(&text)
+        {
+            return builder.from_credentials(credentials).await.map_err(failed);
+        }
+        let contact = self
+            .config
+            .email
+            .iter()
+            .map(|email| format!("mailto:{email}"));
+        let contact: Vec<String> = contact.collect();
+        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+        let new = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: self.config.terms_accepted,
+            only_return_existing: false,
+        };
+        let made = builder.create(&new, self.config.directory.clone(), None);
+        let (account, credentials) = made.await.map_err(failed)?;
+        let text = serde_json::to_string(&credentials).map_err(std::io::Error::from);
+        text.and_then(|text| write(&path, &text))
+            .map_err(AcmeError::File)?;
+        Ok(account)
+    }
+
+    fn files(&self, name: &str) -> CertificateFiles {
+        let directory = self.directory.join(name);
+        CertificateFiles {
+            certificate: directory.join("certificate.pem"),
+            key: directory.join("key.pem"),
+        }
+    }
+}
+
+/// What is answered during an order.
+struct Tokens<'a> {
+    challenges: &'a Challenges,
+    tokens: Vec<String>,
+}
+
+impl Tokens<'_> {
+    fn set(&mut self, token: &str, answer: &str) {
+        self.challenges.set(token, answer.to_owned());
+        self.tokens.push(token.to_owned());
+    }
+}
+
+impl Drop for Tokens<'_> {
+    fn drop(&mut self) {
+        for token in &self.tokens {
+            self.challenges.remove(token);
+        }
+    }
+}
+
+/// Names that no authority gives certificates for are not asked about.
+fn is_public(name: &str) -> bool {
+    let local = name == "localhost" || name.ends_with(".localhost") || name.ends_with(".local");
+    name.contains('.') && !local && name.parse::<std::net::IpAddr>().is_err()
+}
+
+/// Whether more than a third of its time is left.
+fn is_fresh(certificate: &Path) -> bool {
+    let Ok(der) = CertificateDer::from_pem_file(certificate) else {
+        return false;
+    };
+    let Ok((_, certificate)) = X509Certificate::from_der(&der) else {
+        return false;
+    };
+    let validity = certificate.validity();
+    let whole = validity.not_after.timestamp() - validity.not_before.timestamp();
+    let now = std::time::UNIX_EPOCH
+        .elapsed()
+        .unwrap_or_default()
+        .as_secs();
+    let left = validity.not_after.timestamp() - i64::try_from(now).unwrap_or(i64::MAX);
+    left > whole / 3
+}
+
+fn private(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+}
+
+/// Whole, for its owner only.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    private(path.parent().unwrap_or(Path::new("/")))?;
+    let next = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&next)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(next, path)
+}

@@ -1,0 +1,166 @@
+//! Certificates: which one a client gets, and how they are exchanged while the gateway runs.
+//!
+//! Invariant: a set of files is taken whole or not at all, so that a half-written renewal changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use berth_config::CertificateFiles;
+use berth_error::Hint;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use webpki::EndEntityCert;
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file that cannot be read, or holds something else.
+    #[error("could not read {what} from `{path}`")]
+    Pem {
+        /// `a certificate`, `a private key`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// No certificate in the file.
+    #[error("`{0}` holds no certificate")]
+    Empty(PathBuf),
+    /// The two do not belong together, or the key is of a kind that is not known.
+    #[error("the certificate `{certificate}` cannot be used with the key `{key}`")]
+    Pair {
+        /// The file of the chain.
+        certificate: PathBuf,
+        /// That of the key.
+        key: PathBuf,
+        /// Why not.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+impl Hint for CertificateError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Pem { .. } | Self::Empty(_) => {
+                "both are PEM files: the chain with the server's own certificate first, and its private key"
+                    .to_owned()
+            }
+            Self::Pair { .. } => "name the key with which the certificate was made".to_owned(),
+        })
+    }
+}
+
+/// The certificates of a gateway.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    held: RwLock<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// In the order of the configuration.
+    files: Vec<Arc<CertifiedKey>>,
+    /// By the name that they were obtained for.
+    obtained: BTreeMap<String, Arc<CertifiedKey>>,
+}
+
+impl Certificates {
+    /// Takes these files in the place of those before.
+    ///
+    /// # Errors
+    /// One of them cannot be used; what was there stays.
+    pub fn load(&self, files: &[CertificateFiles]) -> Result<(), CertificateError> {
+        let read = files
+            .iter()
+            .map(|files| read(&files.certificate, &files.key));
+        let read = read.collect::<Result<Vec<_>, _>>()?;
+        self.write().files = read;
+        Ok(())
+    }
+
+    /// Takes the certificate that was obtained for a name.
+    ///
+    /// # Errors
+    /// It cannot be used; what was there stays.
+    pub fn obtained(&self, name: &str, files: &CertificateFiles) -> Result<(), CertificateError> {
+        let read = read(&files.certificate, &files.key)?;
+        self.write().obtained.insert(name.to_owned(), read);
+        Ok(())
+    }
+
+    /// Whether one of the files is for this name, so that none has to be obtained.
+    pub fn has_file_for(&self, name: &str) -> bool {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.files.iter().any(|key| is_for(key, name))
+    }
+
+    /// The one for a name, or that for clients that name none which is there.
+    fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all = held.files.iter().chain(held.obtained.values());
+        let named = name.and_then(|name| {
+            let named = all.clone().find(|key| is_for(key, name));
+            named.or_else(|| held.obtained.get(name))
+        });
+        named.or_else(|| all.next()).cloned()
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Held> {
+        self.held.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(hello.server_name())
+    }
+}
+
+fn is_for(key: &CertifiedKey, name: &str) -> bool {
+    let (Some(own), Ok(name)) = (key.cert.first(), ServerName::try_from(name)) else {
+        return false;
+    };
+    EndEntityCert::try_from(own)
+        .is_ok_and(|own| own.verify_is_valid_for_subject_name(&name).is_ok())
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let failed = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| CertificateError::Pem { what, path, source }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .map_err(failed("a certificate", certificate))?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed("a certificate", certificate))?;
+    if chain.is_empty() {
+        return Err(CertificateError::Empty(certificate.to_owned()));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(failed("a private key", key))?;
+    let provider = rustls::crypto::ring::default_provider();
+    let pair = CertifiedKey::from_der(chain, private, &provider);
+    pair.map(Arc::new).map_err(|source| CertificateError::Pair {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        source,
+    })
+}
+
+/// TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1.
+pub(crate) fn server_config(
+    certificates: Arc<Certificates>,
+) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
