@@ -27,15 +27,6 @@ pub(super) fn outside() -> Routes {
                 about("A file that is to be imported").bytes("application/sql"),
             ),
         )
-        .route(
-            "/graphql",
-            post(
-                d1::analytics,
-                about("Figures of a D1 database: none")
-                    .json::<serde_json::Value>()
-                    .answers("application/json"),
-            ),
-        )
 }
 
 fn namespaces() -> Routes {
