@@ -105,6 +105,9 @@ impl From<ControlError> for Failure {
                 (StatusCode::PRECONDITION_FAILED, 10079)
             }
             ControlError::Migration(_) => (StatusCode::BAD_REQUEST, 10061),
+            ControlError::NoAccessKey(_) => (StatusCode::NOT_FOUND, 10042),
+            ControlError::R2(berth_r2::R2Error::Storage(_)) => return Self::internal(error),
+            ControlError::R2(error) => (error.status(), error.v4_code()),
             ControlError::Store(_)
             | ControlError::Seal(_)
             | ControlError::File { .. }
@@ -115,6 +118,12 @@ impl From<ControlError> for Failure {
             message = format!("{message} ({hint})");
         }
         Self::new(status, code, message)
+    }
+}
+
+impl From<berth_r2::R2Error> for Failure {
+    fn from(error: berth_r2::R2Error) -> Self {
+        ControlError::from(error).into()
     }
 }
 

@@ -4,12 +4,14 @@ mod assets;
 mod containers;
 mod d1;
 mod deployments;
-mod instances;
+mod graphql;
 mod host;
+mod instances;
 mod kv;
 mod logs;
 mod places;
 mod queues;
+mod r2;
 mod registries;
 mod resources;
 mod rollouts;
@@ -38,6 +40,7 @@ pub(crate) fn all() -> Routes {
         .merge(scripts())
         .merge(applications())
         .merge(host::routes())
+        .merge(buckets())
         .merge(logs::routes())
         .merge(instances::routes())
         .route(
@@ -112,6 +115,15 @@ pub(crate) fn all() -> Routes {
         .route(
             "/memberships",
             get(user::memberships, "Whose accounts the token may use"),
+        )
+        .route(
+            "/graphql",
+            post(
+                graphql::query,
+                about("Figures that wrangler asks for: how much is in an R2 bucket")
+                    .json::<graphql::Query>()
+                    .answers("application/json"),
+            ),
         )
         .nest("/accounts/{account}", account)
         .merge(resources::outside())
@@ -325,5 +337,56 @@ fn applications() -> Routes {
         .route(
             "/containers/dash/applications/{id}/instances",
             get(containers::instances, "Instances of an application"),
+        )
+}
+
+fn buckets() -> Routes {
+    Routes::new()
+        .route(
+            "/r2/buckets",
+            get(
+                r2::list,
+                about("R2 buckets, by name").query::<r2::Filter>(),
+            )
+            .post(
+                r2::create,
+                about("Makes an R2 bucket").json::<r2::NewBucket>(),
+            ),
+        )
+        .route(
+            "/r2/buckets/{bucket}",
+            get(r2::one, "An R2 bucket")
+                .patch(
+                    r2::modify,
+                    "Changes what objects of a bucket are by default: the header cf-r2-storage-class",
+                )
+                .delete(r2::delete, "Deletes an empty R2 bucket"),
+        )
+        .route(
+            "/r2/buckets/{bucket}/usage",
+            get(r2::usage, "How many objects a bucket has, and how many bytes"),
+        )
+        .route(
+            "/r2/buckets/{bucket}/objects/{*key}",
+            get(
+                r2::objects::get,
+                about("The bytes of an object").answers("application/octet-stream"),
+            )
+            .put(
+                r2::objects::put,
+                about("Writes an object").bytes("application/octet-stream"),
+            )
+            .delete(r2::objects::delete, "Deletes an object, if it is there"),
+        )
+        .route(
+            "/r2/keys",
+            get(r2::keys::list, "Access keys of S3 clients, without their secrets").post(
+                r2::keys::create,
+                about("Makes an access key; its secret is told once").json::<r2::keys::NewKey>(),
+            ),
+        )
+        .route(
+            "/r2/keys/{id}",
+            crate::describe::delete(r2::keys::delete, "Takes an access key back"),
         )
 }

@@ -293,7 +293,7 @@ async fn what_is_not_there_has_cloudflares_codes() {
         ("GET", "/workers/scripts/app/versions/x", 10007),
         ("GET", "/workers/workers/app", 10007),
         ("GET", "/workers/nothing", 7000),
-        ("GET", "/r2/buckets", 7000),
+        ("GET", "/r2/buckets/none", 10006),
         ("PUT", "/workers/scripts/app/subdomain", 0),
         ("PUT", "/workers/scripts/app", 0),
         ("POST", "/workers/scripts/app/deployments?force=perhaps", 0),

@@ -42,6 +42,8 @@ pub struct Project {
     pub kv_namespaces: Vec<KvNamespace>,
     /// D1 databases.
     pub d1_databases: Vec<D1Database>,
+    /// R2 buckets.
+    pub r2_buckets: Vec<R2Bucket>,
     /// Queue producers.
     pub queue_producers: Vec<QueueProducer>,
     /// Queue consumers.
@@ -86,6 +88,7 @@ impl Project {
             classes: Vec::new(),
             kv_namespaces: Vec::new(),
             d1_databases: Vec::new(),
+            r2_buckets: Vec::new(),
             queue_producers: Vec::new(),
             queue_consumers: Vec::new(),
             workflows: Vec::new(),
@@ -215,6 +218,15 @@ pub struct D1Database {
     pub database_name: String,
     /// Database id; the binding's name if the file has none.
     pub database_id: String,
+}
+
+/// One R2 bucket binding.
+#[derive(Clone, Debug)]
+pub struct R2Bucket {
+    /// Name in `env`.
+    pub binding: String,
+    /// Name of the bucket; made of the binding's if the file has none.
+    pub bucket_name: String,
 }
 
 /// One queue producer binding.

@@ -46,6 +46,8 @@ pub struct ServerConfig {
     pub gateway: GatewayConfig,
     /// `[deploy]`
     pub deploy: DeployConfig,
+    /// `[containers]`
+    pub containers: ContainersConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
     /// `[versions]`
@@ -143,6 +145,13 @@ pub struct DeployConfig {
     pub drain: Duration,
     /// `stop_grace`: containers may take this long to end after SIGTERM.
     pub stop_grace: Duration,
+}
+
+/// `[containers]`: what every container may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainersConfig {
+    /// `fuse`: mount file systems in user space: `/dev/fuse`, and CAP_SYS_ADMIN over its own mounts.
+    pub fuse: bool,
 }
 
 /// `[limits]`: of all containers together. `None`: no limit.
@@ -251,6 +260,7 @@ impl Default for ServerConfig {
                 drain: seconds(10),
                 stop_grace: seconds(15 * 60),
             },
+            containers: ContainersConfig::default(),
             limits: LimitsConfig::default(),
             versions: VersionsConfig {
                 keep: 100,

@@ -9,6 +9,7 @@ mod candidate;
 mod deployments;
 mod pins;
 mod places;
+mod r2;
 pub mod resources;
 mod rollouts;
 mod secrets;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 pub use assets::AssetsSession;
 pub use candidate::NewVersion;
 pub use places::{DomainChanges, NewDomain};
+pub use r2::R2Key;
 
 use crate::ControlError;
 use crate::account::{self, Account};
@@ -42,6 +44,7 @@ struct Inner {
     store: Store,
     key: SealKey,
     content: Content,
+    r2: berth_r2::R2,
     account: Account,
     changes: watch::Sender<u64>,
     /// Held while resources are made, named or deleted: their names are compared over all of them.
@@ -66,6 +69,7 @@ impl Control {
             store,
             key: SealKey::open(key)?,
             content: Content::open(&directory.join("modules"))?,
+            r2: berth_r2::R2::open(&directory.join("r2")).map_err(berth_r2::R2Error::from)?,
             account,
             changes: watch::Sender::new(0),
             resources: Mutex::default(),
@@ -100,6 +104,11 @@ impl Control {
     /// Changes whenever a Worker has been changed, made or deleted.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
+    }
+
+    /// R2 buckets.
+    pub fn r2(&self) -> &berth_r2::R2 {
+        &self.inner.r2
     }
 
     /// Modules.

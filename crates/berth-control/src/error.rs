@@ -130,6 +130,12 @@ pub enum ControlError {
     /// Its Durable Objects cannot be migrated like that.
     #[error(transparent)]
     Migration(#[from] MigrationError),
+    /// An R2 bucket that is not there, or fails.
+    #[error(transparent)]
+    R2(#[from] berth_r2::R2Error),
+    /// There is no such key.
+    #[error("there is no R2 access key `{0}`")]
+    NoAccessKey(String),
     /// A route that none can be.
     #[error(transparent)]
     Route(#[from] berth_config::RoutePatternError),

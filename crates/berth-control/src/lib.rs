@@ -35,5 +35,5 @@ pub mod upload;
 pub mod worker;
 
 pub use berth_store::snapshot;
-pub use control::{AssetsSession, Control, DomainChanges, NewDomain, NewVersion, resources};
+pub use control::{AssetsSession, Control, DomainChanges, NewDomain, NewVersion, R2Key, resources};
 pub use error::ControlError;

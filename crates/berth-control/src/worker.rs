@@ -188,6 +188,11 @@ pub enum BindingKind {
     },
     /// What version runs.
     VersionMetadata {},
+    /// An R2 bucket of the account.
+    R2Bucket {
+        /// Its name.
+        bucket_name: String,
+    },
     /// A KV namespace of the account.
     KvNamespace {
         /// Its id.
@@ -246,6 +251,7 @@ impl BindingKind {
             Self::Json { .. } => "json",
             Self::DurableObjectNamespace { .. } => "durable_object_namespace",
             Self::VersionMetadata {} => "version_metadata",
+            Self::R2Bucket { .. } => "r2_bucket",
             Self::KvNamespace { .. } => "kv_namespace",
             Self::D1 { .. } => "d1",
             Self::Queue { .. } => "queue",

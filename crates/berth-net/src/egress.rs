@@ -137,10 +137,16 @@ async fn open(inside: &TcpStream, destination: SocketAddr, shared: &Shared) -> i
     }
     // Latency is the applications' decision: what they sent goes on as it came.
     inside.set_nodelay(true)?;
+    // A service of ours is nobody else's to reach: workerd is not asked for it.
+    let ours = forward.filter(|_| policy.egress.internet);
+    if let Some(dialled) = ours {
+        let outside = tokio::time::timeout(DIAL, TcpStream::connect(dialled)).await??;
+        outside.set_nodelay(true)?;
+        return Ok(Way::Raw(outside));
+    }
     match policy.egress.upstream {
         Upstream::Direct if policy.egress.internet => {
-            let dialled = forward.unwrap_or(destination);
-            let outside = tokio::time::timeout(DIAL, TcpStream::connect(dialled)).await??;
+            let outside = tokio::time::timeout(DIAL, TcpStream::connect(destination)).await??;
             outside.set_nodelay(true)?;
             Ok(Way::Raw(outside))
         }

@@ -12,6 +12,8 @@ pub struct NetworkOptions {
     /// Destinations that stand for another address, which is dialled instead whatever it is: single
     /// services of the host, such as its proxy, under an address that means nothing else inside.
     pub forwards: HashMap<SocketAddr, SocketAddr>,
+    /// Names of addresses that are forwarded, for every container's `/etc/hosts`.
+    pub names: Vec<(String, IpAddr)>,
     /// Resolvers asked for names, in order. `None`: those of the host's `/etc/resolv.conf`, read
     /// again when it changes.
     pub resolvers: Option<Vec<SocketAddr>>,
@@ -26,6 +28,7 @@ impl Default for NetworkOptions {
         Self {
             allowed_destinations: Vec::new(),
             forwards: HashMap::new(),
+            names: Vec::new(),
             resolvers: None,
             max_connections: 2048,
             max_udp_flows: 256,

@@ -18,6 +18,7 @@
 mod assets;
 mod bindings;
 mod platform;
+mod r2;
 mod server;
 mod tail;
 mod worker;
@@ -46,6 +47,8 @@ pub struct ComposeOptions {
     pub listen: Listen,
     /// The container engine; `None` when the project runs without containers.
     pub containers: Option<ContainerOptions>,
+    /// Unix socket at which R2 buckets are served; only used when the Worker has some.
+    pub r2: PathBuf,
     /// What a server adds; `None`: the Worker has everything to itself.
     pub server: Option<ServerSide>,
     /// What the Worker does can be told, while [`crate::TraceSwitch`] says so; `None`: it cannot, which
@@ -80,6 +83,8 @@ pub struct ContainerOptions {
     pub egress_image: String,
     /// Scopes the containers' names; a later workerd with the same value adopts them.
     pub session_id: String,
+    /// They may mount file systems in user space.
+    pub fuse: bool,
     /// Images by Durable Object class.
     pub images: BTreeMap<String, ClassImages>,
 }
@@ -155,6 +160,7 @@ pub fn compose(
         services.push(worker::service(&context));
     }
     services.extend(platform::services(&context)?);
+    services.extend(r2::services(&context));
     services.extend(assets::service(&context)?);
     if let Some(trace) = tail::wanted(&context) {
         services.extend(tail::services(trace));

@@ -77,6 +77,7 @@ fn project() -> World {
         ..Default::default()
     };
     world.containers = Some(ContainerOptions {
+        fuse: false,
         docker_socket: world.root().join("docker.sock"),
         egress_image: "berth/egress:1".to_owned(),
         session_id: "s-1".to_owned(),

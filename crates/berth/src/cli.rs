@@ -4,6 +4,7 @@ mod admin;
 mod containers;
 mod deploy;
 mod images;
+mod r2;
 mod registry;
 mod serve;
 mod server;
@@ -19,6 +20,7 @@ pub(crate) use admin::*;
 pub(crate) use containers::*;
 pub(crate) use deploy::*;
 pub(crate) use images::*;
+pub(crate) use r2::*;
 pub(crate) use registry::*;
 pub(crate) use serve::*;
 pub(crate) use server::*;
@@ -107,6 +109,9 @@ pub(crate) enum Command {
     /// Build and push container images; credentials of registries
     #[command(subcommand)]
     Containers(ContainersCommand),
+    /// R2 buckets of a server
+    #[command(subcommand)]
+    R2(R2Command),
     /// A registry for container images
     #[command(subcommand)]
     Registry(RegistryCommand),

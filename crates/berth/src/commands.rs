@@ -12,6 +12,7 @@ pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod ps;
+pub(crate) mod r2;
 pub(crate) mod registry;
 pub(crate) mod restore;
 pub(crate) mod rollback;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use berth_error::{Report, ResultExt as _};
 
 use crate::dev::identity;
-use crate::host::{Host, HostOptions};
+use crate::host::{Host, HostOptions, HostService};
 use crate::lock::Lock;
 use crate::paths::{Paths, absolute};
 
@@ -31,6 +31,7 @@ impl Daemon {
         paths: &Paths,
         socket: Option<&Path>,
         images_max_size: Option<u64>,
+        services: Vec<HostService>,
     ) -> Result<Self, Report> {
         let Some(lock) = Lock::take(&paths.data.join("engine.lock"))? else {
             return Err(Report::new(
@@ -54,6 +55,7 @@ impl Daemon {
             project: PathBuf::from("/"),
             applications: identity::unknown_applications(&uuid::Uuid::new_v4().to_string()),
             images_max_size,
+            services,
         };
         let host = Host::start(paths, options).await?;
         if let Err(report) = link::replace(&host.session.socket, &socket) {

@@ -4,6 +4,7 @@
 //! Invariant: what was started is ended by [`Host::end`]; a host that is dropped leaves its session
 //! to the next sweep.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use berth_engine::{Engine, EngineConfig, Session};
 use berth_error::{Report, ResultExt as _};
 use berth_image::ImageStore;
 use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
+use berth_net::NetworkOptions;
 
 use crate::paths::Paths;
 use crate::store_limit::StoreLimit;
@@ -31,6 +33,31 @@ pub(crate) struct HostOptions {
     pub(crate) applications: Applications,
     /// Bytes of the image store, from which on what is not used goes.
     pub(crate) images_max_size: Option<u64>,
+    /// What containers reach of this machine.
+    pub(crate) services: Vec<HostService>,
+}
+
+/// A service of this machine that containers reach, under a name of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct HostService {
+    /// In their `/etc/hosts`.
+    pub(crate) name: &'static str,
+    /// The port that they connect to.
+    pub(crate) port: u16,
+    /// Where it is.
+    pub(crate) address: SocketAddr,
+}
+
+/// How containers get at services of this machine. All have one address; ports tell them apart.
+fn networks(services: &[HostService]) -> NetworkOptions {
+    let mut options = NetworkOptions::default();
+    for service in services {
+        let inside = SocketAddr::new(berth_net::HOST_ADDRESS, service.port);
+        options.forwards.insert(inside, service.address);
+        let name = service.name.to_owned();
+        options.names.push((name, berth_net::HOST_ADDRESS));
+    }
+    options
 }
 
 /// A running container side.
@@ -64,7 +91,9 @@ impl Host {
             log_bytes: LOG_BYTES,
         };
         let engine = Engine::open(config, store.clone(), zygote.clone()).await?;
-        let docker = DockerApi::serve(&session.socket, engine.clone(), options.applications)
+        let networks = networks(&options.services);
+        let applications = options.applications;
+        let docker = DockerApi::serve_with(&session.socket, engine.clone(), applications, networks)
             .await
             .context("could not serve the container API")?;
         let settling = tokio::spawn(settle(store.clone()));

@@ -4,6 +4,7 @@
 mod arguments;
 mod backup;
 mod base;
+mod buckets;
 mod build;
 mod cli;
 mod commands;
@@ -96,6 +97,7 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
         Command::Exec(args) => commands::exec::run(args, &paths).await,
         Command::Images(command) => commands::images::run(command, &paths).await,
         Command::Containers(command) => Box::pin(commands::containers::run(command, &paths)).await,
+        Command::R2(command) => commands::r2::run(command, &paths).await,
         Command::Registry(command) => commands::registry::run(command, &paths).await,
     }
 }

@@ -21,6 +21,7 @@
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`certificate`] | the registry's own |
 //! | [`crash`] | steps at which tests kill the server |
+//! | [`r2`] | buckets for Workers, and the S3 endpoint |
 //! | [`registry`] | where their images are pushed |
 //! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`certificates`] | certificates of the gateway, kept new |
@@ -51,6 +52,7 @@ mod peers;
 mod plane;
 mod process;
 mod project;
+mod r2;
 mod reach;
 mod registry;
 mod rollouts;

@@ -86,12 +86,6 @@ pub(super) async fn delete(State(api): State<Api>, Path((_, id)): Named) -> Answ
     result(Value::Null)
 }
 
-/// `POST /graphql`: `wrangler d1 info` asks for figures of the last day, and does without them.
-pub(super) async fn analytics() -> axum::response::Response {
-    use axum::response::IntoResponse as _;
-    axum::Json(json!({"data": {"viewer": {"accounts": [{}]}}, "errors": null})).into_response()
-}
-
 /// Statements, or one with parameters.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Sql {

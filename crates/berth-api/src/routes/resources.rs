@@ -15,27 +15,17 @@ pub(super) fn all() -> Routes {
 
 /// Below nothing: addresses that are secrets, and wrangler's one question in another language.
 pub(super) fn outside() -> Routes {
-    Routes::new()
-        .route(
-            "/transfers/{id}",
-            get(
-                d1::transfer::get,
-                about("What an export of a D1 database has made").answers("application/sql"),
-            )
-            .put(
-                d1::transfer::put,
-                about("A file that is to be imported").bytes("application/sql"),
-            ),
+    Routes::new().route(
+        "/transfers/{id}",
+        get(
+            d1::transfer::get,
+            about("What an export of a D1 database has made").answers("application/sql"),
         )
-        .route(
-            "/graphql",
-            post(
-                d1::analytics,
-                about("Figures of a D1 database: none")
-                    .json::<serde_json::Value>()
-                    .answers("application/json"),
-            ),
-        )
+        .put(
+            d1::transfer::put,
+            about("A file that is to be imported").bytes("application/sql"),
+        ),
+    )
 }
 
 fn namespaces() -> Routes {

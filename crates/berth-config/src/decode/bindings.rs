@@ -1,4 +1,4 @@
-//! KV, D1, Queues, Workflows, services.
+//! KV, D1, R2, Queues, Workflows, services.
 
 use super::crons;
 use super::field::{Field, Fields, Spanned};
@@ -6,7 +6,9 @@ use super::root::Root;
 use super::unique::Bindings;
 use super::worker::Names;
 use crate::value::Kind;
-use crate::{D1Database, KvNamespace, QueueConsumer, QueueProducer, ServiceBinding, Workflow};
+use crate::{
+    D1Database, KvNamespace, QueueConsumer, QueueProducer, R2Bucket, ServiceBinding, Workflow,
+};
 
 /// The objects of an array-valued field, if it is there.
 fn objects<'a>(root: &Root<'a>, name: &'static str) -> Vec<Fields<'a>> {
@@ -82,6 +84,47 @@ pub(crate) fn d1_databases(root: &Root<'_>, bindings: &mut Bindings) -> Vec<D1Da
         }
     }
     databases
+}
+
+/// `r2_buckets`.
+pub(crate) fn r2_buckets(root: &Root<'_>, bindings: &mut Bindings) -> Vec<R2Bucket> {
+    let mut buckets = Vec::new();
+    for fields in objects(root, "r2_buckets") {
+        let name = binding(&fields, "R2 bucket", bindings);
+        let bucket_name = fields.text("bucket_name");
+        not_remote(&fields);
+        fields.ignore(&["preview_bucket_name", "jurisdiction"]);
+        fields.finish();
+        if let Some(bucket) = &bucket_name
+            && !is_bucket_name(&bucket.value)
+        {
+            root.cx.error(
+                &bucket.span,
+                format!("`{}` cannot be the name of a bucket", bucket.value),
+                "3 to 63 characters: lower-case letters, digits and hyphens, none of these at the ends",
+            );
+        }
+        if let Some(name) = name {
+            buckets.push(R2Bucket {
+                // As wrangler names a bucket that it makes.
+                bucket_name: bucket_name.map_or_else(
+                    || name.to_lowercase().replace('_', "-"),
+                    |bucket| bucket.value,
+                ),
+                binding: name,
+            });
+        }
+    }
+    buckets
+}
+
+/// R2's rule.
+fn is_bucket_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (3..=63).contains(&name.len())
+        && name.bytes().all(allowed)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 /// `queues`.

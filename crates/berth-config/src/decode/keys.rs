@@ -56,6 +56,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("exports", Inherited, Read),
     key("kv_namespaces", Own, Read),
     key("d1_databases", Own, Read),
+    key("r2_buckets", Own, Read),
     key("queues", Own, Read),
     key("workflows", Own, Read),
     key("services", Own, Read),
@@ -102,7 +103,6 @@ pub(crate) const KEYS: &[Key] = &[
     key("first_party_worker", Inherited, Ignored),
     key("cloudchamber", Own, Ignored),
     // What Berth does not run yet.
-    key("r2_buckets", Own, Deployed("R2 buckets")),
     key(
         "secrets_store_secrets",
         Own,

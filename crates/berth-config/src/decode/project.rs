@@ -60,6 +60,7 @@ pub(crate) fn decode(cx: &Cx<'_>, top: &Value, settings: &Settings<'_>) -> Decod
     let (queue_producers, queue_consumers) = bindings::queues(&root, &mut seen);
     let kv_namespaces = bindings::kv_namespaces(&root, &mut seen);
     let d1_databases = bindings::d1_databases(&root, &mut seen);
+    let r2_buckets = bindings::r2_buckets(&root, &mut seen);
     let workflows = bindings::workflows(&root, &names, &mut seen);
     let services = bindings::services(&root, &names, &mut seen);
     let vars = take_vars(&root, &mut seen);
@@ -78,6 +79,7 @@ pub(crate) fn decode(cx: &Cx<'_>, top: &Value, settings: &Settings<'_>) -> Decod
         classes: linked.classes,
         kv_namespaces,
         d1_databases,
+        r2_buckets,
         queue_producers,
         queue_consumers,
         workflows,

@@ -3,7 +3,9 @@
 use super::limits::{gateway, instance_types, limits, prices};
 use super::listen::{acme, listen, name, path, tls};
 use super::units::{duration, duration_or_never, size, size_or_unlimited};
-use super::{DeployConfig, ImagesConfig, LogsConfig, ServerConfig, VersionsConfig};
+use super::{
+    ContainersConfig, DeployConfig, ImagesConfig, LogsConfig, ServerConfig, VersionsConfig,
+};
 use crate::decode::{Cx, Fields};
 use crate::value::Value;
 
@@ -39,6 +41,10 @@ pub(super) fn decode(cx: &Cx<'_>, root: &Value) -> ServerConfig {
     }
     if let Some(fields) = table("logs") {
         config.logs = logs(fields, config.logs);
+    }
+    if let Some(fields) = table("containers") {
+        config.containers = containers(&fields);
+        fields.finish_strict();
     }
     if let Some(fields) = table("images") {
         config.images = images(fields);
@@ -119,6 +125,13 @@ fn logs(fields: Fields<'_>, mut logs: LogsConfig) -> LogsConfig {
     logs.export = super::exports::exports(&fields);
     fields.finish_strict();
     logs
+}
+
+fn containers(fields: &Fields<'_>) -> ContainersConfig {
+    let fuse = fields.get("fuse").and_then(|field| field.boolean());
+    ContainersConfig {
+        fuse: fuse.unwrap_or_default(),
+    }
 }
 
 fn images(fields: Fields<'_>) -> ImagesConfig {

@@ -210,51 +210,36 @@ fn services_to_other_workers_are_refused() {
 #[test]
 fn what_berth_does_not_run_is_refused() {
     assert_snapshot!(both(
-        r#"  "r2_buckets": [{ "binding": "R2", "bucket_name": "b" }],
-  "secrets_store_secrets": [{ "binding": "S", "store_id": "x", "secret_name": "y" }],
+        r#"  "secrets_store_secrets": [{ "binding": "S", "store_id": "x", "secret_name": "y" }],
   "ai": { "binding": "AI" },
   "site": { "bucket": "./public" }"#,
-        "[[r2_buckets]]\nbinding = \"R2\"\nbucket_name = \"b\"\n[browser]\nbinding = \"BROWSER\"",
+        "[browser]\nbinding = \"BROWSER\"",
     ), @r#"
-    error: Berth does not run R2 buckets yet
+    error: Berth does not run Secrets Store secrets yet
      --> wrangler.jsonc:5:3
       |
-    5 |   "r2_buckets": [{ "binding": "R2", "bucket_name": "b" }],
-      |   ^^^^^^^^^^^^
-    hint: remove it, or keep it in an `env.<name>` that you do not run here
-
-    error: Berth does not run Secrets Store secrets yet
-     --> wrangler.jsonc:6:3
-      |
-    6 |   "secrets_store_secrets": [{ "binding": "S", "store_id": "x", "secret_name": "y" }],
+    5 |   "secrets_store_secrets": [{ "binding": "S", "store_id": "x", "secret_name": "y" }],
       |   ^^^^^^^^^^^^^^^^^^^^^^^
     hint: remove it, or keep it in an `env.<name>` that you do not run here
 
     error: Berth does not run Workers AI yet
-     --> wrangler.jsonc:7:3
+     --> wrangler.jsonc:6:3
       |
-    7 |   "ai": { "binding": "AI" },
+    6 |   "ai": { "binding": "AI" },
       |   ^^^^
     hint: remove it, or keep it in an `env.<name>` that you do not run here
 
     error: Berth does not run Workers Sites yet
-     --> wrangler.jsonc:8:3
+     --> wrangler.jsonc:7:3
       |
-    8 |   "site": { "bucket": "./public" }
+    7 |   "site": { "bucket": "./public" }
       |   ^^^^^^
     hint: use `assets` with the same directory
 
-    error: Berth does not run R2 buckets yet
-     --> wrangler.toml:4:3
-      |
-    4 | [[r2_buckets]]
-      |   ^^^^^^^^^^
-    hint: remove it, or keep it in an `env.<name>` that you do not run here
-
     error: Berth does not run Browser Rendering yet
-     --> wrangler.toml:7:2
+     --> wrangler.toml:4:2
       |
-    7 | [browser]
+    4 | [browser]
       |  ^^^^^^^
     hint: remove it, or keep it in an `env.<name>` that you do not run here
     "#);
@@ -264,7 +249,6 @@ fn what_berth_does_not_run_is_refused() {
 #[test]
 fn every_refused_kind() {
     let kinds = [
-        "r2_buckets",
         "secrets_store_secrets",
         "ai",
         "ai_search",
@@ -310,7 +294,6 @@ fn every_refused_kind() {
         .collect();
     assert_eq!(messages.len(), kinds.len());
     assert_snapshot!(messages.join("\n"), @r"
-    error: Berth does not run R2 buckets yet
     error: Berth does not run Secrets Store secrets yet
     error: Berth does not run Workers AI yet
     error: Berth does not run AI Search instances yet
@@ -376,4 +359,27 @@ fn names_in_env_are_unique() {
       | ^
     hint: remove one of them
     ");
+}
+
+#[test]
+fn r2_buckets() {
+    let project = project(
+        r#"  "r2_buckets": [
+    { "binding": "FILES", "bucket_name": "files", "preview_bucket_name": "p", "jurisdiction": "eu" },
+    { "binding": "MY_FILES" }]"#,
+    );
+    let buckets: Vec<_> = project
+        .r2_buckets
+        .iter()
+        .map(|bucket| (bucket.binding.as_str(), bucket.bucket_name.as_str()))
+        .collect();
+    assert_eq!(buckets, [("FILES", "files"), ("MY_FILES", "my-files")]);
+    assert_snapshot!(jsonc(r#"  "r2_buckets": [{ "binding": "FILES", "bucket_name": "Files" }]"#), @r#"
+    error: `Files` cannot be the name of a bucket
+     --> wrangler.jsonc:5:55
+      |
+    5 |   "r2_buckets": [{ "binding": "FILES", "bucket_name": "Files" }]
+      |                                                       ^^^^^^^
+    hint: 3 to 63 characters: lower-case letters, digits and hyphens, none of these at the ends
+    "#);
 }

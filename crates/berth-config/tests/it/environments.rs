@@ -172,21 +172,21 @@ fn environments_of_the_wrong_type() {
 #[test]
 fn a_mistake_in_the_environment_is_named_with_its_path() {
     let dir = jsonc(
-        r#"  "r2_buckets": [{ "binding": "TOP" }],
-  "env": { "staging": { "containers": [{ "class_name": "Box", "image": "./Nope" }] , "r2_buckets": [] } }"#,
+        r#"  "ai_search":  [{ "binding": "TOP" }],
+  "env": { "staging": { "containers": [{ "class_name": "Box", "image": "./Nope" }] , "ai_search":  [] } }"#,
     );
     assert_snapshot!(dir.says(&dir.in_environment("staging")), @r#"
     error: container class `Box` has no migration
      --> wrangler.jsonc:6:56
       |
-    6 |   "env": { "staging": { "containers": [{ "class_name": "Box", "image": "./Nope" }] , "r2_buckets": [] } }
+    6 |   "env": { "staging": { "containers": [{ "class_name": "Box", "image": "./Nope" }] , "ai_search":  [] } }
       |                                                        ^^^^^
     hint: add to `migrations`: { "tag": "v1", "new_sqlite_classes": ["Box"] }
 
     error: the Dockerfile does not exist: `./Nope`
      --> wrangler.jsonc:6:72
       |
-    6 |   "env": { "staging": { "containers": [{ "class_name": "Box", "image": "./Nope" }] , "r2_buckets": [] } }
+    6 |   "env": { "staging": { "containers": [{ "class_name": "Box", "image": "./Nope" }] , "ai_search":  [] } }
       |                                                                        ^^^^^^^^
     hint: paths are relative to the configuration file
     "#);

@@ -611,7 +611,7 @@ fn ignored_fields_say_nothing() {
         r#"  "$schema": "./node_modules/wrangler/config-schema.json", "account_id": "x", "workers_dev": true,
   "routes": ["example.com/*"], "placement": { "mode": "smart" }, "limits": { "cpu_ms": 5 }, "logpush": true,
   "upload_source_maps": true, "tail_consumers": [{ "service": "x" }], "send_metrics": false, "keep_vars": true,
-  "preview_urls": false, "cache": { "enabled": true }, "r2_buckets": [], "unsafe": { "metadata": { "a": 1 } }"#,
+  "preview_urls": false, "cache": { "enabled": true }, "hyperdrive": [], "unsafe": { "metadata": { "a": 1 } }"#,
     );
 }
 
@@ -684,7 +684,7 @@ fn what_only_a_server_runs_is_for_deployments() {
         "wrangler.jsonc",
         r#"{
   "name": "app", "main": "src/index.ts", "compatibility_date": "2026-01-01",
-  "r2_buckets": [{ "binding": "BUCKET", "bucket_name": "b" }],
+  "secrets_store_secrets": [{ "binding": "KEY", "store_id": "s", "secret_name": "k" }],
   "services": [{ "binding": "OTHER", "service": "other" }],
   "routes": ["example.com/*"],
   "env": { "staging": { "vars": { "A": 1 } } }
@@ -693,7 +693,7 @@ fn what_only_a_server_runs_is_for_deployments() {
     dir.write(".dev.vars", "SECRET=mine");
     let dev = dir.says(&dir.options());
     assert!(
-        dev.contains("R2 buckets") && dev.contains("other Workers"),
+        dev.contains("Secrets Store secrets") && dev.contains("other Workers"),
         "{dev}"
     );
     let options = LoadOptions {
@@ -703,14 +703,20 @@ fn what_only_a_server_runs_is_for_deployments() {
     let project = load(&options).unwrap().project;
     assert!(project.secrets.is_empty(), "they stay on this machine");
     assert!(project.bundle.production);
-    assert_eq!(project.written["r2_buckets"][0]["bucket_name"], "b");
+    assert_eq!(
+        project.written["secrets_store_secrets"][0]["secret_name"],
+        "k"
+    );
     assert_eq!(project.written["routes"][0], "example.com/*");
     let staging = LoadOptions {
         environment: Some("staging".to_owned()),
         ..options
     };
     let project = load(&staging).unwrap().project;
-    assert!(!project.written.contains_key("r2_buckets"), "not inherited");
+    assert!(
+        !project.written.contains_key("secrets_store_secrets"),
+        "not inherited"
+    );
     assert_eq!(project.written["routes"][0], "example.com/*");
     assert_eq!(project.written["vars"]["A"], 1);
 }

@@ -166,6 +166,7 @@ impl NewVersion {
             }
         }
         let (bindings, secrets) = self.bindings(worker)?;
+        self.control.check_buckets(&bindings)?;
         self.control.check_targets(&self.worker, &bindings)?;
         let version = Version {
             id: self.id.clone(),

@@ -604,3 +604,56 @@ fn a_class_has_one_application_and_sqlite() {
         Err(ControlError::NoApplication(_))
     ));
 }
+
+#[tokio::test]
+async fn a_worker_needs_its_buckets() {
+    let (_directory, control) = control();
+    let bindings =
+        json!({"bindings": [{"name": "B", "type": "r2_bucket", "bucket_name": "files"}]});
+    let prepare = || control.prepare("app", "me", upload("a", bindings.clone()));
+    let error = prepare().unwrap_err().to_string();
+    assert!(
+        error.contains("`B`") && error.contains("`files`"),
+        "{error}"
+    );
+    assert!(matches!(
+        control.worker("app"),
+        Err(ControlError::NoWorker(_))
+    ));
+    let class = berth_r2::StorageClass::default();
+    control.r2().create_bucket("files", class).await.unwrap();
+    prepare().unwrap().commit(true).unwrap();
+}
+
+#[tokio::test]
+async fn r2_access_keys_are_sealed_and_taken_back() {
+    use berth_r2::s3::{Keys as _, Permission};
+    let (directory, control) = control();
+    let buckets = Some(vec!["files".to_owned()]);
+    let make =
+        |control: &Control| control.make_r2_key("one", Permission::ObjectRead, buckets.clone());
+    assert!(matches!(make(&control), Err(ControlError::R2(_))));
+    let class = berth_r2::StorageClass::default();
+    control.r2().create_bucket("files", class).await.unwrap();
+    let (key, secret) = make(&control).unwrap();
+    drop(control);
+    let control = open(&directory);
+    let known = control.key(&key.id).unwrap().unwrap();
+    assert_eq!(
+        (known.secret.as_str(), known.buckets),
+        (secret.as_str(), buckets)
+    );
+    let records = fs_err::read(directory.path().join("control/records.db")).unwrap();
+    assert!(
+        !records
+            .windows(64)
+            .any(|window| window == secret.as_bytes())
+    );
+    assert_eq!(control.r2_keys().unwrap().len(), 1);
+    control.delete_r2_key(&key.id).unwrap();
+    assert!(control.key(&key.id).unwrap().is_none());
+    assert!(matches!(
+        control.delete_r2_key(&key.id),
+        Err(ControlError::NoAccessKey(_))
+    ));
+}

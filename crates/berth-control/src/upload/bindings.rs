@@ -67,6 +67,7 @@ impl Upload {
             | "version_metadata"
             | "kv_namespace"
             | "d1"
+            | "r2_bucket"
             | "queue"
             | "workflow"
             | "service"

@@ -281,6 +281,9 @@ fn container_spec(
         placement_id: &placement_id,
     };
     let (entrypoint, command) = arguments(&body);
+    let mut extra_hosts = extra_hosts(&body.host_config.extra_hosts);
+    let names = api.networks.names.iter();
+    extra_hosts.extend(names.map(|(name, address)| (name.clone(), address.to_string())));
     let hostname = match (body.hostname.as_str(), joined) {
         ("", Some(sidecar)) => sidecar.hostname(),
         ("", None) => random_id()[..12].to_owned(),
@@ -296,7 +299,7 @@ fn container_spec(
         working_dir: some(body.working_dir),
         labels: body.labels,
         hostname,
-        extra_hosts: extra_hosts(&body.host_config.extra_hosts),
+        extra_hosts,
         mounts: Vec::new(),
         network,
         sleep: parsed.application.and_then(|app| app.sleep),

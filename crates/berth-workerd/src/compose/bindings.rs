@@ -52,6 +52,14 @@ pub(super) fn bindings(context: &Context<'_>) -> Vec<Capnp> {
         let wrapped = wrapped("cloudflare-internal:d1-api", service);
         bindings.push(binding(&database.binding, "wrapped", wrapped));
     }
+    for bucket in &project.r2_buckets {
+        let service = super::r2::service_of(&bucket.bucket_name);
+        bindings.push(binding(
+            &bucket.binding,
+            "r2Bucket",
+            service.as_str().into(),
+        ));
+    }
     bindings.extend(on_server.map(server::secrets).into_iter().flatten());
     for service in &project.services {
         if on_server.is_some_and(|server| server.peers.contains_key(&service.binding)) {

@@ -4,6 +4,9 @@ use super::{ClassImages, Context, unique_key};
 use crate::ModuleKind;
 use crate::capnp::{Capnp, record, texts};
 
+/// File systems in user space.
+const FUSE: &str = "/dev/fuse";
+
 /// The service of the Worker, under the project's name.
 pub(super) fn service(context: &Context<'_>) -> Capnp {
     let project = context.project;
@@ -88,13 +91,14 @@ fn namespaces(context: &Context<'_>) -> Vec<Capnp> {
             ];
             let containers = context.options.containers.as_ref();
             let images = containers.and_then(|containers| containers.images.get(&class.class_name));
-            namespace.extend(images.map(|images| ("container", container(images))));
+            let fuse = containers.is_some_and(|containers| containers.fuse);
+            namespace.extend(images.map(|images| ("container", container(images, fuse))));
             Capnp::Struct(namespace)
         })
         .collect()
 }
 
-fn container(images: &ClassImages) -> Capnp {
+fn container(images: &ClassImages, fuse: bool) -> Capnp {
     let default = images.default.as_deref().unwrap_or_default();
     let named = images.named.iter().map(|(name, image)| {
         record([
@@ -102,8 +106,21 @@ fn container(images: &ClassImages) -> Capnp {
             ("image", image.as_str().into()),
         ])
     });
-    record([
+    let mut fields = vec![
         ("imageName", default.into()),
         ("images", Capnp::List(named.collect())),
-    ])
+    ];
+    if fuse {
+        let device = record([
+            ("pathOnHost", FUSE.into()),
+            ("pathInContainer", FUSE.into()),
+            ("cgroupPermissions", "rwm".into()),
+        ]);
+        let privileges = record([
+            ("capabilities", texts(["SYS_ADMIN"])),
+            ("devices", Capnp::List(vec![device])),
+        ]);
+        fields.push(("privileges", privileges));
+    }
+    Capnp::Struct(fields)
 }

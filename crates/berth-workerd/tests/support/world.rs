@@ -132,6 +132,7 @@ impl World {
             state_dir: self.root().join(".berth/state"),
             listen: listen.clone(),
             containers: self.containers.clone(),
+            r2: self.root().join("r2.sock"),
             server: None,
             trace: self.trace.clone(),
         };

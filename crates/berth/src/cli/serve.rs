@@ -22,6 +22,9 @@ pub(crate) struct ServeArgs {
     /// [default: 127.0.0.1:8082]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) registry: Option<SocketAddr>,
+    /// Address at which S3 clients are answered; port 0 takes a free one [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) s3: Option<SocketAddr>,
     /// Workers answer at `<name>.<DOMAIN>` [default: localhost]
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) base_domain: Option<String>,

@@ -48,7 +48,12 @@ async fn serve(
 ) -> Result<ExitCode, Report> {
     let began = Instant::now();
     let limit = args.store_limit.images_max_size;
-    let start = Box::pin(Daemon::start(paths, args.socket.as_deref(), limit));
+    let start = Box::pin(Daemon::start(
+        paths,
+        args.socket.as_deref(),
+        limit,
+        Vec::new(),
+    ));
     let daemon = tokio::select! {
         started = start => started?,
         () = signals.next() => return Ok(ExitCode::from(130)),

@@ -30,6 +30,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
             "address": server.address.to_string(),
             "tls_address": server.tls_address().map(|address| address.to_string()),
             "api": server.client.addresses.api,
+            "s3": server.client.addresses.s3,
             "account": server.client.account,
             "session": server.session(),
         });
@@ -55,6 +56,9 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
 fn greet(server: &Server) {
     printer::line(format!("Workers at {}", server.app_at("<name>")));
     printer::line(format!("API at {}", server.client.addresses.api));
+    if let Some(s3) = &server.client.addresses.s3 {
+        printer::line(format!("S3 at {s3}"));
+    }
     if server.first {
         printer::line("For wrangler, in a shell (`eval \"$(berth env)\"` sets them):");
         for line in server.client.exports() {

@@ -24,6 +24,7 @@ use super::images::Images;
 use super::screen::Screen;
 use super::state_lock::StateLock;
 use super::worker::{DRAIN_LIMIT, Worker, WorkerOptions, lead};
+use crate::buckets::Buckets;
 use crate::cli::DevArgs;
 use crate::dev::identity::{self, StopAndStart};
 use crate::host::{Host, HostOptions};
@@ -44,6 +45,7 @@ pub(crate) struct DevSession {
     pub(crate) workerd: Option<Arc<Workerd>>,
     worker: Worker,
     images: Images,
+    buckets: Buckets,
     host: Host,
     load: LoadOptions,
     deployment_id: String,
@@ -122,11 +124,14 @@ impl DevSession {
             project: project.root.clone(),
             applications: identity::applications(&project, &deployment_id, starts),
             images_max_size: args.store_limit.images_max_size,
+            services: Vec::new(),
         };
         let host = Host::start(paths, options).await?;
         let state_dir = state_dir(args, &project)?;
+        let buckets = Buckets::new(&state_dir, &host.session.dir);
         let worker = Worker::new(WorkerOptions {
             toolchain,
+            r2: buckets.socket().to_owned(),
             generated_dir: project.root.join(".berth/generated"),
             state_dir,
             listen: Listen::Unix(host.session.dir.join("workerd.sock")),
@@ -145,6 +150,7 @@ impl DevSession {
             workerd: None,
             worker,
             images,
+            buckets,
             host,
             load,
             deployment_id,
@@ -162,6 +168,7 @@ impl DevSession {
     ) -> Result<Vec<PathBuf>, Report> {
         let prepared = self.prepare_worker().await?;
         let watch = prepared.watch.clone();
+        self.buckets.provide(&self.project).await?;
         let workerd = self
             .worker
             .start(prepared, &self.project.root, events)
@@ -197,6 +204,7 @@ impl DevSession {
             docker_socket: self.host.session.socket.clone(),
             egress_image: berth_docker::EGRESS_IMAGE.to_owned(),
             session_id: self.host.session.id.clone(),
+            fuse: false,
             images,
         })
     }
@@ -219,6 +227,7 @@ impl DevSession {
     async fn apply(&mut self) -> Result<(Vec<PathBuf>, bool), Report> {
         let prepared = self.prepare_worker().await?;
         let watch = prepared.watch.clone();
+        self.buckets.provide(&self.project).await?;
         self.host.docker.set_applications(identity::applications(
             &self.project,
             &self.deployment_id,
@@ -308,6 +317,7 @@ impl DevSession {
         if let Some(workerd) = &self.workerd {
             workerd.stop(STOP_GRACE).await;
         }
+        self.buckets.end().await;
         self.host.end().await;
     }
 }

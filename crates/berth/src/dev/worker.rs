@@ -26,6 +26,7 @@ pub(crate) struct Worker {
     generated_dir: PathBuf,
     state_dir: PathBuf,
     listen: Listen,
+    r2: PathBuf,
     containers: Option<ContainerOptions>,
     screen: Screen,
     /// What the running workerd was configured with.
@@ -57,6 +58,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) generated_dir: PathBuf,
     pub(crate) state_dir: PathBuf,
     pub(crate) listen: Listen,
+    /// Socket of R2 buckets.
+    pub(crate) r2: PathBuf,
     pub(crate) screen: Screen,
 }
 
@@ -70,6 +73,7 @@ impl Worker {
             generated_dir: options.generated_dir,
             state_dir: options.state_dir,
             listen: options.listen,
+            r2: options.r2,
             containers: None,
             screen: options.screen,
             running: None,
@@ -107,6 +111,7 @@ impl Worker {
             state_dir: self.state_dir.clone(),
             listen: self.listen.clone(),
             containers: self.containers.clone(),
+            r2: self.r2.clone(),
             trace: None,
             server: None,
         };

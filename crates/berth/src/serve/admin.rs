@@ -27,6 +27,9 @@ pub(crate) struct Addresses {
     /// `NODE_EXTRA_CA_CERTS`: the registry's certificate.
     #[serde(default)]
     pub(crate) certificate: PathBuf,
+    /// The endpoint of S3 clients, if there is one.
+    #[serde(default)]
+    pub(crate) s3: Option<String>,
 }
 
 /// What a client on this machine needs.
@@ -119,6 +122,7 @@ impl Client {
             docker_host,
             docker,
             certificate,
+            ..
         } = self.addresses.clone();
         [
             ("CLOUDFLARE_API_BASE_URL", api),

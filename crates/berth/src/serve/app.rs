@@ -42,6 +42,8 @@ pub(super) struct Surroundings {
     /// So that workerd is found if this process is killed.
     pub(super) cgroup: String,
     pub(super) containers: Arc<Containers>,
+    /// Socket of R2 buckets.
+    pub(super) r2: PathBuf,
     pub(super) layouts: Arc<Layouts>,
     pub(super) watch: Arc<Watch>,
     pub(super) config: Arc<ServerConfig>,
@@ -229,6 +231,7 @@ impl Runner {
             state_dir: state.clone(),
             listen: listen.clone(),
             containers: containers.options(classes),
+            r2: self.surroundings.r2.clone(),
             trace: Some(self.surroundings.watch.trace_options(worker, &version.id)),
             server: Some(
                 links.server_side(&self.surroundings.control, &self.surroundings.data_plane)?,
@@ -350,7 +353,7 @@ pub(super) async fn check(
     control: &Control,
     toolchain: &Toolchain,
     layouts: &Arc<Layouts>,
-    directory: &Path,
+    (directory, r2): (&Path, &Path),
     worker: &Worker,
     links: &Links,
     data_plane: &Path,
@@ -363,6 +366,7 @@ pub(super) async fn check(
         state_dir: directory.join("state"),
         listen: listen.clone(),
         containers: None,
+        r2: r2.to_owned(),
         trace: None,
         server: Some(links.server_side(control, data_plane)?),
     };

@@ -165,6 +165,7 @@ impl Apps {
                 .join(format!("w-{}", &worker.id[..12.min(worker.id.len())])),
             cgroup: self.cgroup.clone(),
             containers: Arc::clone(&self.containers),
+            r2: super::r2::socket(&self.session),
             layouts: Arc::clone(&self.layouts),
             watch: Arc::clone(&self.watch),
             config: Arc::clone(&self.config),

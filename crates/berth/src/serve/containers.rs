@@ -35,6 +35,8 @@ pub(super) struct Containers {
     /// How long an instance may take to end after SIGTERM.
     stop_grace: Duration,
     watch: Arc<Watch>,
+    /// They may mount file systems in user space.
+    fuse: bool,
     /// Images that classes run with stay in the store.
     held: Mutex<BTreeMap<String, Hold>>,
 }
@@ -48,6 +50,7 @@ impl Containers {
         registry: OwnRegistry,
         stop_grace: Duration,
         watch: Arc<Watch>,
+        fuse: bool,
     ) -> Self {
         Self {
             store: host.store.clone(),
@@ -59,6 +62,7 @@ impl Containers {
             registry,
             stop_grace,
             watch,
+            fuse,
             held: Mutex::default(),
         }
     }
@@ -139,6 +143,7 @@ impl Containers {
             docker_socket: self.socket.clone(),
             egress_image: berth_docker::EGRESS_IMAGE.to_owned(),
             session_id: self.session.clone(),
+            fuse: self.fuse,
             images: classes.clone(),
         })
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use berth_config::{
     D1Database, DurableObjectBinding, DurableObjectClass, KvNamespace, Project, QueueProducer,
-    ServiceBinding, Workflow,
+    R2Bucket, ServiceBinding, Workflow,
 };
 use berth_control::content::Content;
 use berth_control::worker::{Binding, BindingKind, ModuleKind, Version, Worker};
@@ -117,6 +117,10 @@ fn bind(project: &mut Project, version: &Version, binding: &Binding) {
                 entrypoint: entrypoint.clone(),
             });
         }
+        BindingKind::R2Bucket { bucket_name } => project.r2_buckets.push(R2Bucket {
+            binding: name,
+            bucket_name: bucket_name.clone(),
+        }),
         // It is part of the assets.
         BindingKind::Assets {} => {}
         // Links have them: they are of a record that changes.

@@ -31,6 +31,7 @@ use super::health::Health;
 use super::host::Machine;
 use super::peers::Peers;
 use super::plane::DataPlane;
+use super::r2;
 use super::registry::OwnRegistry;
 use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
@@ -51,6 +52,7 @@ pub(crate) struct Server {
     expiring: tokio::task::JoinHandle<()>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
+    buckets: r2::Buckets,
     daemon: Daemon,
     watching: Watching,
     pub(crate) client: Client,
@@ -95,6 +97,8 @@ impl Server {
         };
         let gateway = Gateway::bind(gateway_options, Arc::clone(&sites), requests).await?;
         let listener = ApiServer::bind(config.listen.api, ServerOptions::default()).await?;
+        let endpoint = r2::Endpoint::bind(config.listen.s3).await?;
+        let s3 = endpoint.address();
         let control = Control::open(&directory, &paths.data.join("keys/control.key"))?;
         control.keep(Retention {
             versions: usize::try_from(config.versions.keep).unwrap_or(usize::MAX),
@@ -102,7 +106,8 @@ impl Server {
         });
         let registry = OwnRegistry::start(&paths.data, config.listen.registry).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
-        let daemon = Box::pin(Daemon::start(paths, None, None)).await?;
+        let services = endpoint.services();
+        let daemon = Box::pin(Daemon::start(paths, None, None, services)).await?;
         let images_max_size = config.images.max_size;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
@@ -110,6 +115,7 @@ impl Server {
             certificate: registry.certificate.clone().unwrap_or_default(),
             docker_host: daemon.docker_host(),
             docker: daemon.docker.clone(),
+            s3: s3.map(|address| format!("http://{address}")),
         };
         let keeper =
             CertificateKeeper::start(&config, &paths.data, &sites, &certificates, &challenges)?;
@@ -120,6 +126,7 @@ impl Server {
             None => ("http", address, 80),
         };
         let session = &daemon.host.session;
+        let buckets = endpoint.serve(&control, &session.dir, &config.base_domain)?;
         let data = directory.join("data");
         private(&data)?;
         let plane = Arc::new(DataPlane {
@@ -149,6 +156,7 @@ impl Server {
                 registry,
                 config.deploy.stop_grace,
                 Arc::clone(&watch),
+                config.containers.fuse,
             )),
             sites,
             watch,
@@ -192,6 +200,7 @@ impl Server {
             expiring,
             serving,
             stop,
+            buckets,
             daemon,
             watching,
             client,
@@ -230,6 +239,7 @@ impl Server {
         let _ = self.rolling.await;
         self.gateway.shutdown(self.apps.config.gateway.drain).await;
         self.apps.end().await;
+        self.buckets.end().await;
         self.delivering.abort();
         let _ = self.delivering.await;
         self.watching.end().await;

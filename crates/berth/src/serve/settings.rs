@@ -47,6 +47,7 @@ fn overrule(config: &mut ServerConfig, args: &ServeArgs) {
     }
     listen.api = args.api.unwrap_or(listen.api);
     listen.registry = args.registry.unwrap_or(listen.registry);
+    listen.s3 = args.s3.or(listen.s3);
     listen.insecure |= args.insecure;
     if let Some(domain) = &args.base_domain {
         config.base_domain = domain.to_ascii_lowercase();

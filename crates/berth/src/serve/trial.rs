@@ -60,7 +60,7 @@ async fn start(apps: &Apps, worker: &Worker, links: &Links) -> Result<(), Report
         &apps.control,
         &apps.toolchain,
         &apps.layouts,
-        directory.path(),
+        (directory.path(), &super::r2::socket(&apps.session)),
         worker,
         links,
         &apps.plane.socket,

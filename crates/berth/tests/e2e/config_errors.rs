@@ -97,6 +97,6 @@ async fn mistakes_in_the_source_and_the_dockerfile() {
 
 #[tokio::test]
 async fn what_does_not_run_yet_is_refused_by_name() {
-    let failed = mistake("wrangler.jsonc", "\"containers\":", "\"r2_buckets\": [{ \"binding\": \"FILES\", \"bucket_name\": \"files\" }],\n  \"containers\":").await;
-    says(&failed, &["wrangler.jsonc", "r2_buckets"]);
+    let failed = mistake("wrangler.jsonc", "\"containers\":", "\"vectorize\": [{ \"binding\": \"FILES\", \"index_name\": \"files\" }],\n  \"containers\":").await;
+    says(&failed, &["wrangler.jsonc", "vectorize"]);
 }

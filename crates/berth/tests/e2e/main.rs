@@ -40,6 +40,7 @@ mod serve_limits;
 mod serve_logs;
 mod serve_objects;
 mod serve_old_wrangler;
+mod serve_r2;
 mod serve_registries;
 mod serve_rollout;
 mod serve_secrets;

@@ -41,6 +41,7 @@ impl Control {
             BindingKind::PlainText { .. }
             | BindingKind::Json { .. }
             | BindingKind::DurableObjectNamespace { .. }
+            | BindingKind::R2Bucket { .. }
             | BindingKind::Assets {}
             | BindingKind::VersionMetadata {} => {}
             BindingKind::KvNamespace { namespace_id } => {
