@@ -157,6 +157,8 @@ pub(crate) struct About {
     query: Vec<MakeSchema>,
     /// A media type; `None`: the envelope.
     answers: Option<&'static str>,
+    /// Nobody shows a token: the address is a secret.
+    open: bool,
 }
 
 pub(crate) fn about(summary: &'static str) -> About {
@@ -165,6 +167,7 @@ pub(crate) fn about(summary: &'static str) -> About {
         body: Body::Nothing,
         query: Vec::new(),
         answers: None,
+        open: false,
     }
 }
 
@@ -208,6 +211,12 @@ impl About {
     /// What is answered is no envelope, but of this media type.
     pub(crate) fn answers(mut self, media_type: &'static str) -> Self {
         self.answers = Some(media_type);
+        self
+    }
+
+    /// No token is shown there: the address itself cannot be guessed. The guard has to know of it, too.
+    pub(crate) fn without_token(mut self) -> Self {
+        self.open = true;
         self
     }
 }

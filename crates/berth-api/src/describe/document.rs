@@ -69,6 +69,7 @@ fn describe(
         body,
         query,
         answers,
+        open,
     } = &operation.about;
     let mut path = operation.handler.rsplit("::");
     let name = path.next().unwrap_or_default();
@@ -95,6 +96,9 @@ fn describe(
             "default": {"$ref": "#/components/responses/Refused"},
         },
     });
+    if *open {
+        shown["security"] = json!([]);
+    }
     let parameters: Vec<Value> = query
         .iter()
         .flat_map(|schema| query_parameters(schema(generator).as_value()))

@@ -41,7 +41,9 @@ pub(super) fn routes() -> Routes {
             "/berth/backup",
             get(
                 backup,
-                about("What the server keeps, as a tar archive").query::<Parts>(),
+                about("What the server keeps, as a tar archive")
+                    .query::<Parts>()
+                    .answers("application/x-tar"),
             ),
         )
 }

@@ -19,11 +19,15 @@ pub(super) fn outside() -> Routes {
         "/transfers/{id}",
         get(
             d1::transfer::get,
-            about("What an export of a D1 database has made").answers("application/sql"),
+            about("What an export of a D1 database has made")
+                .answers("application/sql")
+                .without_token(),
         )
         .put(
             d1::transfer::put,
-            about("A file that is to be imported").bytes("application/sql"),
+            about("A file that is to be imported")
+                .bytes("application/octet-stream")
+                .without_token(),
         ),
     )
 }

@@ -125,8 +125,9 @@ fn description() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Every operation: method, path below `/client/v4`, with `account` and something for all else.
-fn operations(account: &str) -> Vec<(Method, String)> {
+/// Every operation: method, path below `/client/v4`, with `account` and something for all else, and whether a
+/// token is needed.
+fn operations(account: &str) -> Vec<(Method, String, bool)> {
     let description = description();
     let paths = description["paths"].as_object().unwrap();
     let mut operations = Vec::new();
@@ -139,10 +140,11 @@ fn operations(account: &str) -> Vec<(Method, String)> {
                 None => segment,
             });
         let path = segments.collect::<Vec<_>>().join("/");
-        for method in methods.as_object().unwrap().keys() {
+        for (method, operation) in methods.as_object().unwrap() {
             if method != "parameters" {
                 let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-                operations.push((method, path.clone()));
+                let guarded = operation["security"] != json!([]);
+                operations.push((method, path.clone(), guarded));
             }
         }
     }
@@ -196,9 +198,19 @@ async fn only_who_has_a_token_reaches_the_api() {
 
     let operations = operations(&account);
     assert!(operations.len() > 50);
-    for (method, path) in &operations {
+    // Their addresses are their secrets: one that was guessed leads to nothing.
+    let open = |(method, path, guarded): &(Method, String, bool)| {
+        (!guarded).then(|| format!("{method} {path}"))
+    };
+    let open: Vec<String> = operations.iter().filter_map(open).collect();
+    assert_eq!(open, ["GET /transfers/x", "PUT /transfers/x"]);
+    for (method, path, guarded) in &operations {
         for token in [None, Some("nobody"), Some("a.b.c")] {
             let (status, body) = ask(&api, method, path, token).await;
+            if !guarded {
+                assert_eq!(status, StatusCode::NOT_FOUND, "{method} {path} {token:?}");
+                continue;
+            }
             assert_eq!(
                 status,
                 StatusCode::UNAUTHORIZED,
