@@ -305,7 +305,9 @@ fn aimed(account: &str, known: &Value) -> Value {
                 }
             }
             let also = operation.get("parameters").and_then(Value::as_array);
-            own.extend(also.into_iter().flatten().cloned());
+            let also = also.into_iter().flatten();
+            // An answer that goes on until the client leaves is no hang.
+            own.extend(also.filter(|one| one["name"] != "follow").cloned());
             operation["parameters"] = own.into();
         }
         aimed.insert(
