@@ -43,7 +43,7 @@ impl Session {
     /// cannot be handed down is dropped from what [`Session::capabilities`] reports.
     pub(crate) fn create(&mut self) -> io::Result<()> {
         for root in self.hierarchies.roots() {
-            std::fs::create_dir_all(root.join(&self.path))?;
+            make(&root.join(&self.path))?;
         }
         let Some(root) = self.hierarchies.unified.clone() else {
             return Ok(());
@@ -73,7 +73,7 @@ impl Session {
             return Ok(());
         };
         let directory = root.join(&self.path).join(HELPERS);
-        std::fs::create_dir_all(&directory)?;
+        make(&directory)?;
         write(&directory.join("cgroup.procs"), &pid.to_string())
     }
 
@@ -123,5 +123,45 @@ impl Session {
     pub(super) fn directories(&self) -> Vec<PathBuf> {
         let roots = self.hierarchies.roots();
         roots.iter().map(|root| root.join(&self.path)).collect()
+    }
+}
+
+/// Makes a directory and its parents, also while another session that ends removes a parent, which was
+/// empty a moment ago ([`Session::remove`]).
+fn make(directory: &Path) -> io::Result<()> {
+    use io::ErrorKind::{AlreadyExists, NotFound};
+    // Each further attempt needs another session to end between two system calls.
+    for _ in 0..100 {
+        match std::fs::create_dir_all(directory) {
+            // Seen and gone, or made and gone, before the next level was.
+            Err(error) if matches!(error.kind(), AlreadyExists | NotFound) => {}
+            outcome => return outcome,
+        }
+    }
+    std::fs::create_dir_all(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_that_begin_and_end_at_once_do_not_take_each_others_parents() {
+        let parent = format!("berth-test-parent-{}", std::process::id());
+        std::thread::scope(|scope| {
+            for name in ["one", "two"] {
+                let path = format!("{parent}/{name}");
+                scope.spawn(move || {
+                    let mut session = Session::open(&path).unwrap();
+                    for _ in 0..500 {
+                        let created = session.create();
+                        session.remove();
+                        created.unwrap();
+                    }
+                });
+            }
+        });
+        let gone = Session::open(&parent).unwrap();
+        assert!(gone.directories().iter().all(|path| !path.exists()));
     }
 }
