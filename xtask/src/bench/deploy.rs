@@ -4,13 +4,16 @@ use std::path::Path;
 
 use super::DeployArgs;
 use super::projects::prepare;
-use super::server::{Server, Wrangler};
+use super::server::{Server, Wrangler, install};
 use super::stats::{Series, ms};
 use super::table::{print, row};
 
 pub(crate) fn run(args: &DeployArgs) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let program = &prepare(directory.path(), &["static".to_owned()])?[0];
+    let project = program.project.as_path();
+    // wrangler has no copy of its own.
+    install(project, &["@cloudflare/containers@0.3.7"])?;
     let server = Server::start()?;
     let wrangler = Wrangler::install()?;
     let berth = |project: &Path| server.berth(project, &["deploy"]);
@@ -18,25 +21,30 @@ pub(crate) fn run(args: &DeployArgs) -> anyhow::Result<()> {
         let arguments = ["deploy", "--containers-rollout=immediate"];
         server.wrangler(&wrangler, project, &arguments)
     };
-    let project = program.project.as_path();
     let first = berth(project)?;
     let mut unchanged = Series::default();
     let mut worker = Series::default();
     let mut image = Series::default();
     let mut by_wrangler = [Series::default(), Series::default(), Series::default()];
     for round in 0..args.rounds {
+        // What was deployed last may be wrangler's.
+        berth(project)?;
         unchanged.push(berth(project)?);
-        change(&project.join("src/index.ts"), "//", round)?;
+        change(&project.join("src/index.ts"), "globalThis.berth =", round)?;
         worker.push(berth(project)?);
         // The image's only file is a program; what is behind its end is no part of it.
         change(&project.join("server"), "", round)?;
         image.push(berth(project)?);
-        // The first one is another client's, hence another upload.
+        // The same for what is Berth's.
         theirs(project)?;
         by_wrangler[0].push(theirs(project)?);
-        change(&project.join("src/index.ts"), "// by wrangler", round)?;
+        change(
+            &project.join("src/index.ts"),
+            "globalThis.wrangler =",
+            round,
+        )?;
         by_wrangler[1].push(theirs(project)?);
-        change(&project.join("server"), "by wrangler", round)?;
+        change(&project.join("server"), "wrangler", round)?;
         by_wrangler[2].push(theirs(project)?);
     }
     let compared = |what: &str, ours: &Series, theirs: &Series, target: &str| {

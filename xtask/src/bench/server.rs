@@ -174,20 +174,7 @@ impl Wrangler {
         for file in ["package.json", "package-lock.json"] {
             fs_err::copy(source.join(file), directory.path().join(file))?;
         }
-        let status = Command::new("npm")
-            .args([
-                "install",
-                "--silent",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-            ])
-            .args(["--engine-strict=false", "--prefix"])
-            .arg(directory.path())
-            .current_dir(directory.path())
-            .status()
-            .context("could not start npm")?;
-        ensure!(status.success(), "npm could not install wrangler");
+        install(directory.path(), &[])?;
         Ok(Self { directory })
     }
 
@@ -199,4 +186,18 @@ impl Wrangler {
         let modules = self.directory.path().join("node_modules");
         modules.join(package).join("bin/node")
     }
+}
+
+/// Installs what a directory's `package.json` names, and these packages.
+pub(crate) fn install(directory: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new("npm")
+        .args(["install", "--silent", "--ignore-scripts", "--no-audit"])
+        .args(["--no-fund", "--engine-strict=false", "--prefix"])
+        .arg(directory)
+        .args(packages)
+        .current_dir(directory)
+        .status()
+        .context("could not start npm")?;
+    ensure!(status.success(), "npm install failed: {status}");
+    Ok(())
 }
