@@ -46,6 +46,7 @@ mod serve_rollout;
 mod serve_secrets;
 mod serve_seeds;
 mod serve_tail;
+mod serve_use_cases;
 mod serve_versions;
 mod sleep;
 mod snapshots;
