@@ -74,6 +74,7 @@ impl From<ControlError> for Failure {
             ControlError::NoToken(_) => (StatusCode::NOT_FOUND, 1003),
             ControlError::Expiry(_) => (StatusCode::BAD_REQUEST, BAD_REQUEST),
             ControlError::NotLive(_) => (StatusCode::BAD_REQUEST, 10215),
+            ControlError::NotWaiting(_) => (StatusCode::CONFLICT, BAD_REQUEST),
             ControlError::SecretsChanged(_) => (StatusCode::BAD_REQUEST, 10220),
             ControlError::BindingTaken { .. } => (StatusCode::BAD_REQUEST, 10053),
             ControlError::BadName(_) => (StatusCode::BAD_REQUEST, 10016),

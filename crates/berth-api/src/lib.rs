@@ -227,6 +227,7 @@ pub(crate) struct Api {
     pub(crate) control: Control,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) transfers: Arc<routes::Transfers>,
+    pub(crate) looks: Arc<routes::Looks>,
 }
 
 /// The service, for `/client/v4`.
@@ -235,6 +236,7 @@ pub fn router(control: Control, runtime: Arc<dyn Runtime>) -> Router {
         control,
         runtime,
         transfers: Arc::default(),
+        looks: Arc::default(),
     };
     routes::all()
         .into_router(api.clone())

@@ -24,6 +24,7 @@ mod tokens;
 mod upload;
 mod user;
 mod versions;
+mod waiting;
 mod workers;
 mod workflows;
 
@@ -34,6 +35,7 @@ use serde_json::{Map, Value};
 use crate::describe::{Routes, about, get, patch, post, put};
 
 pub(crate) use tails::watched;
+pub(crate) use waiting::Looks;
 
 pub(crate) fn all() -> Routes {
     let account = Routes::new()

@@ -1,7 +1,10 @@
 //! `berth.jsonc`: settings that only Berth has, per container class, beside wrangler's file.
 //!
 //! ```jsonc
-//! { "containers": { "MyContainer": { "sleep": { "freeze_after": "30s", "checkpoint_after": "10m" } } } }
+//! { "containers": { "MyContainer": {
+//!     "sleep": { "freeze_after": "30s", "checkpoint_after": "10m" },
+//!     "rollout": "atomic"
+//! } } }
 //! ```
 //!
 //! The file is optional. Invariant: it only refines container classes that wrangler's file has.
@@ -93,8 +96,26 @@ fn containers(field: &Field<'_>, project: &mut Project) {
             .get("sleep")
             .and_then(|field| field.fields())
             .and_then(sleep);
+        app.atomic = fields.get("rollout").is_some_and(|field| atomic(&field));
         fields.finish();
     }
+}
+
+/// Whether containers change together with their Worker.
+fn atomic(field: &Field<'_>) -> bool {
+    let Some(text) = field.text() else {
+        return false;
+    };
+    match text.value.as_str() {
+        "atomic" => return true,
+        "gradual" => {}
+        other => field.cx.error(
+            &text.span,
+            format!("`{}` is no kind of rollout: `{other}`", field.path),
+            "`gradual`: in steps, after the Worker; `atomic`: all at once, together with it",
+        ),
+    }
+    false
 }
 
 fn sleep(fields: Fields<'_>) -> Option<Sleep> {

@@ -129,6 +129,8 @@ pub struct ContainerApp {
     pub max_instances: u32,
     /// When an idle instance goes to sleep, from `berth.jsonc`; `None`: never.
     pub sleep: Option<Sleep>,
+    /// `rollout: "atomic"` of `berth.jsonc`: instances change at the same moment as the Worker.
+    pub atomic: bool,
     /// Seconds a running instance keeps before a rollout stops it.
     pub rollout_active_grace_period_s: u64,
     /// Percentages of a rollout's steps, ascending, last is 100.

@@ -129,6 +129,14 @@ impl Application {
         }
     }
 
+    /// The rollout that has just begun reaches everything.
+    pub(crate) fn complete_at_once(&mut self) {
+        if let Some(rollout) = self.rollouts.first_mut() {
+            rollout.complete();
+        }
+        self.settle();
+    }
+
     /// Most instances at the same time.
     pub fn max_instances(&self) -> u32 {
         if self.policy() == Policy::Object {

@@ -7,6 +7,7 @@ mod applications;
 mod assets;
 mod candidate;
 mod deployments;
+mod pending;
 mod pins;
 mod places;
 mod r2;

@@ -53,6 +53,9 @@ pub enum ControlError {
     /// A secret would be set on something else than what runs.
     #[error("the latest version of the Worker `{0}` is not deployed")]
     NotLive(String),
+    /// A version that waits for its containers is not there, or another one.
+    #[error("no version of the Worker `{0}` waits for its containers any more")]
+    NotWaiting(String),
     /// When a Worker is never woken.
     #[error("`{expression}` is not a cron expression: {reason}")]
     Cron {
@@ -186,6 +189,9 @@ impl Hint for ControlError {
             Self::NoWorker(_) | Self::NothingDeployed(_) => Some("deploy it first".to_owned()),
             Self::ResourceUsed { .. } => {
                 Some("take it out of the configuration there and deploy that first".to_owned())
+            }
+            Self::NotWaiting(_) => {
+                Some("somebody else has deployed meanwhile: deploy again".to_owned())
             }
             Self::Route(error) => error.hint(),
             Self::RouteTaken { worker, .. } | Self::DomainTaken { worker, .. } => Some(format!(

@@ -6,6 +6,7 @@
 //! | [`token`] | who may do what |
 //! | [`worker`] | a Worker: versions, deployments, Durable Object classes; the record |
 //! | [`migrations`] | Durable Object migrations, as a pure function |
+//! | [`pending`] | a version that goes live together with its containers |
 //! | [`containers`] | container applications: image and size of a class's containers |
 //! | [`rollout`] | how a change of those reaches the instances, as a state machine |
 //! | [`upload`] | what wrangler uploads, checked |
@@ -29,6 +30,7 @@ pub mod content;
 mod control;
 mod error;
 pub mod migrations;
+pub mod pending;
 pub mod rollout;
 pub mod token;
 pub mod upload;

@@ -244,6 +244,21 @@ impl Rollout {
         self.to_end(grace_ms, seen, now_ms)
     }
 
+    /// All of its steps are done.
+    pub(crate) fn complete(&mut self) {
+        let now = clock::now();
+        for step in &mut self.steps {
+            step.status = StepStatus::Completed;
+            step.share = RANKS;
+            step.started = Some(now.clone());
+            step.completed = Some(now.clone());
+        }
+        self.begun = self.steps.len();
+        self.share = RANKS;
+        self.status = Status::Completed;
+        self.updated = now;
+    }
+
     /// Undoes it because of a new instance.
     pub fn fail(&mut self, reason: &str) {
         if !self.is_active() {

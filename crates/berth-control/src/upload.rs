@@ -74,6 +74,8 @@ pub struct Upload {
     pub annotations: BTreeMap<String, String>,
     /// As sent; it is the Worker's with the version that is live at once.
     pub observability: Option<serde_json::Value>,
+    /// Its containers are to change together with it.
+    pub atomic: bool,
 }
 
 /// The metadata's form. What is not named here is not for us.
@@ -98,6 +100,24 @@ pub struct Metadata {
     #[serde(default)]
     annotations: BTreeMap<String, Option<String>>,
     observability: Option<serde_json::Value>,
+    berth: Option<Own>,
+}
+
+/// What only Berth has. wrangler passes on what `unsafe.metadata.berth` of its configuration says.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Own {
+    rollout: Rollout,
+}
+
+/// How containers change with a new version.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Rollout {
+    /// In steps, after the Worker.
+    Gradual,
+    /// All at once, at the same moment as the Worker.
+    Atomic,
 }
 
 /// The date of a Worker that names none.
@@ -149,6 +169,9 @@ impl Upload {
                 .filter_map(|(name, value)| Some((name, value?)))
                 .collect(),
             observability: metadata.observability.filter(|value| !value.is_null()),
+            atomic: metadata
+                .berth
+                .is_some_and(|own| own.rollout == Rollout::Atomic),
         };
         upload.take_bindings(metadata.bindings)?;
         upload.check_assets()?;

@@ -8,7 +8,9 @@ use berth_store::Sealed;
 use serde::{Deserialize, Serialize};
 
 use crate::assets::Assets;
+use crate::containers::Application;
 use crate::migrations::Classes;
+use crate::pending::Pending;
 
 /// The kind of record.
 pub(crate) const KIND: &str = "worker";
@@ -49,6 +51,9 @@ pub struct Worker {
     /// Keys of classes whose objects are given up; whoever runs the Worker deletes them and says so.
     #[serde(default)]
     pub discarded: Vec<String>,
+    /// A version that waits for its containers, to be live together with them.
+    #[serde(default)]
+    pub pending: Option<Box<Pending>>,
 }
 
 impl Worker {
@@ -124,6 +129,9 @@ pub struct Version {
     pub assets: Option<Assets>,
     /// Changes with the modules and the assets.
     pub etag: String,
+    /// Its containers change together with it.
+    #[serde(default)]
+    pub atomic: bool,
 }
 
 /// One module of a version.
@@ -279,6 +287,12 @@ pub struct Deployment {
     /// Container configurations that it brings back, by namespace.
     #[serde(default)]
     pub configurations: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    /// Container applications that it makes, and which are not there yet.
+    #[serde(default)]
+    pub made: Vec<Application>,
+    /// The containers change at the same moment as the Worker.
+    #[serde(default)]
+    pub atomic: bool,
 }
 
 impl Worker {
@@ -303,6 +317,7 @@ impl Worker {
             domains: Vec::new(),
             settings: serde_json::Map::new(),
             discarded: Vec::new(),
+            pending: None,
         }
     }
 
@@ -333,9 +348,11 @@ impl Worker {
         let live = self.deployments.first();
         let live = live.map(|deployment| deployment.version_id.as_str());
         let latest = self.versions.last().map(|version| version.id.as_str());
+        let pending = self.pending.as_ref();
+        let pending = pending.map(|pending| pending.version_id.as_str());
         let is_kept = |index: usize, version: &Version| {
             let id = version.id.as_str();
-            if Some(id) == live || Some(id) == latest {
+            if [live, latest, pending].contains(&Some(id)) {
                 return true;
             }
             let recent = index >= surplus || named.contains(id);

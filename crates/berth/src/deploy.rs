@@ -52,6 +52,17 @@ pub(crate) async fn run(args: &DeployArgs, paths: &Paths) -> Result<ExitCode, Re
     let mut steps = Steps::start(args.source.json);
     let mut source = Source::read(&args.source, &mut steps)?;
     if args.containers_rollout == ContainersRollout::None {
+        let mut containers = source.project.containers.iter();
+        if let Some(app) = containers.find(|app| app.atomic) {
+            return Err(Report::new(
+                format!(
+                    "`--containers-rollout=none` cannot be: the containers of `{}` change together with the Worker \
+                     (`rollout: \"atomic\"` in `berth.jsonc`)",
+                    app.class_name
+                ),
+                Some("deploy without it".to_owned()),
+            ));
+        }
         source.project.containers.clear();
     }
     let builder = images::Builder::new(&source.project, paths, args)?;
@@ -104,24 +115,29 @@ async fn deploy(
     };
     let mut upload = Upload::new(source, &bundle, &live, &containers, &args.source)?;
     let unchanged = live.has(&upload) && !args.force && !args.source.is_annotated();
+    let mut waits = false;
     if unchanged {
         steps.skipped("upload", "the live version is the same");
     } else {
         source.check_secrets(&client).await?;
         provision::fill(&client, &source.project, &mut upload, steps).await?;
         assets::send(&client, &source.project, &mut upload, steps).await?;
-        live.version = upload.send(&client, &source.project.name, steps).await?;
+        (live.version, waits) = upload.send(&client, &source.project.name, steps).await?;
     }
     let deploying = containers::Deploying {
         client: &client,
         project: &source.project,
         steps,
         immediate: args.containers_rollout == ContainersRollout::Immediate,
+        together: waits,
     };
     let applied = match args.containers_rollout {
         ContainersRollout::None => Vec::new(),
         _ => deploying.apply(&pushed).await?,
     };
+    if waits {
+        live::go(&client, &source.project.name, &live.version, steps).await?;
+    }
     triggers::apply(&client, &source.project, &live, steps).await?;
     if args.wait {
         wait::all(&client, &applied, steps).await?;

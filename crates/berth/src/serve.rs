@@ -26,6 +26,7 @@
 //! | [`rollouts`] | changes of those reach the instances in steps |
 //! | [`certificates`] | certificates of the gateway, kept new |
 //! | [`snapshots`] | snapshots end 30 days after their last use |
+//! | [`switch`] | a Worker and its containers that change at the same moment |
 //! | [`sizes`] | sizes that objects choose for their containers |
 //! | [`settings`] | `berth.toml` and the command line |
 //! | [`others`] | credentials for the registries of others |
@@ -60,6 +61,7 @@ pub(crate) mod server;
 pub(crate) mod settings;
 mod sizes;
 mod snapshots;
+mod switch;
 mod trial;
 mod unix;
 mod watch;

@@ -3,6 +3,7 @@
 //! The containers client of wrangler needs 200 and JSON for everything, and compares an application with
 //! what it would send, so that what was sent comes back word for word and nothing is `null`.
 
+use axum::Extension;
 use axum::extract::{Path, Query, State};
 use berth_control::containers::Application;
 use bytes::Bytes;
@@ -11,11 +12,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::settings::parse;
+use super::waiting;
 use crate::Api;
 use crate::Instance;
 use crate::envelope::{Answer, result};
 use crate::failure::Failure;
-use crate::guard::blocking;
+use crate::guard::{Caller, blocking};
 
 /// Below an account and an application.
 pub(super) type OfApplication = Path<(String, String)>;
@@ -65,7 +67,12 @@ pub(super) async fn prepare(State(api): State<Api>, body: Bytes) -> Answer {
 }
 
 /// `GET applications`: all at once, wrangler asks for no second page.
-pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -> Answer {
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(filter): Query<Filter>,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    waiting::looked(&api, &caller).await?;
     let control = api.control.clone();
     let mut applications = blocking(move || control.applications()).await?;
     if let Some(name) = filter.name {
@@ -98,7 +105,12 @@ pub(super) async fn create(State(api): State<Api>, body: Bytes) -> Answer {
 }
 
 /// `GET applications/{id}`.
-pub(super) async fn one(State(api): State<Api>, Path((_, id)): OfApplication) -> Answer {
+pub(super) async fn one(
+    State(api): State<Api>,
+    Path((_, id)): OfApplication,
+    Extension(caller): Extension<Caller>,
+) -> Answer {
+    waiting::looked(&api, &caller).await?;
     result(describe(&api, &find(&api, &id).await?))
 }
 

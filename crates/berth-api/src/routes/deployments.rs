@@ -13,17 +13,22 @@ use serde_json::{Value, json};
 
 use super::settings::parse;
 use super::upload::settle;
+use super::waiting;
 use super::workers::{Named, find};
 use crate::Api;
 use crate::envelope::{Answer, result};
 use crate::failure::Failure;
 use crate::guard::{Caller, blocking};
 
-/// `GET deployments`: newest first.
+/// `GET deployments`: newest first; beside them the version that waits for its containers, if there is one.
 pub(super) async fn list(State(api): State<Api>, Path((_, name)): Named) -> Answer {
     let worker = find(&api, &name).await?;
     let deployments: Vec<Value> = worker.deployments.iter().map(describe).collect();
-    result(json!({"deployments": deployments}))
+    let mut shown = json!({"deployments": deployments});
+    if let Some(pending) = waiting::describe(&worker) {
+        shown["pending"] = pending;
+    }
+    result(shown)
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -71,6 +76,14 @@ pub(super) async fn create(
     }
     let version = version_id.clone();
     let worker = find(&api, &name).await?;
+    if let Some(pending) = &worker.pending
+        && pending.version_id == version
+    {
+        waiting::go_live(&api, &worker, &version).await?;
+        let worker = find(&api, &name).await?;
+        let deployment = worker.deployments.first();
+        return result(deployment.map(describe));
+    }
     let mut tried = worker.clone();
     if let Some(first) = tried.deployments.first_mut() {
         first.version_id.clone_from(&version);

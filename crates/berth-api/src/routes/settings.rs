@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::secrets::by_secret;
 use super::upload::settle;
 use super::versions;
+use super::waiting;
 use super::workers::{Named, find};
 use crate::Api;
 use crate::envelope::{Answer, result};
@@ -123,13 +124,15 @@ pub(super) struct NewSubdomain {
     previews_enabled: Option<bool>,
 }
 
-/// `POST subdomain` of a Worker.
+/// `POST subdomain` of a Worker: the end of every deployment by wrangler.
 pub(super) async fn set_subdomain(
     State(api): State<Api>,
     Path((_, name)): Named,
+    Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Answer {
     let new: NewSubdomain = parse(&body)?;
+    waiting::done(&api, &name, &caller).await?;
     let (control, target) = (api.control.clone(), name.clone());
     let subdomain =
         blocking(move || control.set_subdomain(&target, new.enabled, new.previews_enabled)).await?;

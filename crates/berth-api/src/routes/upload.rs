@@ -22,7 +22,8 @@ pub(super) struct Form {
     metadata: Metadata,
 }
 
-/// `PUT scripts/{name}`: a version that is live at once.
+/// `PUT scripts/{name}`: a version that is live at once, or (`berth.pending` of the answer) as soon as its
+/// containers are known.
 pub(super) async fn put(
     State(api): State<Api>,
     Path((_, name)): Named,
@@ -43,6 +44,7 @@ pub(super) async fn put(
         "handlers": [],
         "last_deployed_from": "wrangler",
         "usage_model": "standard",
+        "berth": {"pending": worker.pending.is_some()},
     }))
 }
 
@@ -80,7 +82,7 @@ async fn make(
         .await
         .map_err(Failure::not_valid)?;
     let worker = blocking(move || new.commit(live)).await?;
-    if live {
+    if live && worker.pending.is_none() {
         settle(api, name).await?;
     }
     let version = worker.version(&id).cloned();

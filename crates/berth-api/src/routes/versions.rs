@@ -80,7 +80,7 @@ pub(super) fn bindings(worker: &Worker, version: &Version) -> Vec<Value> {
                 _ => Map::new(),
             };
             if let BindingKind::DurableObjectNamespace { class_name } = &binding.kind
-                && let Some(class) = worker.classes.get(class_name)
+                && let Some(class) = worker.classes_of(version).get(class_name)
             {
                 shown.insert("namespace_id".to_owned(), class.namespace_id.clone().into());
             }

@@ -128,7 +128,7 @@ pub(super) async fn references(State(api): State<Api>, Path((_, name)): Named) -
 pub(super) async fn namespaces(State(api): State<Api>, Query(query): Query<Page>) -> Answer {
     let mut namespaces = Vec::new();
     for worker in all(&api).await? {
-        for (name, class) in &worker.classes {
+        for (name, class) in &worker.all_classes() {
             namespaces.push(json!({
                 "id": class.namespace_id,
                 "name": format!("{}_{name}", worker.name),

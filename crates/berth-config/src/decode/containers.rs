@@ -92,6 +92,7 @@ fn container(fields: Fields<'_>, base: &Path) -> Draft {
             resources,
             max_instances,
             sleep: None,
+            atomic: false,
             rollout_active_grace_period_s: rollout.grace_period_s,
             rollout_steps: rollout.steps,
             rollout_kind: rollout.kind,

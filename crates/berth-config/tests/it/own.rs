@@ -48,6 +48,22 @@ fn sleep_is_off_unless_set() {
 }
 
 #[test]
+fn containers_change_with_their_worker_if_asked() {
+    let with = dir(r#"{ "containers": { "Box": { "rollout": "atomic" } } }"#);
+    assert!(quiet(&with, &with.options()).containers[0].atomic);
+    let without = dir(r#"{ "containers": { "Box": { "rollout": "gradual" } } }"#);
+    assert!(!quiet(&without, &without.options()).containers[0].atomic);
+    assert_snapshot!(says(r#"{ "containers": { "Box": { "rollout": "now" } } }"#), @r##"
+    error: `containers.Box.rollout` is no kind of rollout: `now`
+     --> berth.jsonc:1:39
+      |
+    1 | { "containers": { "Box": { "rollout": "now" } } }
+      |                                       ^^^^^
+    hint: `gradual`: in steps, after the Worker; `atomic`: all at once, together with it
+    "##);
+}
+
+#[test]
 fn every_mistake_has_its_place() {
     assert_snapshot!(says(r#"{
   "container": {},

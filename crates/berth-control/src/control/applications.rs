@@ -31,7 +31,8 @@ impl Control {
             .ok_or_else(|| ControlError::NoApplication(id.to_owned()))
     }
 
-    /// Makes an application of a request; its instances run with what the request says at once.
+    /// Makes an application of a request; its instances run with what the request says at once, or when the
+    /// version of its Worker that waits for it is live.
     ///
     /// # Errors
     /// [`ControlError::Application`].
@@ -62,6 +63,7 @@ impl Control {
             Policy::Application => containers::instance(configuration(&sent, "configuration")?)?,
             Policy::Object => containers::unsized_instance(),
         };
+        let waiting = self.waiting_for(&namespace)?;
         self.check_namespace(&namespace)?;
         for other in self.applications()? {
             if other.name == name {
@@ -90,6 +92,10 @@ impl Control {
             by_version: std::collections::BTreeMap::new(),
             obeyed: None,
         };
+        if let Some(worker) = &waiting {
+            self.make_waiting(worker, &application)?;
+            return Ok(application);
+        }
         self.inner
             .store
             .create(containers::KIND, &application.id, &application)?;
@@ -171,7 +177,7 @@ impl Control {
 
     fn check_namespace(&self, namespace: &str) -> Result<(), ControlError> {
         for worker in self.workers()? {
-            for (name, class) in worker.classes {
+            for (name, class) in worker.all_classes() {
                 if class.namespace_id != namespace {
                     continue;
                 }

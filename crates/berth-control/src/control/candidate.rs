@@ -9,6 +9,7 @@ use super::pins::Pins;
 use crate::ControlError;
 use crate::assets::{Assets, AssetsError};
 use crate::migrations::{self, Class, Migrated, MigrationError, Migrations};
+use crate::pending::Pending;
 use crate::upload::{Upload, UploadError};
 use crate::worker::{self, Binding, Module, Version, Worker};
 
@@ -106,7 +107,8 @@ impl NewVersion {
         Ok(worker)
     }
 
-    /// Makes it a version, and the live one if `live`. All or nothing.
+    /// Makes it a version, and the live one if `live`. All or nothing. With [`Upload::atomic`] and containers
+    /// it waits for these in [`Worker::pending`] instead, if the Worker answers already.
     ///
     /// # Errors
     /// It does not fit the Worker any more, or there is no Worker and `live` is not wanted.
@@ -114,7 +116,11 @@ impl NewVersion {
         let control = self.control.clone();
         let name = self.worker.clone();
         let change = |worker: &mut Worker| {
-            self.put_into(worker, live)?;
+            if live && self.waits(worker) {
+                self.put_beside(worker)?;
+            } else {
+                self.put_into(worker, live)?;
+            }
             Ok(worker.clone())
         };
         let worker = if live {
@@ -133,6 +139,32 @@ impl NewVersion {
             Err(ControlError::NoWorker(name)) => Ok(Worker::new(&name)),
             other => other,
         }
+    }
+
+    /// Whether it is live only when its containers are known: those of a Worker that answers already.
+    fn waits(&self, worker: &Worker) -> bool {
+        self.upload.atomic && !self.upload.containers.is_empty() && worker.live().is_some()
+    }
+
+    /// What is live stays as it is.
+    fn put_beside(&self, worker: &mut Worker) -> Result<(), ControlError> {
+        let Fit { version, migrated } = self.fit(worker)?;
+        worker.last_number = version.number;
+        worker.pending = Some(Box::new(Pending {
+            version_id: self.id.clone(),
+            created: version.created.clone(),
+            author: self.author.clone(),
+            annotations: self.upload.annotations.clone(),
+            classes: migrated.classes,
+            migration_tag: migrated.tag,
+            discarded: migrated.deleted.into_iter().map(|it| it.key).collect(),
+            observability: self.upload.observability.clone(),
+            configurations: BTreeMap::new(),
+            made: Vec::new(),
+        }));
+        worker.versions.push(version);
+        worker.forget(&self.control.retention());
+        Ok(())
     }
 
     fn put_into(&self, worker: &mut Worker, live: bool) -> Result<(), ControlError> {
@@ -183,6 +215,7 @@ impl NewVersion {
             containers: self.upload.containers.clone(),
             assets: self.assets(worker)?,
             etag: self.etag.clone(),
+            atomic: self.upload.atomic,
         };
         Ok(Fit { version, migrated })
     }

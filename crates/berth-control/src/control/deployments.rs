@@ -52,9 +52,12 @@ impl Control {
                     return Err(ControlError::SecretsChanged(changed));
                 }
             }
-            let deployment = worker.deploy(version, author, annotations.clone());
+            let atomic = target.atomic || worker.live().is_some_and(|live| live.atomic);
+            let mut deployment = worker.deploy(version, author, annotations.clone());
             if let Some(first) = worker.deployments.first_mut() {
                 first.configurations.clone_from(&configurations);
+                first.atomic = atomic;
+                deployment = first.clone();
             }
             worker.forget(&self.retention());
             Ok(deployment)
@@ -65,6 +68,7 @@ impl Control {
 }
 
 impl Worker {
+    /// What waits to be live waits no more: it was made for what was live before.
     pub(super) fn deploy(
         &mut self,
         version: &str,
@@ -78,7 +82,10 @@ impl Worker {
             author: author.to_owned(),
             annotations,
             configurations: BTreeMap::new(),
+            made: Vec::new(),
+            atomic: false,
         };
+        self.pending = None;
         self.deployments.insert(0, deployment.clone());
         deployment
     }

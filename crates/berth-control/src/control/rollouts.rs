@@ -13,11 +13,11 @@ use super::applications::configuration;
 use crate::ControlError;
 use crate::containers::{self, Application, ApplicationError, Policy, Rollout};
 use crate::rollout::{Act, Seen};
-use crate::worker::Worker;
+use crate::worker::{Deployment, Worker};
 
 impl Control {
     /// Makes instances run with `target_configuration` of a request, in the steps that it names. Replaces a
-    /// rollout that is under way.
+    /// rollout that is under way. If a version of its Worker waits for it, it is done with that, all at once.
     ///
     /// # Errors
     /// [`ControlError::NoApplication`], [`ControlError::Application`].
@@ -29,6 +29,13 @@ impl Control {
         let target = configuration(request, "target_configuration")?;
         let live = containers::instance(target)?;
         let new = Rollout::new(request, target, live)?;
+        let application = self.application(id)?;
+        if application.policy() == Policy::Application
+            && let Some(worker) = self.waiting_for(&application.namespace_id)?
+        {
+            self.configure_waiting(&worker, &application.namespace_id, target)?;
+            return Ok((application, new));
+        }
         let application = self.update_application(id, |application| {
             if application.policy() == Policy::Object {
                 return Err(ApplicationError::NoRollouts(application.name.clone()).into());
@@ -97,6 +104,7 @@ impl Control {
             let Some(deployment) = worker.deployments.first() else {
                 continue;
             };
+            self.make_brought(worker, deployment)?;
             for (namespace, wanted) in &deployment.configurations {
                 let mut all = applications.iter();
                 let Some(application) = all.find(|one| one.namespace_id == *namespace) else {
@@ -105,7 +113,7 @@ impl Control {
                 if application.obeyed.as_ref() == Some(&deployment.id) {
                     continue;
                 }
-                self.obey(&application.id, &deployment.id, wanted)?;
+                self.obey(&application.id, deployment, wanted)?;
             }
         }
         Ok(())
@@ -114,16 +122,20 @@ impl Control {
     fn obey(
         &self,
         application: &str,
-        deployment: &str,
+        deployment: &Deployment,
         wanted: &Map<String, Value>,
     ) -> Result<(), ControlError> {
         let live = containers::instance(wanted)?;
         // All at once: somebody who goes back has no time for steps.
-        let request = json!({"description": "Going back to a version", "step_percentage": 100});
+        let description = match deployment.atomic {
+            true => "Together with its Worker",
+            false => "Going back to a version",
+        };
+        let request = json!({"description": description, "step_percentage": 100});
         let request = request.as_object().cloned().unwrap_or_default();
         let new = Rollout::new(&request, wanted, live)?;
         let changed = self.change_application(application, |application| {
-            application.obeyed = Some(deployment.to_owned());
+            application.obeyed = Some(deployment.id.clone());
             if application
                 .sent
                 .get("configuration")
@@ -131,6 +143,10 @@ impl Control {
                 != Some(wanted)
             {
                 put_first(application, new.clone());
+                if deployment.atomic {
+                    // Whoever runs the Worker ends its instances, and starts none in between.
+                    application.complete_at_once();
+                }
             }
             Ok(())
         });

@@ -7,13 +7,13 @@ use crate::rollout::{Act, Status};
 use crate::token::Scope;
 use crate::upload::{Part, Upload, UploadError};
 
-fn control() -> (tempfile::TempDir, Control) {
+pub(super) fn control() -> (tempfile::TempDir, Control) {
     let directory = tempfile::tempdir().unwrap();
     let control = open(&directory);
     (directory, control)
 }
 
-fn open(directory: &tempfile::TempDir) -> Control {
+pub(super) fn open(directory: &tempfile::TempDir) -> Control {
     let data = directory.path();
     Control::open(&data.join("control"), &data.join("keys/control.key")).unwrap()
 }
@@ -30,11 +30,15 @@ fn upload(code: &str, metadata: serde_json::Value) -> Upload {
     Upload::parse(whole.to_string().as_bytes(), vec![part]).unwrap()
 }
 
-fn deploy(control: &Control, code: &str, metadata: serde_json::Value) -> Worker {
+pub(super) fn deploy(control: &Control, code: &str, metadata: serde_json::Value) -> Worker {
     let new = control
         .prepare("app", "me", upload(code, metadata))
         .unwrap();
     new.commit(true).unwrap()
+}
+
+pub(super) fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+    value.as_object().unwrap().clone()
 }
 
 fn secrets(control: &Control) -> BTreeMap<String, String> {

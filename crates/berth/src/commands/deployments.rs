@@ -44,5 +44,15 @@ pub(crate) async fn run(command: DeploymentsCommand, paths: &Paths) -> Result<Ex
         ]);
     }
     printer::line(table.render());
+    let pending = of.pending().await?;
+    if !pending.is_null() {
+        let version = word(&pending["version_id"]);
+        printer::line(format!(
+            "Version {version} of {} waits for its containers (`rollout: \"atomic\"`) and is not live: its \
+             deployment goes on, or has ended half-way. Deploy again, or make it live with the containers as they \
+             are: `berth versions deploy {version}`",
+            word(&pending["created_on"]),
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -59,6 +59,14 @@ fn show(status: &Value, server: &str) {
     if workers.is_some_and(|workers| !workers.is_empty()) {
         printer::line(table.render());
     }
+    for worker in workers.into_iter().flatten() {
+        if let Some(version) = worker["pending_version_id"].as_str() {
+            printer::line(format!(
+                "Waiting     version {version} of {}, for its containers; the version above is live",
+                word(&worker["name"]),
+            ));
+        }
+    }
     let containers = &status["containers"];
     let count = |name: &str| containers[name].as_u64().unwrap_or_default();
     printer::line(format!(

@@ -73,6 +73,12 @@ impl Of {
         Ok(found.as_array().cloned().unwrap_or_default())
     }
 
+    /// The version that waits for its containers, or `null`.
+    pub(crate) async fn pending(&self) -> Result<Value, ClientError> {
+        let found: Value = self.client.get(self.path("deployments")).await?;
+        Ok(found["pending"].clone())
+    }
+
     /// The version whose id begins like this.
     pub(crate) async fn id(&self, wanted: &str) -> Result<String, Report> {
         let versions = self.versions().await?;

@@ -23,6 +23,8 @@ pub(super) struct Deploying<'a> {
     pub(super) steps: &'a Steps,
     /// All instances at once.
     pub(super) immediate: bool,
+    /// The Worker waits for them.
+    pub(super) together: bool,
 }
 
 impl Deploying<'_> {
@@ -185,6 +187,14 @@ impl Deploying<'_> {
         let rollout = self.rollout(app, written, &wanted["configuration"]);
         let call = self.client.call(Method::POST, format!("{path}/rollouts"));
         let rollout: Value = call.json(&rollout).send().await?;
+        if self.together {
+            return Ok(outcome(
+                app,
+                &present["id"],
+                "changes with the Worker",
+                None,
+            ));
+        }
         Ok(outcome(
             app,
             &present["id"],

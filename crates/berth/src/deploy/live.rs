@@ -6,7 +6,7 @@ use berth_client::{Client, ClientError, segment};
 use berth_config::Project;
 use berth_error::Report;
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::steps::Steps;
 use super::upload::{FINGERPRINT, Upload};
@@ -88,6 +88,28 @@ impl Live {
         let containers = &self.shown["resources"]["script_runtime"]["containers"];
         containers.as_array().cloned().unwrap_or_default()
     }
+}
+
+/// Makes a version that waits for its containers live, and those with it.
+pub(super) async fn go(
+    client: &Client,
+    name: &str,
+    version: &str,
+    steps: &Steps,
+) -> Result<(), Report> {
+    let path = format!("workers/scripts/{}/deployments", segment(name));
+    let body = json!({
+        "strategy": "percentage",
+        "versions": [{"version_id": version, "percentage": 100}],
+    });
+    let work = async {
+        let _: Value = client.call(Method::POST, path).json(&body).send().await?;
+        Ok((
+            (),
+            "the Worker and its containers changed together".to_owned(),
+        ))
+    };
+    steps.run("live", work).await
 }
 
 /// What may not be there is `null`.

@@ -181,6 +181,14 @@ pub(super) fn rest(project: &Project) -> Map<String, Value> {
         project.compatibility_flags.clone().into(),
     );
     let written = &project.written;
+    // As wrangler: over what is made, whatever it is.
+    let own = written.get("unsafe").and_then(|own| own.get("metadata"));
+    for (name, value) in own.and_then(Value::as_object).into_iter().flatten() {
+        set(name, value.clone());
+    }
+    if project.containers.iter().any(|app| app.atomic) {
+        set("berth", json!({"rollout": "atomic"}));
+    }
     for name in [
         "exports",
         "logpush",

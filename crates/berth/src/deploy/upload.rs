@@ -105,18 +105,19 @@ impl Upload {
         })
     }
 
-    /// Uploads a version that is live at once; its id.
+    /// Uploads a version that is live at once, or (`true`) when its containers are known; its id.
     pub(super) async fn send(
         &self,
         client: &Client,
         name: &str,
         steps: &Steps,
-    ) -> Result<String, Report> {
+    ) -> Result<(String, bool), Report> {
         let path = format!("workers/scripts/{}", segment(name));
         let call = client
             .call(Method::PUT, path)
             .query("excludeScript", "true");
-        self.exchange(call, "deployment_id", steps).await
+        let (id, answer) = self.exchange(call, "deployment_id", steps).await?;
+        Ok((id, answer["berth"]["pending"] == true))
     }
 
     /// Uploads a version that is not live; its id.
@@ -128,7 +129,7 @@ impl Upload {
     ) -> Result<String, Report> {
         let path = format!("workers/scripts/{}/versions", segment(name));
         let call = client.call(Method::POST, path);
-        self.exchange(call, "id", steps).await
+        Ok(self.exchange(call, "id", steps).await?.0)
     }
 
     async fn exchange(
@@ -136,14 +137,14 @@ impl Upload {
         call: berth_client::Call<'_>,
         id: &str,
         steps: &Steps,
-    ) -> Result<String, Report> {
+    ) -> Result<(String, Value), Report> {
         let work = async {
             let call = call.query("bindings_inherit", "strict");
             let answer: Value = call.body(Body::Form(self.form()?)).send().await?;
             let version = answer[id].as_str().unwrap_or_default().to_owned();
             let size = self.modules.iter().map(|module| module.bytes.len() as u64);
             let detail = format!("version {version}, {}", units::size(size.sum()));
-            Ok((version, detail))
+            Ok(((version, answer), detail))
         };
         steps.run("upload", work).await
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use berth_config::ServerConfig;
 use berth_control::Control;
+use berth_control::containers::Application;
 use berth_control::worker::Worker;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
@@ -27,6 +28,7 @@ use super::links::Links;
 use super::pause::{self, PauseRequest, Paused};
 use super::process::{Generation, Process, ProcessOptions, Running};
 use super::reach::Reach;
+use super::switch::{Answering, Switch};
 use super::watch::Watch;
 use super::{project, sizes};
 
@@ -62,6 +64,8 @@ pub(super) struct Wanted {
     pub(super) images: BTreeSet<String>,
     /// What it has of other records.
     pub(super) links: Links,
+    /// Of its classes.
+    pub(super) applications: Vec<Application>,
 }
 
 /// What is to run. `None`: nothing, and what it kept goes, too.
@@ -78,6 +82,7 @@ pub(super) struct App {
     pub(super) reach: watch::Receiver<Reach>,
     desired: watch::Sender<Desired>,
     applied: watch::Receiver<Applied>,
+    pub(super) answering: Answering,
     /// Ends when the app has.
     pub(super) task: tokio::task::JoinHandle<()>,
 }
@@ -91,6 +96,7 @@ impl App {
         let (events, received) = mpsc::unbounded_channel();
         let (pauses, asked) = mpsc::channel(1);
         let health = Arc::new(Health::default());
+        let answering = Answering::default();
         let options = ProcessOptions {
             executable: surroundings.toolchain.workerd.clone(),
             directory: surroundings.directory.clone(),
@@ -105,6 +111,7 @@ impl App {
             site: Arc::clone(&site),
             health: Arc::clone(&health),
             version: None,
+            answering: answering.clone(),
         };
         let task = tokio::spawn(runner.run(wanted, done, received, asked));
         Self {
@@ -114,6 +121,7 @@ impl App {
             reach: reached,
             desired,
             applied,
+            answering,
             task,
         }
     }
@@ -167,6 +175,7 @@ struct Runner {
     process: Process,
     /// Which version runs, or is just being started.
     version: Option<String>,
+    answering: Answering,
 }
 
 impl Runner {
@@ -212,6 +221,7 @@ impl Runner {
             classes,
             images,
             links,
+            applications,
         } = wanted;
         let Some(version) = worker.live() else {
             self.process.stop().await;
@@ -250,11 +260,21 @@ impl Runner {
             &options,
             layout.as_deref(),
         )?;
-        if !self.process.runs(&config) {
+        let mut switch = self.answering.is_before(worker).then(|| {
+            let hold = self.surroundings.config.gateway.hold;
+            Switch::new(
+                &containers,
+                worker,
+                applications,
+                self.version.as_deref(),
+                hold,
+            )
+        });
+        if switch.is_some() || !self.process.runs(&config) {
             let new = Running::new(config, source_map, layout)?;
             let former = self.version.replace(version.id.clone());
             crash_point("deploy.replacing");
-            if let Err(report) = self.process.take_over(new).await {
+            if let Err(report) = self.process.take_over(new, switch.as_mut()).await {
                 let text = format!("the version did not start: {}", report.chain().join(": "));
                 self.say(Level::Error, text);
                 self.version = former;
@@ -265,6 +285,7 @@ impl Runner {
                 self.say(Level::Info, format!("version {} is live", version.id));
             }
         }
+        self.answering.set(worker);
         self.discard(worker, &state);
         Ok(())
     }

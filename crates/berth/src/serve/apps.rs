@@ -3,13 +3,14 @@
 //! Woken by every change of the records. Invariant: when [`Apps::sync`] returns, every app has been told
 //! of the records as they were when it was called, and the gateway of the hosts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_api::{Host, Instance, OtherRegistry, RegistryPassword, Runtime};
 use berth_config::ServerConfig;
+use berth_control::containers::Application;
 use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
@@ -72,10 +73,11 @@ impl Apps {
     fn sync_now(&self) -> Result<(), ControlError> {
         // The lock is held while the records are read: nobody tells an app of older ones later.
         let mut running = self.lock();
-        let workers = self.control.workers()?;
-        let applications = self.control.applications()?;
+        let (workers, applications) = self.control.deployed()?;
+        let switching = switching(&running, &workers);
         // Before workerd can ask for any of them.
-        self.containers.set_applications(&workers, &applications);
+        self.containers
+            .set_applications(&workers, &applications, &switching);
         self.watch.learn(&workers, &applications);
         let mut gone: Vec<String> = running.keys().cloned().collect();
         let mut table = Table::default();
@@ -94,6 +96,7 @@ impl Apps {
             app.want(Some(Wanted {
                 classes: Containers::classes(worker, &applications),
                 images: Containers::images_now(worker, &applications),
+                applications: own(worker, &applications),
                 worker: worker.clone(),
                 links: records.of(worker),
             }));
@@ -203,6 +206,11 @@ impl Apps {
         self.plane.end().await;
     }
 
+    /// Namespaces whose containers are about to change together with their Worker: its task sees to them.
+    pub(super) fn switching(&self, workers: &[Worker]) -> BTreeSet<String> {
+        switching(&self.lock(), workers)
+    }
+
     /// How the workerd of a Worker does, by the Worker's id.
     pub(super) fn health(&self, id: &str) -> Option<health::State> {
         self.lock().get(id).map(|app| app.health.state())
@@ -236,6 +244,24 @@ impl Apps {
         // Entries are whole at every step.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn switching(running: &BTreeMap<String, App>, workers: &[Worker]) -> BTreeSet<String> {
+    let before = workers.iter().filter(|worker| {
+        let app = running.get(&worker.id);
+        app.is_some_and(|app| app.answering.is_before(worker))
+    });
+    let classes = before.flat_map(|worker| worker.classes.values());
+    classes.map(|class| class.namespace_id.clone()).collect()
+}
+
+/// The applications of a Worker.
+fn own(worker: &Worker, applications: &[Application]) -> Vec<Application> {
+    let of = |one: &&Application| {
+        let mut classes = worker.classes.values();
+        classes.any(|class| class.namespace_id == one.namespace_id)
+    };
+    applications.iter().filter(of).cloned().collect()
 }
 
 /// An error as the API has it.

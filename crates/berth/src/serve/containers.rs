@@ -8,19 +8,19 @@ use std::time::Duration;
 use berth_api::{Instance, Size, Usage};
 use berth_control::containers::{Application, Policy};
 use berth_control::rollout::Seen;
-use berth_control::worker::{Version, Worker};
-use berth_docker::{Applications, Chooser, Chosen, DockerApi, Sizer};
+use berth_control::worker::Worker;
+use berth_docker::DockerApi;
 use berth_engine::{ContainerInfo, Engine, Status};
 use berth_error::Report;
 use berth_image::{Hold, ImageStore, Reference};
-use berth_jail::Limits;
 use berth_workerd::{ClassImages, ContainerOptions};
+
+mod told;
 
 use super::others::Others;
 use super::registry::OwnRegistry;
 use super::watch::Watch;
 use crate::base;
-use crate::dev::identity;
 use crate::host::Host;
 
 /// What the apps need of the host.
@@ -33,12 +33,13 @@ pub(super) struct Containers {
     deployment_id: String,
     pub(super) registry: OwnRegistry,
     /// How long an instance may take to end after SIGTERM.
-    stop_grace: Duration,
+    pub(super) stop_grace: Duration,
     watch: Arc<Watch>,
     /// They may mount file systems in user space.
     fuse: bool,
     /// Images that classes run with stay in the store.
     held: Mutex<BTreeMap<String, Hold>>,
+    told: Mutex<told::Told>,
 }
 
 /// What workerd must know of a Worker's container classes.
@@ -64,33 +65,8 @@ impl Containers {
             watch,
             fuse,
             held: Mutex::default(),
+            told: Mutex::default(),
         }
-    }
-
-    /// Tells the engine of every application, and keeps the images that they may need. Blocks for as long as
-    /// the disk takes.
-    pub(super) fn set_applications(&self, workers: &[Worker], applications: &[Application]) {
-        let mut known = identity::unknown_applications(&self.deployment_id);
-        for (class_name, key, application) in classes(workers, applications) {
-            known.applications.push(berth_docker::Application {
-                unique_key: key.to_owned(),
-                class_name: class_name.to_owned(),
-                limits: limits(&application.live),
-                chooser: chooser(application),
-                sizer: (application.policy() == Policy::Object).then_some(Sizer(size)),
-                sleep: None,
-                max_instances: application.max_instances(),
-                stop_grace: self.stop_grace,
-                application_id: application.id.clone(),
-            });
-        }
-        let known: Applications = known;
-        self.docker.set_applications(known);
-        let images = applications.iter().flat_map(Application::images);
-        let named = workers.iter().flat_map(|worker| worker.versions.iter());
-        let named: Vec<String> = named.flat_map(images_of).collect();
-        let wanted: BTreeSet<&str> = images.chain(named.iter().map(String::as_str)).collect();
-        self.keep(&wanted);
     }
 
     /// What workerd must know of one Worker's container classes.
@@ -206,8 +182,7 @@ impl Containers {
     pub(super) fn seen(&self, key: &str) -> Vec<(String, Seen)> {
         let mut seen = Vec::new();
         for container in self.of_class(key) {
-            let version = container.labels.get(berth_docker::VERSION_LABEL);
-            let Some(version) = version.and_then(|version| version.parse().ok()) else {
+            let Some(version) = version_of(&container) else {
                 continue;
             };
             let since_ms = match container.status {
@@ -235,10 +210,42 @@ impl Containers {
             .is_some_and(|reached| reached.wanted)
     }
 
-    /// Ends a container as a rollout does: it has its time to end.
-    pub(super) async fn end(&self, name: &str) {
+    /// Ends a container as a rollout does: it has its time to end. Another one of the same name that was made
+    /// with another version since is left alone.
+    pub(super) async fn end(&self, name: &str, version: u64) {
+        let present = self.engine.inspect(name);
+        if present.and_then(|one| version_of(&one)) != Some(version) {
+            return;
+        }
         self.watch.retired(name);
         if let Err(error) = self.engine.stop(name, self.stop_grace).await {
+            tracing::debug!(%error, name, "it was gone already");
+        }
+    }
+
+    /// Names of the containers of a class.
+    pub(super) fn names(&self, key: &str) -> Vec<String> {
+        let containers = self.of_class(key).into_iter();
+        containers.map(|container| container.name).collect()
+    }
+
+    /// Names of those that were made with another version of their application.
+    pub(super) fn others_than(&self, key: &str, version: u64) -> Vec<String> {
+        let mut containers = self.of_class(key);
+        containers.retain(|container| version_of(container) != Some(version));
+        containers
+            .into_iter()
+            .map(|container| container.name)
+            .collect()
+    }
+
+    /// Ends a container, and nothing is left of it.
+    pub(super) async fn remove(&self, name: &str, grace: Duration) {
+        self.watch.retired(name);
+        if let Err(error) = self.engine.stop(name, grace).await {
+            tracing::debug!(%error, name, "it did not run");
+        }
+        if let Err(error) = self.engine.remove(name, true).await {
             tracing::debug!(%error, name, "it was gone already");
         }
     }
@@ -276,6 +283,12 @@ impl Containers {
     }
 }
 
+/// The version of its application that a container was made with, if that decides.
+fn version_of(container: &ContainerInfo) -> Option<u64> {
+    let version = container.labels.get(berth_docker::VERSION_LABEL)?;
+    version.parse().ok()
+}
+
 /// A container, as the API has it.
 fn instance(container: ContainerInfo, key: &str, usage: Usage) -> Instance {
     let failed = container.exit.is_some_and(|exit| exit.code != 0);
@@ -311,10 +324,7 @@ fn instance(container: ContainerInfo, key: &str, usage: Usage) -> Instance {
             memory_mib: limits.memory_bytes.unwrap_or_default() >> 20,
             disk_mb: limits.disk_bytes.unwrap_or_default() / 1_000_000,
         },
-        version: container
-            .labels
-            .get(berth_docker::VERSION_LABEL)
-            .and_then(|version| version.parse().ok()),
+        version: version_of(&container),
         id: container.id,
         name: container.display_name,
         image: container.image,
@@ -332,46 +342,6 @@ fn classes<'a>(
         let application = of_class.find(|one| one.namespace_id == class.namespace_id)?;
         Some((name.as_str(), class.key.as_str(), application))
     })
-}
-
-/// What the instances of an application are made with, if it decides that.
-fn chooser(application: &Application) -> Option<Chooser> {
-    if application.policy() == Policy::Object {
-        return None;
-    }
-    let application = application.clone();
-    Some(Chooser(Arc::new(move |object| {
-        let (instance, version) = application.wanted(object);
-        Chosen {
-            image: instance.image.clone(),
-            limits: limits(instance),
-            version,
-        }
-    })))
-}
-
-/// What a size that an object asks for means.
-fn size(asked: &str) -> Option<Limits> {
-    let asked = serde_json::from_str(asked).ok()?;
-    berth_control::containers::asked(&asked).map(|instance| limits(&instance))
-}
-
-fn limits(instance: &berth_control::containers::Instance) -> Limits {
-    Limits {
-        cpu_milli: Some(identity::cpu_milli(instance.vcpu)),
-        memory_bytes: Some(instance.memory_mib << 20),
-        pids: Some(identity::PIDS),
-        disk_bytes: Some(instance.disk_mb * 1_000_000),
-    }
-}
-
-/// Every image that a version names.
-fn images_of(version: &Version) -> Vec<String> {
-    let classes = version.containers.iter();
-    let classes = classes.filter_map(|one| one.get("class_name")?.as_str());
-    classes
-        .flat_map(|class| version.images(class).into_values())
-        .collect()
 }
 
 /// The Durable Object's id in the name of its container (`workerd-<session>-<key>-<id>`), or nothing if

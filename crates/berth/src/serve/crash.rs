@@ -4,10 +4,11 @@
 
 /// Every step there is.
 #[cfg(debug_assertions)]
-const POINTS: [&str; 7] = [
+const POINTS: [&str; 8] = [
     "deploy.tried",
     "deploy.recorded",
     "deploy.replacing",
+    "deploy.between",
     "deploy.replaced",
     "image.provided",
     "rollout.recorded",

@@ -142,6 +142,7 @@ fn gather(apps: &Apps, data: &std::path::Path) -> Result<Gathered, String> {
             "version_number": live.map(|version| version.number),
             "deployed_on": worker.deployments.first().map(|it| it.created.clone()),
             "state": if live.is_none() { "nothing deployed" } else { state.word() },
+            "pending_version_id": worker.pending.as_ref().map(|one| one.version_id.clone()),
             "problem": state.problem,
             "restarts": state.restarts,
             "last_end": state.last_end.map(|(how, when)| json!({"how": how, "at": when})),

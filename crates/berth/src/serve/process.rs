@@ -21,7 +21,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::assets::Layout;
+use super::crash::crash_point;
 use super::reach::Reach;
+use super::switch::Switch;
 use super::watch::Watch;
 use crate::dev::worker::lead;
 
@@ -161,12 +163,21 @@ impl Process {
     ///
     /// # Errors
     /// It does not start; the former one answers.
-    pub(super) async fn take_over(&mut self, new: Running) -> Result<(), Report> {
+    /// `switch`: its containers change with it.
+    pub(super) async fn take_over(
+        &mut self,
+        new: Running,
+        switch: Option<&mut Switch>,
+    ) -> Result<(), Report> {
         while self.leaving.try_join_next().is_some() {}
         let stateful = self.running.as_ref().is_some_and(Running::keeps_state);
         if self.workerd.is_some() && stateful {
-            self.replace(new).await
+            self.replace(new, switch).await
         } else {
+            // It has no objects, which had containers.
+            if let Some(switch) = switch {
+                switch.make().await;
+            }
             self.start_beside(new).await
         }
     }
@@ -222,7 +233,11 @@ impl Process {
     }
 
     /// Replaces the one that keeps state; if the new one does not start, by the former.
-    async fn replace(&mut self, new: Running) -> Result<(), Report> {
+    async fn replace(
+        &mut self,
+        new: Running,
+        mut switch: Option<&mut Switch>,
+    ) -> Result<(), Report> {
         let Some(workerd) = &self.workerd else {
             return Ok(());
         };
@@ -239,12 +254,20 @@ impl Process {
         if last.requests + last.events + left.requests + left.events > 0 {
             tracing::info!(?left, ?last, "cut off by a deployment");
         }
+        if let Some(switch) = &mut switch {
+            workerd.kill().await;
+            crash_point("deploy.between");
+            switch.make().await;
+        }
         let listen = Listen::Unix(self.socket(&new, self.generation));
         let started = workerd.replace(&new.file, listen).await;
         let mut outcome = started.map_err(Report::from);
         match (&outcome, &self.running) {
             (Ok(()), _) => self.running = Some(new),
             (Err(_), Some(former)) => {
+                if let Some(switch) = switch {
+                    switch.undo();
+                }
                 let listen = Listen::Unix(self.socket(former, self.generation));
                 if let Err(again) = workerd.replace(&former.file, listen).await {
                     outcome = Err(Report::from(again));

@@ -100,20 +100,24 @@ impl Reconciler {
                 return true;
             }
             crash_point("rollout.recorded");
-            for name in end {
-                self.end(name);
+            for (name, version) in end {
+                self.end(name, version);
             }
             crash_point("rollout.ending");
         }
         active
     }
 
-    /// Also the names of the containers that are to end.
-    fn look_now(&self) -> Result<(bool, Vec<String>), ControlError> {
+    /// Also the names of the containers that are to end, with the version that they were made with.
+    fn look_now(&self) -> Result<(bool, Vec<(String, u64)>), ControlError> {
         let mut active = false;
         let mut end = Vec::new();
-        for application in self.apps.control.applications()? {
-            if application.policy() == Policy::Object {
+        // Read before their Workers: whoever is about to switch is seen to be.
+        let applications = self.apps.control.applications()?;
+        let switching = self.apps.switching(&self.apps.control.workers()?);
+        for application in applications {
+            let others = switching.contains(&application.namespace_id);
+            if application.policy() == Policy::Object || others {
                 continue;
             }
             let (names, seen): (Vec<String>, Vec<Seen>) = self
@@ -126,7 +130,7 @@ impl Reconciler {
             active |= application.rollout().is_some();
             for (name, one) in names.into_iter().zip(&seen) {
                 if objects.contains(&one.object) {
-                    end.push(name);
+                    end.push((name, one.version));
                 }
             }
         }
@@ -174,13 +178,13 @@ impl Reconciler {
     }
 
     /// Ends a container, once.
-    fn end(self: &Arc<Self>, name: String) {
+    fn end(self: &Arc<Self>, name: String, version: u64) {
         if !self.ending().insert(name.clone()) {
             return;
         }
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            this.apps.containers.end(&name).await;
+            this.apps.containers.end(&name, version).await;
             this.ending().remove(&name);
         });
     }

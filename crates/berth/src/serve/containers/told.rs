@@ -1,0 +1,142 @@
+//! What the engine is told of container applications: what new instances start with.
+//!
+//! Invariant: an application that changes together with its Worker is told of by the Worker's task, at the
+//! moment of the change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use berth_control::containers::{Application, Policy};
+use berth_control::worker::{Version, Worker};
+use berth_docker::{Applications, Chooser, Chosen, Sizer};
+use berth_jail::Limits;
+
+use super::Containers;
+use crate::dev::identity;
+
+/// What the engine has been told.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Name and key of every class.
+    classes: Vec<(String, String)>,
+    /// By namespace.
+    applications: BTreeMap<String, Application>,
+}
+
+impl Containers {
+    /// Tells the engine of every application, and keeps the images that they may need. Of the namespaces
+    /// `switching` it is told by their Worker's task ([`Self::tell_of`]). Blocks for as long as the disk takes.
+    pub(in crate::serve) fn set_applications(
+        &self,
+        workers: &[Worker],
+        applications: &[Application],
+        switching: &BTreeSet<String>,
+    ) {
+        {
+            let mut told = self.told();
+            let former = std::mem::take(&mut told.applications);
+            let now = applications.iter().filter_map(|application| {
+                let namespace = &application.namespace_id;
+                match switching.contains(namespace) {
+                    true => former.get(namespace),
+                    false => Some(application),
+                }
+            });
+            told.applications = now
+                .map(|one| (one.namespace_id.clone(), one.clone()))
+                .collect();
+            let all = workers.iter().flat_map(|worker| worker.classes.iter());
+            told.classes = all
+                .map(|(name, class)| (name.clone(), class.key.clone()))
+                .collect();
+            self.tell(&told);
+        }
+        let waiting = workers.iter().filter_map(|worker| worker.pending.as_ref());
+        let waiting: Vec<&str> = waiting.flat_map(|pending| pending.images()).collect();
+        let named = workers.iter().flat_map(|worker| worker.versions.iter());
+        let named: Vec<String> = named.flat_map(images_of).collect();
+        let images = applications.iter().flat_map(Application::images);
+        let images = images.chain(named.iter().map(String::as_str));
+        self.keep(&images.chain(waiting).collect());
+    }
+
+    /// Tells the engine of these applications anew; what it was told of them before.
+    pub(in crate::serve) fn tell_of(&self, applications: &[Application]) -> Vec<Application> {
+        let mut told = self.told();
+        let told_of = applications.iter().filter_map(|application| {
+            let namespace = application.namespace_id.clone();
+            told.applications.insert(namespace, application.clone())
+        });
+        let former = told_of.collect();
+        self.tell(&told);
+        former
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        // Every change of it is told whole, or again.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, told: &Told) {
+        let mut known = identity::unknown_applications(&self.deployment_id);
+        for (class_name, key) in &told.classes {
+            // The key of a class is its namespace's id from the beginning.
+            let Some(application) = told.applications.get(key) else {
+                continue;
+            };
+            known.applications.push(berth_docker::Application {
+                unique_key: key.clone(),
+                class_name: class_name.clone(),
+                limits: limits(&application.live),
+                chooser: chooser(application),
+                sizer: (application.policy() == Policy::Object).then_some(Sizer(size)),
+                sleep: None,
+                max_instances: application.max_instances(),
+                stop_grace: self.stop_grace,
+                application_id: application.id.clone(),
+            });
+        }
+        let known: Applications = known;
+        self.docker.set_applications(known);
+    }
+}
+
+/// What the instances of an application are made with, if it decides that.
+fn chooser(application: &Application) -> Option<Chooser> {
+    if application.policy() == Policy::Object {
+        return None;
+    }
+    let application = application.clone();
+    Some(Chooser(Arc::new(move |object| {
+        let (instance, version) = application.wanted(object);
+        Chosen {
+            image: instance.image.clone(),
+            limits: limits(instance),
+            version,
+        }
+    })))
+}
+
+/// What a size that an object asks for means.
+fn size(asked: &str) -> Option<Limits> {
+    let asked = serde_json::from_str(asked).ok()?;
+    berth_control::containers::asked(&asked).map(|instance| limits(&instance))
+}
+
+fn limits(instance: &berth_control::containers::Instance) -> Limits {
+    Limits {
+        cpu_milli: Some(identity::cpu_milli(instance.vcpu)),
+        memory_bytes: Some(instance.memory_mib << 20),
+        pids: Some(identity::PIDS),
+        disk_bytes: Some(instance.disk_mb * 1_000_000),
+    }
+}
+
+/// Every image that a version names.
+fn images_of(version: &Version) -> Vec<String> {
+    let classes = version.containers.iter();
+    let classes = classes.filter_map(|one| one.get("class_name")?.as_str());
+    classes
+        .flat_map(|class| version.images(class).into_values())
+        .collect()
+}
