@@ -6,13 +6,17 @@
 //! Which image a version of the Worker ran with is remembered here, so that going back to it brings the
 //! image back, too.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use berth_config::{MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, Resources, instance_type};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub(crate) use self::request::checked;
 pub use crate::rollout::Rollout;
+
+mod request;
 
 /// The kind of record.
 pub(crate) const KIND: &str = "container_application";
@@ -169,7 +173,7 @@ pub enum ApplicationError {
     #[error("`{field}` {problem}")]
     Field {
         /// Which.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it.
         problem: String,
     },
@@ -250,8 +254,8 @@ pub fn asked(instance: &Value) -> Option<Instance> {
 /// # Errors
 /// A field that is missing or out of range.
 pub(crate) fn instance(configuration: &Map<String, Value>) -> Result<Instance, ApplicationError> {
-    let wrong = |field, problem: &str| ApplicationError::Field {
-        field,
+    let wrong = |field: &'static str, problem: &str| ApplicationError::Field {
+        field: field.into(),
         problem: problem.to_owned(),
     };
     let image = configuration.get("image").and_then(Value::as_str);
@@ -264,7 +268,7 @@ pub(crate) fn instance(configuration: &Map<String, Value>) -> Result<Instance, A
         mut memory_mib,
         mut disk_mb,
     } = instance_type(base).ok_or_else(|| ApplicationError::Field {
-        field: "configuration.instance_type",
+        field: "configuration.instance_type".into(),
         problem: format!("`{base}` is not known"),
     })?;
     if let Some(own) = configuration.get("vcpu") {

@@ -516,7 +516,10 @@ fn steps(request: &Map<String, Value>) -> Result<Vec<Step>, ApplicationError> {
 }
 
 fn wrong(field: &'static str, problem: String) -> ApplicationError {
-    ApplicationError::Field { field, problem }
+    ApplicationError::Field {
+        field: field.into(),
+        problem,
+    }
 }
 
 #[cfg(test)]

@@ -42,8 +42,10 @@ impl Control {
     ) -> Result<Application, ControlError> {
         // One at a time: names and namespaces are compared over all of them.
         let _one = self.pending();
-        let missing = |field| ApplicationError::Field {
-            field,
+        let mut sent = containers::checked(&sent)?;
+        sent.retain(|_, value| !value.is_null());
+        let missing = |field: &'static str| ApplicationError::Field {
+            field: field.into(),
             problem: "is missing".to_owned(),
         };
         let name = sent.get("name").and_then(Value::as_str);
@@ -113,6 +115,7 @@ impl Control {
         id: &str,
         changes: &Map<String, Value>,
     ) -> Result<Application, ControlError> {
+        let changes = &containers::checked(changes)?;
         self.update_application(id, |application| {
             let policy = application.policy();
             if policy == Policy::Application && changes.contains_key("configuration") {
@@ -120,7 +123,7 @@ impl Control {
             }
             if changes.contains_key("scheduling_policy") && containers::policy(changes) != policy {
                 return Err(ApplicationError::Field {
-                    field: "scheduling_policy",
+                    field: "scheduling_policy".into(),
                     problem: "never changes: make another application".to_owned(),
                 }
                 .into());
@@ -233,7 +236,7 @@ pub(super) fn configuration<'a>(
     let configuration = request.get(field).and_then(Value::as_object);
     configuration.ok_or_else(|| {
         ApplicationError::Field {
-            field,
+            field: field.into(),
             problem: "is missing".to_owned(),
         }
         .into()

@@ -26,6 +26,7 @@ impl Control {
         id: &str,
         request: &Map<String, Value>,
     ) -> Result<(Application, Rollout), ControlError> {
+        let request = &containers::checked(request)?;
         let target = configuration(request, "target_configuration")?;
         let live = containers::instance(target)?;
         let new = Rollout::new(request, target, live)?;

@@ -423,6 +423,44 @@ fn application(
     json.as_object().unwrap().clone()
 }
 
+/// wrangler's comparison ends at a `null` or a list in place of an object, and with it every later deploy.
+#[test]
+fn an_application_never_shows_what_clients_cannot_compare() {
+    let (_directory, control) = control();
+    let namespace = with_object(&control);
+    let mut sent = application("app-a", &namespace, "image:1");
+    sent.insert("affinities".to_owned(), json!(null));
+    let made = control.create_application(sent).unwrap();
+    assert!(!made.sent.contains_key("affinities"));
+    let modify = |changes: serde_json::Value| {
+        control.modify_application(&made.id, changes.as_object().unwrap())
+    };
+    let changed = modify(json!({"constraints": {"tiers": [1], "cities": null}})).unwrap();
+    assert_eq!(changed.sent["constraints"], json!({"tiers": [1]}));
+    let without = modify(json!({"constraints": null})).unwrap();
+    assert!(!without.sent.contains_key("constraints"));
+    for wrong in [
+        json!({"constraints": {"tiers": [null]}}),
+        json!({"constraints": "none"}),
+        json!({"affinities": []}),
+        json!({"max_instances": "many"}),
+    ] {
+        let refused = modify(wrong.clone()).unwrap_err();
+        assert!(
+            matches!(refused, ControlError::Application(_)),
+            "{wrong}: {refused}"
+        );
+    }
+    let target = json!({"target_configuration": {"image": "image:2", "disk": {"size_mb": null}}});
+    let (rolled, _) = control
+        .roll_out(&made.id, target.as_object().unwrap())
+        .unwrap();
+    assert_eq!(
+        rolled.sent["configuration"],
+        json!({"image": "image:2", "disk": {}})
+    );
+}
+
 #[test]
 fn an_application_is_echoed_and_changes_with_rollouts() {
     let (directory, control) = control();
