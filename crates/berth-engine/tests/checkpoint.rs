@@ -26,7 +26,7 @@ use std::time::Duration;
 use berth_engine::{
     ContainerInfo, EngineError, Event, ExecIo, Rest, Session, SleepPolicy, Status, sweep,
 };
-use berth_jail::{CHECKPOINT_CRASH_POINTS, CRASH_VARIABLE};
+use berth_jail::CHECKPOINT_CRASH_POINTS;
 use libtest_mimic::{Arguments, Trial};
 use sleeper::{ask, exec, info, rest, say, try_ask};
 use tokio::sync::broadcast::Receiver;
@@ -117,7 +117,7 @@ fn zygote_killed_at(program: &Path, point: &str) {
     let points = tempfile::tempdir().unwrap();
     let output = again(VICTIM, program)
         .arg(point)
-        .env(CRASH_VARIABLE, points.path())
+        .env(berth_crash::VARIABLE, points.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -671,7 +671,7 @@ async fn killed_at(world: World, point: &str) -> World {
     if point.starts_with("zygote.restor") {
         on_disk(&mut events).await;
     }
-    let points = PathBuf::from(std::env::var_os(CRASH_VARIABLE).unwrap());
+    let points = PathBuf::from(std::env::var_os(berth_crash::VARIABLE).unwrap());
     let own = points.join(point);
     std::fs::write(&own, "").unwrap();
     if point.starts_with("zygote.restor") {

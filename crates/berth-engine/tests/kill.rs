@@ -21,7 +21,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::LazyLock;
 
 use berth_engine::{Engine, EngineError, ExecSpec, Session, Status, sweep};
-use berth_jail::{CRASH_POINTS, CRASH_VARIABLE, Limits};
+use berth_jail::{CRASH_POINTS, Limits};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
@@ -153,7 +153,7 @@ fn run(root: &Path, points: &Path) -> Run {
     let mut child = Command::new("/proc/self/exe")
         .arg(DAEMON)
         .args([root, &PROGRAM.0])
-        .env(CRASH_VARIABLE, points)
+        .env(berth_crash::VARIABLE, points)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

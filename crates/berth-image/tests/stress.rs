@@ -235,7 +235,7 @@ impl Worker {
         let child = Command::new(std::env::current_exe().unwrap())
             .arg(root)
             .env(ROLE, role)
-            .env("BERTH_CRASH", root.join("crash"))
+            .env(berth_crash::VARIABLE, root.join("crash"))
             .env("RUST_BACKTRACE", "0")
             .stdout(Stdio::null())
             .stderr(file)

@@ -1,9 +1,4 @@
-//! Named points at which a test can have this process killed, to see what a successor makes of it.
-//!
-//! A process with `BERTH_CRASH=<dir>` in its environment that reaches the point `<name>` while a file
-//! of that name is in the directory deletes the file and kills itself with SIGKILL: once, so that
-//! its successor passes. Exists in builds with debug assertions only; a release build contains no
-//! trace of it.
+//! Points at which a test can have the daemon or the zygote killed.
 
 /// Every point there is, in the order of a container's life; each is in the code once. Those of the
 /// zygote kill the zygote, the others the daemon.
@@ -51,28 +46,11 @@ pub const API_CRASH_POINTS: &[&str] = &[
     "commit.layered",
 ];
 
-/// Name of the environment variable.
-pub const CRASH_VARIABLE: &str = "BERTH_CRASH";
-
 /// Ends the process here if a test has asked for it.
-#[cfg(debug_assertions)]
+#[inline]
 pub fn crash_point(name: &str) {
-    debug_assert!(
-        [CRASH_POINTS, CHECKPOINT_CRASH_POINTS, API_CRASH_POINTS]
-            .iter()
-            .any(|points| points.contains(&name)),
-        "an unlisted point: {name}"
+    berth_crash::point(
+        name,
+        &[CRASH_POINTS, CHECKPOINT_CRASH_POINTS, API_CRASH_POINTS],
     );
-    let Some(directory) = std::env::var_os(CRASH_VARIABLE) else {
-        return;
-    };
-    if std::fs::remove_file(std::path::Path::new(&directory).join(name)).is_ok() {
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-    }
 }
-
-/// Does nothing.
-#[cfg(not(debug_assertions))]
-#[inline(always)]
-pub fn crash_point(_name: &str) {}

@@ -41,9 +41,7 @@ pub use cgroup::Capabilities;
 pub use client::{
     ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Survivors, Zygote, ZygoteConfig,
 };
-pub use crash::{
-    API_CRASH_POINTS, CHECKPOINT_CRASH_POINTS, CRASH_POINTS, CRASH_VARIABLE, crash_point,
-};
+pub use crash::{API_CRASH_POINTS, CHECKPOINT_CRASH_POINTS, CRASH_POINTS, crash_point};
 pub use disk::{Disk, DiskTemplate};
 pub use error::JailError;
 pub use ids::{IdAllocator, IdRange};

@@ -1,9 +1,4 @@
-//! Named points at which a test can have this process killed, to see what a successor makes of it.
-//!
-//! A process with `BERTH_CRASH=<dir>` in its environment that reaches the point `<name>` while a file
-//! of that name is in the directory deletes the file and kills itself with SIGKILL: once, so that its
-//! successor passes. Exists in builds with debug assertions only. (The jail has points of its own;
-//! this crate stands below it.)
+//! Points at which a test can have this process killed.
 
 /// Every point there is; each is in the code once.
 pub const CRASH_POINTS: &[&str] = &[
@@ -37,23 +32,7 @@ pub const BUCKET_CRASH_POINTS: &[&str] = &[
 ];
 
 /// Ends the process here if a test has asked for it.
-#[cfg(debug_assertions)]
+#[inline]
 pub(crate) fn crash_point(name: &str) {
-    debug_assert!(
-        CRASH_POINTS.contains(&name) || BUCKET_CRASH_POINTS.contains(&name),
-        "an unlisted point: {name}"
-    );
-    let Some(directory) = std::env::var_os("BERTH_CRASH") else {
-        return;
-    };
-    if std::fs::remove_file(std::path::Path::new(&directory).join(name)).is_ok() {
-        // That the process is still here afterwards is what the test would notice.
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-    }
+    berth_crash::point(name, &[CRASH_POINTS, BUCKET_CRASH_POINTS]);
 }
-
-/// Does nothing.
-#[cfg(not(debug_assertions))]
-#[inline(always)]
-pub(crate) fn crash_point(_name: &str) {}

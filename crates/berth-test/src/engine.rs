@@ -50,7 +50,7 @@ impl EngineSession {
         command
             .args(["engine", "--json"])
             .env("BERTH_DATA_DIR", data)
-            .env("BERTH_CRASH", crash_points);
+            .env(berth_crash::VARIABLE, crash_points);
         Self::spawn(world, command, data).await
     }
 

@@ -43,7 +43,7 @@ impl ServerSession {
         }
         command.args(more).env("BERTH_DATA_DIR", data);
         if let Some(crash) = crash {
-            command.env("BERTH_CRASH", crash);
+            command.env(berth_crash::VARIABLE, crash);
         }
         // Nothing of the server is in a project.
         let mut process = Process::spawn_in(data, command, Path::new("/nonexistent"));

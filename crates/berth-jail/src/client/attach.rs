@@ -14,9 +14,9 @@ use super::connection::{Connection, Greeting, Peer};
 use super::{OnDisconnect, Sandbox, ZygoteConfig};
 use crate::cgroup::Session;
 use crate::error::JailError;
+use crate::packet;
 use crate::protocol::Request;
 use crate::zygote::{KEEP, KILL_ALL, ZYGOTE_ARG, with_short_path};
-use crate::{crash, packet};
 
 /// What an earlier daemon left to this one.
 #[derive(Debug, Default)]
@@ -52,9 +52,9 @@ pub(super) async fn launch(config: &ZygoteConfig) -> Result<Arc<Connection>, Jai
         OnDisconnect::Keep { socket } => command.arg(KEEP).arg(socket),
     };
     if cfg!(debug_assertions)
-        && let Some(points) = std::env::var_os(crash::CRASH_VARIABLE)
+        && let Some(points) = std::env::var_os(berth_crash::VARIABLE)
     {
-        command.env(crash::CRASH_VARIABLE, points);
+        command.env(berth_crash::VARIABLE, points);
     }
     let child = command.spawn().map_err(launch)?;
     // It has our copy of the zygote's end, which would hide the zygote's death.

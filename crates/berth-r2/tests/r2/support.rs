@@ -27,7 +27,7 @@ impl Server {
             .env("AWS_ACCESS_KEY_ID", "x")
             .env("AWS_SECRET_ACCESS_KEY", "x");
         if let Some(crash) = crash {
-            command.env("BERTH_CRASH", crash);
+            command.env(berth_crash::VARIABLE, crash);
         }
         let mut child = command.spawn().unwrap();
         let mut address = String::new();

@@ -39,7 +39,7 @@ fn command(config: &Value) -> Command {
 
 fn spawn(config: &Value, crash: &Path) -> (Child, String) {
     let mut child = command(config)
-        .env("BERTH_CRASH", crash)
+        .env(berth_crash::VARIABLE, crash)
         .stdout(Stdio::piped())
         .spawn()
         .expect("start the server");

@@ -1,9 +1,6 @@
-//! Named steps of a deployment at which a test can have the server killed, to see what the next one makes of
-//! it: with `BERTH_CRASH=<dir>` in its environment it looks there for a file of the step's name, deletes it and
-//! kills itself. Exists in builds with debug assertions only.
+//! Steps of a deployment at which a test can have the server killed.
 
 /// Every step there is.
-#[cfg(debug_assertions)]
 const POINTS: [&str; 8] = [
     "deploy.tried",
     "deploy.recorded",
@@ -16,19 +13,7 @@ const POINTS: [&str; 8] = [
 ];
 
 /// Ends the process here if a test has asked for it.
-#[cfg(debug_assertions)]
+#[inline]
 pub(super) fn crash_point(name: &str) {
-    debug_assert!(POINTS.contains(&name), "an unlisted point: {name}");
-    let Some(directory) = std::env::var_os("BERTH_CRASH") else {
-        return;
-    };
-    if std::fs::remove_file(std::path::Path::new(&directory).join(name)).is_ok() {
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-    }
+    berth_crash::point(name, &[&POINTS]);
 }
-
-/// Does nothing.
-#[cfg(not(debug_assertions))]
-#[inline(always)]
-pub(super) fn crash_point(_name: &str) {}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use berth_docker::EGRESS_IMAGE;
-use berth_jail::{API_CRASH_POINTS, CRASH_VARIABLE};
+use berth_jail::API_CRASH_POINTS;
 use berth_test::{DevSession, EngineSession, Killed, PATIENCE, Project, compile_static};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ async fn a_cold_request_outlives_the_zygote_and_the_next_one_workerd() {
     let world = world();
     let session = world
         .dev(&class_api::project(&world, "0.3.7"))
-        .env(CRASH_VARIABLE, points.path())
+        .env(berth_crash::VARIABLE, points.path())
         .start()
         .await;
     for (point, instance) in [("zygote.spawn", "a"), ("zygote.runs", "b")] {
@@ -150,7 +150,7 @@ async fn a_session_that_dies_in_a_cold_request_is_cleaned_up_by_the_next_one() {
     for point in ["sidecar.listens", "start.running", "exit.told"] {
         let session = world()
             .dev(&project)
-            .env(CRASH_VARIABLE, points.path())
+            .env(berth_crash::VARIABLE, points.path())
             .start()
             .await;
         if let Some(dead) = dead.take() {

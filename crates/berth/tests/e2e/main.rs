@@ -13,6 +13,7 @@ mod code_sandbox;
 mod config_errors;
 mod container_api;
 mod cron_batch_job;
+mod deployed;
 mod dev_session;
 mod dev_tools;
 mod egress;

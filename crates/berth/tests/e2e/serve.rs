@@ -2,47 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use berth_test::{Program, Project, ServerSession, compile_static};
+use berth_test::ServerSession;
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::deployed::{COUNTER_CONFIG, GREETER_WORKER, counter, counter_worker, greeter};
 use crate::world;
-
-pub(crate) const CONFIG: &str = r#"{
-  "name": "counter",
-  "main": "index.js",
-  "compatibility_date": "2026-11-01",
-  "vars": { "GREETING": "hello", "LIST": [1, 2] },
-  "version_metadata": { "binding": "VERSION" },
-  "durable_objects": { "bindings": [{ "name": "COUNTER", "class_name": "Counter" }] },
-  "migrations": [{ "tag": "v1", "new_sqlite_classes": ["Counter"] }]
-}"#;
-
-const WORKER: &str = r#"
-import { DurableObject } from "cloudflare:workers";
-export class Counter extends DurableObject {
-  async next() {
-    const count = ((await this.ctx.storage.get("count")) ?? 0) + 1;
-    await this.ctx.storage.put("count", count);
-    return count;
-  }
-}
-export default {
-  async fetch(request, env) {
-    const { pathname, host } = new URL(request.url);
-    if (pathname === "/count") return new Response(String(await env.COUNTER.getByName("a").next()));
-    const { GREETING: greeting, LIST: list, KEY: key, VERSION: version } = env;
-    return Response.json({ greeting, list, key, version: version.id, host });
-  },
-};
-"#;
-
-pub(crate) fn counter() -> Project {
-    let project = Project::empty();
-    project.write("wrangler.jsonc", CONFIG);
-    project.write("index.js", WORKER);
-    project
-}
 
 pub(crate) async fn about(server: &ServerSession) -> Value {
     server.get("counter", "/").await.ok().json()
@@ -108,7 +73,7 @@ async fn wrangler_deploys_changes_and_deletes_a_worker() {
     assert_eq!(listed.as_array().unwrap().len(), 4);
 
     // A new version has the objects and the secrets of the one before.
-    project.write("wrangler.jsonc", CONFIG.replace("hello", "howdy"));
+    project.write("wrangler.jsonc", COUNTER_CONFIG.replace("hello", "howdy"));
     let second = server
         .wrangler_ok(&project, ["deploy", "--message", "second"], "")
         .await;
@@ -138,7 +103,7 @@ async fn wrangler_deploys_changes_and_deletes_a_worker() {
     assert!(status.contains(version(&second)), "{status}");
 
     // A version that waits, and its deployment.
-    project.write("wrangler.jsonc", CONFIG.replace("hello", "waiting"));
+    project.write("wrangler.jsonc", COUNTER_CONFIG.replace("hello", "waiting"));
     server
         .wrangler_ok(&project, ["versions", "upload"], "")
         .await;
@@ -213,8 +178,8 @@ async fn a_version_that_does_not_start_changes_nothing() {
     let project = counter();
     server.wrangler_ok(&project, ["deploy"], "").await;
     let before = about(&server).await;
-    let throwing = format!("{WORKER}\nthrow new Error('not today');\n");
-    let without = WORKER.replace("export class Counter", "class Counter");
+    let throwing = format!("{}\nthrow new Error('not today');\n", counter_worker());
+    let without = counter_worker().replace("export class Counter", "class Counter");
     for (code, said) in [(throwing, "not today"), (without, "Counter")] {
         project.write("index.js", &code);
         let refused = server.wrangler(&project, ["deploy"], "").await;
@@ -223,8 +188,9 @@ async fn a_version_that_does_not_start_changes_nothing() {
         assert!(text.contains(said), "{text}");
         assert_eq!(about(&server).await, before);
     }
-    let unsupported = CONFIG.replace("\"vars\"", "\"ai\": { \"binding\": \"AI\" }, \"vars\"");
-    project.write("index.js", WORKER);
+    let unsupported =
+        COUNTER_CONFIG.replace("\"vars\"", "\"ai\": { \"binding\": \"AI\" }, \"vars\"");
+    project.write("index.js", counter_worker());
     project.write("wrangler.jsonc", &unsupported);
     let refused = server.wrangler(&project, ["deploy"], "").await;
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -261,78 +227,12 @@ async fn a_killed_server_comes_back_with_what_was_deployed() {
     server.stop().await;
 }
 
-/// Answers with the greeting in its image and how often it was asked for a path (the class asks for
-/// none to see whether it is there); leaves on SIGTERM.
-pub(crate) const GREETER: Program = Program {
-    name: "greeter",
-    source: r#"
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <signal.h>
-#include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
-static void leave(int signal) { (void)signal; _exit(0); }
-int main(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(8080)};
-    char greeting[64] = "", request[4096], body[128], answer[256];
-    int listener = socket(AF_INET, SOCK_STREAM, 0), asked = 0, one = 1;
-    int file = open("/greeting", O_RDONLY);
-    if (read(file, greeting, sizeof greeting - 1) < 0) return 2;
-    signal(SIGTERM, leave);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 16)) return 1;
-    for (;;) {
-        int peer = accept(listener, 0, 0);
-        if (read(peer, request, sizeof request) > 0) {
-            asked += request[5] != ' ';
-            int length = snprintf(body, sizeof body, "%s %d", greeting, asked);
-            int all = snprintf(answer, sizeof answer,
-                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", length, body);
-            if (write(peer, answer, all) != all) return 3;
-        }
-        close(peer);
-    }
-}
-"#,
-};
-
-pub(crate) const CONTAINER_CONFIG: &str = r#"{
-  "name": "greeter",
-  "main": "index.js",
-  "compatibility_date": "2026-11-01",
-  "containers": [{ "class_name": "Greeter", "image": "./Dockerfile", "max_instances": 3 }],
-  "durable_objects": { "bindings": [{ "name": "GREETER", "class_name": "Greeter" }] },
-  "migrations": [{ "tag": "v1", "new_sqlite_classes": ["Greeter"] }]
-}"#;
-
-pub(crate) const CONTAINER_WORKER: &str = r#"
-import { Container, getContainer } from "@cloudflare/containers";
-export class Greeter extends Container {
-  defaultPort = 8080;
-}
-export default {
-  fetch(request, env) {
-    return getContainer(env.GREETER, new URL(request.url).pathname).fetch(request);
-  },
-};
-"#;
-
 #[tokio::test]
 async fn wrangler_builds_pushes_and_rolls_out_containers() {
     let world = world();
     let data = tempfile::tempdir().unwrap();
     let server = world.server(data.path()).await;
-    let project = Project::empty();
-    project.write("wrangler.jsonc", CONTAINER_CONFIG);
-    project.write("index.js", CONTAINER_WORKER);
-    project.write("greeting", "hello");
-    project.write(
-        "Dockerfile",
-        "FROM scratch\nCOPY greeter /greeter\nCOPY greeting /greeting\nCMD [\"/greeter\"]\n",
-    );
-    project.copy(&compile_static(&world, GREETER), "greeter");
-    project.install(&world, "@cloudflare/containers", "0.3.7");
+    let project = greeter(&world);
 
     server.wrangler_ok(&project, ["deploy"], "").await;
     assert_eq!(server.text("greeter", "/a").await, "hello 1");
@@ -353,10 +253,7 @@ async fn wrangler_builds_pushes_and_rolls_out_containers() {
     assert_eq!(instances.matches("running").count(), 2, "{instances}");
 
     // A new Worker with the same image: the containers run on.
-    project.write(
-        "index.js",
-        format!("{CONTAINER_WORKER}// another version\n"),
-    );
+    project.write("index.js", format!("{GREETER_WORKER}// another version\n"));
     let same = server.wrangler_ok(&project, ["deploy"], "").await;
     assert!(!same.contains("Modified application"), "{same}");
     assert_eq!(server.text("greeter", "/a").await, "hello 3");

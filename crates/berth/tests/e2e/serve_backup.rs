@@ -4,39 +4,50 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use berth_test::{Project, ServerSession};
+use http::Method;
+use serde_json::{Value, json};
 
+use crate::deployed::counter;
+use crate::serve::about;
 use crate::world;
 
-const CONFIG: &str = r#"{
-  "name": "counter",
-  "main": "index.js",
-  "compatibility_date": "2026-11-01",
-  "durable_objects": { "bindings": [{ "name": "COUNTER", "class_name": "Counter" }] },
-  "migrations": [{ "tag": "v1", "new_sqlite_classes": ["Counter"] }]
-}"#;
-
-const WORKER: &str = r#"
-import { DurableObject } from "cloudflare:workers";
-export class Counter extends DurableObject {
-  async next() {
-    const count = ((await this.ctx.storage.get("count")) ?? 0) + 1;
-    await this.ctx.storage.put("count", count);
-    return count;
-  }
-}
+/// Keeps `/<word>` in KV, D1 and R2; `/` tells what each has.
+const KEEPER: &str = r#"
+const schema = "CREATE TABLE IF NOT EXISTS words (word TEXT)";
 export default {
   async fetch(request, env) {
-    const { pathname } = new URL(request.url);
-    if (pathname === "/key") return new Response(env.KEY);
-    return new Response(String(await env.COUNTER.getByName(pathname).next()));
+    const word = new URL(request.url).pathname.slice(1);
+    await env.DB.prepare(schema).run();
+    if (word) {
+      await env.KV.put("word", word);
+      await env.DB.prepare("INSERT INTO words VALUES (?)").bind(word).run();
+      await env.FILES.put("word", word);
+    }
+    const { results } = await env.DB.prepare("SELECT word FROM words").all();
+    const file = await env.FILES.get("word");
+    return new Response([await env.KV.get("word"), results[0]?.word, await file?.text()].join(" "));
   },
 };
 "#;
 
-fn counter() -> Project {
+/// A Worker with a namespace, a database and a bucket.
+async fn keeper(server: &ServerSession) -> Project {
+    let make = async |path, body, id: &str| -> String {
+        let made = server.api(Method::POST, path, body).await.ok().json();
+        made["result"][id].as_str().unwrap().to_owned()
+    };
+    let namespace = make("/storage/kv/namespaces", json!({"title": "words"}), "id").await;
+    let database = make("/d1/database", json!({"name": "words"}), "uuid").await;
+    let bucket = make("/r2/buckets", json!({"name": "words"}), "name").await;
     let project = Project::empty();
-    project.write("wrangler.jsonc", CONFIG);
-    project.write("index.js", WORKER);
+    project.write("index.js", KEEPER);
+    let config: Value = json!({
+        "name": "keeper", "main": "index.js", "compatibility_date": "2026-11-01",
+        "kv_namespaces": [{"binding": "KV", "id": namespace}],
+        "d1_databases": [{"binding": "DB", "database_name": "words", "database_id": database}],
+        "r2_buckets": [{"binding": "FILES", "bucket_name": bucket}],
+    });
+    project.write("wrangler.jsonc", config.to_string());
     project
 }
 
@@ -60,8 +71,12 @@ async fn a_backup_of_a_busy_server_is_restored_elsewhere() {
         .berth_ok(&project, ["secret", "put", "KEY"], "hunter2")
         .await;
     for _ in 0..5 {
-        count(&server, "/still").await;
+        count(&server, "/count/still").await;
     }
+
+    let keeper = keeper(&server).await;
+    server.berth_ok(&keeper, ["deploy"], "").await;
+    assert_eq!(server.text("keeper", "/kept").await, "kept kept kept");
 
     // Requests go on while it is taken; none fails.
     let stop = AtomicBool::new(false);
@@ -75,7 +90,7 @@ async fn a_backup_of_a_busy_server_is_restored_elsewhere() {
     let counting = async {
         let mut last = 0;
         while !stop.load(Ordering::Relaxed) {
-            last = count(&server, "/busy").await;
+            last = count(&server, "/count/busy").await;
         }
         last
     };
@@ -118,9 +133,10 @@ async fn a_backup_of_a_busy_server_is_restored_elsewhere() {
         .env("BERTH_DATA_DIR", other.path());
     restored(&command.output().unwrap());
     let server = world.server(other.path()).await;
-    assert_eq!(server.text("counter", "/key").await, "hunter2");
-    assert_eq!(count(&server, "/still").await, 6);
-    let busy = count(&server, "/busy").await;
+    assert_eq!(about(&server).await["key"], "hunter2");
+    assert_eq!(count(&server, "/count/still").await, 6);
+    assert_eq!(server.text("keeper", "/").await, "kept kept kept");
+    let busy = count(&server, "/count/busy").await;
     assert!((1..=last + 1).contains(&busy), "{busy} of {last}");
     // It is the same server: the same account and token.
     server.berth_ok(&project, ["deploy"], "").await;

@@ -1,26 +1,11 @@
 //! `berth`'s own commands as clients of a server: the same API, the same results as with wrangler.
 
-use berth_test::{Project, ServerSession, compile_static};
+use berth_test::{Project, ServerSession};
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::serve::{CONTAINER_CONFIG, CONTAINER_WORKER, GREETER};
+use crate::deployed::greeter;
 use crate::world;
-
-fn greeter() -> Project {
-    let world = world();
-    let project = Project::empty();
-    project.write("wrangler.jsonc", CONTAINER_CONFIG);
-    project.write("index.js", CONTAINER_WORKER);
-    project.write("greeting", "hello");
-    project.write(
-        "Dockerfile",
-        "FROM scratch\nCOPY greeter /greeter\nCOPY greeting /greeting\nCMD [\"/greeter\"]\n",
-    );
-    project.copy(&compile_static(&world, GREETER), "greeter");
-    project.install(&world, "@cloudflare/containers", "0.3.7");
-    project
-}
 
 /// The last event of `berth deploy --json`.
 async fn deploy(server: &ServerSession, project: &Project) -> Value {
@@ -45,7 +30,7 @@ async fn berth_deploys_what_wrangler_deploys_and_only_what_is_new() {
     let world = world();
     let data = tempfile::tempdir().unwrap();
     let server = world.server(data.path()).await;
-    let project = greeter();
+    let project = greeter(&world);
 
     let first = deploy(&server, &project).await;
     assert_eq!(first["uploaded"], true);
@@ -235,7 +220,7 @@ async fn tokens_status_and_commands_in_containers() {
     let world = world();
     let data = tempfile::tempdir().unwrap();
     let server = world.server(data.path()).await;
-    let project = greeter();
+    let project = greeter(&world);
     deploy(&server, &project).await;
     assert_eq!(server.text("greeter", "/a").await, "hello 1");
 

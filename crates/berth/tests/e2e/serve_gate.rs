@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
+use crate::deployed::COUNTER_CLASS;
 use crate::world;
 
 /// Between two requests: 200 in a second.
@@ -23,14 +24,6 @@ const STATEFUL: &str = r#"{
 }"#;
 
 const WORKER: &str = r#"
-import { DurableObject } from "cloudflare:workers";
-export class Counter extends DurableObject {
-  async next() {
-    const count = ((await this.ctx.storage.get("count")) ?? 0) + 1;
-    await this.ctx.storage.put("count", count);
-    return count;
-  }
-}
 export default {
   async fetch(request, env) {
     const { pathname } = new URL(request.url);
@@ -61,7 +54,7 @@ export default {
 fn project(config: &str) -> Project {
     let project = Project::empty();
     project.write("wrangler.jsonc", config);
-    project.write("index.js", WORKER);
+    project.write("index.js", format!("{COUNTER_CLASS}{WORKER}"));
     project
 }
 

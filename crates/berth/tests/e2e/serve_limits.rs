@@ -1,36 +1,21 @@
 //! What all containers of a server may have together, what each uses, and what happened to it.
 
-use berth_test::{Program, Project, ServerSession, compile_static};
+use berth_test::{Program, Project, ServerSession};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::deployed::{add_program, answering};
 use crate::world;
 
 /// Answers everything; leaves on SIGTERM.
 const SMALL: Program = Program {
     name: "small",
-    source: r#"
-#include <netinet/in.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-static void leave(int signal) { (void)signal; _exit(0); }
-int main(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(8080)};
-    char request[4096];
-    const char *answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nsmall";
-    int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-    signal(SIGTERM, leave);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 16)) return 1;
-    for (;;) {
-        int peer = accept(listener, 0, 0);
-        if (read(peer, request, sizeof request) > 0 && write(peer, answer, strlen(answer)) < 0) return 3;
-        close(peer);
-    }
-}
-"#,
+    source: answering!(
+        "",
+        r#"
+            reply(peer, "small");
+"#
+    ),
 };
 
 const CONFIG: &str = r#"{
@@ -74,11 +59,7 @@ async fn all_containers_together_have_what_the_server_allows() {
     let project = Project::empty();
     project.write("wrangler.jsonc", CONFIG);
     project.write("index.js", WORKER);
-    project.write(
-        "Dockerfile",
-        "FROM scratch\nCOPY small /small\nCMD [\"/small\"]\n",
-    );
-    project.copy(&compile_static(&world, SMALL), "small");
+    add_program(&world, &project, SMALL);
     project.install(&world, "@cloudflare/containers", "0.3.7");
     server.wrangler_ok(&project, ["deploy"], "").await;
     assert_eq!(server.text("small", "/a").await, "small");

@@ -2,45 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use berth_test::{PATIENCE, Program, Project, ServerSession, compile_static};
+use berth_test::{PATIENCE, Program, Project, ServerSession};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::deployed::{add_program, answering};
 use crate::world;
 
-/// Says when it listens, and what it is asked for; leaves on SIGTERM.
+/// Says that it begins to listen, and what it is asked for.
 const TALKER: Program = Program {
     name: "talker",
-    source: r#"
-#include <netinet/in.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-static void leave(int signal) { (void)signal; _exit(0); }
-int main(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(8080)};
-    char request[4096];
-    const char *answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
-    int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-    signal(SIGTERM, leave);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 16)) return 1;
+    source: answering!(
+        r#"
     dprintf(1, "listening\n");
-    for (;;) {
-        int peer = accept(listener, 0, 0);
-        long got = read(peer, request, sizeof request - 1);
-        if (got > 0) {
-            request[got] = 0;
+"#,
+        r#"
             *strchr(request, '\r') = 0;
             dprintf(2, "served %s\n", request);
-            if (write(peer, answer, strlen(answer)) < 0) return 3;
-        }
-        close(peer);
-    }
-}
-"#,
+            reply(peer, "hello");
+"#
+    ),
 };
 
 const CONFIG: &str = r#"{
@@ -109,11 +90,7 @@ async fn workers_and_containers_have_one_timeline() {
     let project = Project::empty();
     project.write("wrangler.jsonc", CONFIG);
     project.write("index.js", WORKER);
-    project.write(
-        "Dockerfile",
-        "FROM scratch\nCOPY talker /talker\nCMD [\"/talker\"]\n",
-    );
-    project.copy(&compile_static(&world, TALKER), "talker");
+    add_program(&world, &project, TALKER);
     server.wrangler_ok(&project, ["deploy"], "").await;
     assert_eq!(server.text("talker", "/one").await, "hello");
 

@@ -8,7 +8,8 @@ use berth_test::{Project, ServerSession, compile_static};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::serve_rollout::{GREETER, application};
+use crate::deployed::GREETER;
+use crate::serve_rollout::application;
 use crate::world;
 
 /// `/<object>/<image>/<size as JSON>` starts it; `/<object>` asks it; `/images` tells what there is.

@@ -4,7 +4,8 @@ use berth_test::{Project, Release};
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::serve::{CONFIG, about, counter, version};
+use crate::deployed::{COUNTER_CONFIG, counter};
+use crate::serve::{about, version};
 use crate::world;
 
 #[tokio::test]
@@ -44,7 +45,7 @@ async fn a_worker_from_its_deployment_to_its_end() {
     assert_eq!(about(&server).await["key"], "hunter2");
 
     // It finds the migrations that were made, and keeps objects and secrets.
-    project.write("wrangler.jsonc", CONFIG.replace("hello", "howdy"));
+    project.write("wrangler.jsonc", COUNTER_CONFIG.replace("hello", "howdy"));
     let second = server.wrangler_ok(&project, ["deploy"], "").await;
     let now = about(&server).await;
     assert_eq!(
@@ -53,7 +54,7 @@ async fn a_worker_from_its_deployment_to_its_end() {
     );
     assert_eq!(server.text("counter", "/count").await, "2");
 
-    project.write("wrangler.jsonc", CONFIG.replace("hello", "waiting"));
+    project.write("wrangler.jsonc", COUNTER_CONFIG.replace("hello", "waiting"));
     server
         .wrangler_ok(&project, ["versions", "upload"], "")
         .await;

@@ -3,76 +3,20 @@
 
 use std::time::Duration;
 
-use berth_test::{Program, Project, ServerSession, World, compile_static};
+use berth_test::{Project, ServerSession, World};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::deployed::greeter;
 use crate::world;
 
 /// Longest wait for something that takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Answers with the greeting in its image and how often it was asked; leaves on SIGTERM. With the greeting
-/// `crash` it ends at once.
-pub(crate) const GREETER: Program = Program {
-    name: "rollout-greeter",
-    source: r#"
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-static void leave(int signal) { (void)signal; _exit(0); }
-int main(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(8080)};
-    char greeting[64] = "", request[4096], body[128], answer[256];
-    int listener = socket(AF_INET, SOCK_STREAM, 0), asked = 0, one = 1;
-    int file = open("/greeting", O_RDONLY);
-    if (read(file, greeting, sizeof greeting - 1) < 0) return 2;
-    if (!strncmp(greeting, "crash", 5)) return 7;
-    signal(SIGTERM, leave);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 16)) return 1;
-    for (;;) {
-        int peer = accept(listener, 0, 0);
-        if (read(peer, request, sizeof request) > 0) {
-            asked += request[5] != ' ';
-            int length = snprintf(body, sizeof body, "%s %d", greeting, asked);
-            int all = snprintf(answer, sizeof answer,
-                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", length, body);
-            if (write(peer, answer, all) != all) return 3;
-        }
-        close(peer);
-    }
-}
-"#,
-};
-
-const WORKER: &str = r#"
-import { Container, getContainer } from "@cloudflare/containers";
-export class Greeter extends Container {
-  defaultPort = 8080;
-}
-export default {
-  fetch(request, env) {
-    return getContainer(env.GREETER, new URL(request.url).pathname).fetch(request);
-  },
-};
-"#;
-
 /// A project whose container has these settings beside its class, image and `max_instances`.
 pub(crate) fn project(world: &World, settings: &Value) -> Project {
-    let project = Project::empty();
+    let project = greeter(world);
     configure(&project, settings);
-    project.write("index.js", WORKER);
-    project.write(
-        "Dockerfile",
-        "FROM scratch\nCOPY greeter /greeter\nCOPY greeting /greeting\nCMD [\"/greeter\"]\n",
-    );
-    project.copy(&compile_static(world, GREETER), "greeter");
-    project.install(world, "@cloudflare/containers", "0.3.7");
     project
 }
 

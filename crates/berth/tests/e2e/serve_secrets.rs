@@ -3,44 +3,22 @@
 
 use std::path::Path;
 
-use berth_test::{Program, Project, ServerSession, compile_static};
+use berth_test::{Program, Project, ServerSession};
 use http::Method;
 use serde_json::Value;
 
+use crate::deployed::{add_program, answering};
 use crate::world;
 
 /// Answers with what its environment has.
 const KEEPER: Program = Program {
     name: "keeper",
-    source: r#"
-#include <netinet/in.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-static void leave(int signal) { (void)signal; _exit(0); }
-int main(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(8080)};
-    char request[4096], answer[512];
-    const char *secret = getenv("SECRET");
-    int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-    signal(SIGTERM, leave);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 16)) return 1;
-    for (;;) {
-        int peer = accept(listener, 0, 0);
-        if (read(peer, request, sizeof request) > 0) {
-            int all = snprintf(answer, sizeof answer,
-                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
-                strlen(secret), secret);
-            if (write(peer, answer, all) != all) return 3;
-        }
-        close(peer);
-    }
-}
-"#,
+    source: answering!(
+        "",
+        r#"
+            reply(peer, getenv("SECRET"));
+"#
+    ),
 };
 
 const CONFIG: &str = r#"{
@@ -169,11 +147,7 @@ async fn secrets_show_nowhere() {
     let project = Project::empty();
     project.write("wrangler.jsonc", CONFIG);
     project.write("index.js", WORKER);
-    project.write(
-        "Dockerfile",
-        "FROM scratch\nCOPY keeper /keeper\nCMD [\"/keeper\"]\n",
-    );
-    project.copy(&compile_static(&world, KEEPER), "keeper");
+    add_program(&world, &project, KEEPER);
     server.wrangler_ok(&project, ["deploy"], "").await;
     let random = tempfile::Builder::new().rand_bytes(20).tempdir().unwrap();
     let random = random.path().file_name().unwrap().to_string_lossy();
