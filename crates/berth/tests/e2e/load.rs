@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two requests: 50 in a second.
 const PACE: Duration = Duration::from_millis(20);
+/// A machine that cannot do so many gets no more while these wait.
+const MOST_WAITING: usize = 200;
 
 /// What the clients saw.
 #[derive(Default)]
@@ -71,7 +73,7 @@ async fn ask(
     let mut waiting = FuturesUnordered::new();
     loop {
         tokio::select! {
-            _ = pace.tick(), if !until.is_cancelled() => {
+            _ = pace.tick(), if !until.is_cancelled() && waiting.len() < MOST_WAITING => {
                 let path = (*paths.next().unwrap()).to_owned();
                 waiting.push(async move { (server.get(worker, &path).await, path) });
             }
