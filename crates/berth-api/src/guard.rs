@@ -65,11 +65,13 @@ fn needed(method: &Method, path: &str) -> Scope {
         .strip_prefix("/accounts/")
         .and_then(|path| path.split_once('/'));
     let own = below.and_then(|(_, rest)| rest.strip_prefix("berth/"));
+    let instance = below.and_then(|(_, rest)| rest.strip_prefix("containers/instances/"));
     match (own, method) {
         // Everything is in it, keys included.
         (Some("backup"), _) => Scope::Admin,
         // What runs in a container can do what the container can.
         (Some(own), _) if own.ends_with("/exec") => Scope::Deploy,
+        _ if instance.is_some_and(|rest| rest.ends_with("/ssh")) => Scope::Deploy,
         _ if path == "/user/tokens/verify" => Scope::Read,
         _ if path == "/user/tokens" || path.starts_with("/user/tokens/") => Scope::Admin,
         (_, &Method::GET | &Method::HEAD | &Method::OPTIONS) => Scope::Read,

@@ -33,6 +33,19 @@ pub trait Host: Send + Sync + 'static {
     /// Why it does not start.
     async fn exec(&self, container: &str, wanted: ExecRequest) -> Result<Exec, String>;
 
+    /// Whether somebody with these keys could log in to a container by SSH.
+    ///
+    /// # Errors
+    /// Which of them is no key, or why there is no SSH.
+    async fn check_ssh(&self, keys: &SshKeys) -> Result<(), String>;
+
+    /// Serves SSH in front of a container, which is named by its id, until it or the client has ended; then
+    /// the stream is to be closed.
+    ///
+    /// # Errors
+    /// Why it ended before its time.
+    async fn ssh(&self, container: &str, keys: &SshKeys, stream: SshStream) -> Result<(), String>;
+
     /// Begins a backup.
     ///
     /// # Errors
@@ -87,6 +100,18 @@ pub trait ExecControl: Send + Sync + 'static {
     /// Its exit code, when its output has ended.
     async fn exit_code(&self) -> Option<i32>;
 }
+
+/// Who may log in, in OpenSSH's format of public keys.
+#[derive(Clone, Debug, Default)]
+pub struct SshKeys {
+    /// Keys.
+    pub keys: Vec<String>,
+    /// Keys of authorities, whose certificates say who.
+    pub authorities: Vec<String>,
+}
+
+/// The bytes of an SSH connection.
+pub type SshStream = tokio::io::DuplexStream;
 
 /// What a backup is to hold.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

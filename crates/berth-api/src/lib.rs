@@ -34,7 +34,9 @@ use berth_logs::{Logs, Tails};
 use bytes::Bytes;
 use http::{Request, Response};
 
-pub use host::{Backup, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host};
+pub use host::{
+    Backup, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host, SshKeys, SshStream,
+};
 
 /// Bytes of a request's body; uploads of Workers are the largest.
 const BODY_LIMIT: usize = 128 << 20;
@@ -228,6 +230,7 @@ pub(crate) struct Api {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) transfers: Arc<routes::Transfers>,
     pub(crate) looks: Arc<routes::Looks>,
+    pub(crate) ssh: Arc<routes::Tickets>,
 }
 
 /// The service, for `/client/v4`.
@@ -237,6 +240,7 @@ pub fn router(control: Control, runtime: Arc<dyn Runtime>) -> Router {
         runtime,
         transfers: Arc::default(),
         looks: Arc::default(),
+        ssh: Arc::default(),
     };
     routes::all()
         .into_router(api.clone())
@@ -245,8 +249,8 @@ pub fn router(control: Control, runtime: Arc<dyn Runtime>) -> Router {
             api.clone(),
             guard::check,
         ))
-        // Whoever has its address may: it cannot be guessed.
-        .merge(routes::watched(api))
+        // Whoever has its secret may: it cannot be guessed.
+        .merge(routes::sockets(api))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 

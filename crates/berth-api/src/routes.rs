@@ -18,6 +18,7 @@ mod rollouts;
 mod secrets;
 mod settings;
 mod shapes;
+mod ssh;
 mod stores;
 mod tails;
 mod tokens;
@@ -32,10 +33,16 @@ pub(crate) use d1::transfer::Transfers;
 
 use serde_json::{Map, Value};
 
+use crate::Api;
 use crate::describe::{Routes, about, get, patch, post, put};
 
-pub(crate) use tails::watched;
 pub(crate) use waiting::Looks;
+pub(crate) use ssh::Tickets;
+
+/// WebSockets with secrets of their own: whoever has one may connect.
+pub(crate) fn sockets(api: Api) -> axum::Router {
+    tails::watched().merge(ssh::connections()).with_state(api)
+}
 
 pub(crate) fn all() -> Routes {
     let account = Routes::new()
@@ -45,6 +52,7 @@ pub(crate) fn all() -> Routes {
         .merge(buckets())
         .merge(logs::routes())
         .merge(instances::routes())
+        .merge(ssh::routes())
         .route(
             "/workers/services/{name}",
             get(

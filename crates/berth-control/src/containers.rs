@@ -153,6 +153,36 @@ impl Application {
     }
 }
 
+/// Who may log in to an application's containers by SSH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ssh {
+    /// `ssh.enabled`: nobody may otherwise.
+    pub enabled: bool,
+    /// `authorized_keys`, in OpenSSH's format.
+    pub keys: Vec<String>,
+    /// `trusted_user_ca_keys`, likewise.
+    pub authorities: Vec<String>,
+}
+
+impl Application {
+    /// Who may log in. SSH is enabled unless the configuration says otherwise, as on Cloudflare.
+    pub fn ssh(&self) -> Ssh {
+        let configuration = self.sent.get("configuration");
+        let field = |name: &str| configuration.and_then(|configuration| configuration.get(name));
+        let lines = |name: &str| {
+            let keys = field(name).and_then(Value::as_array).into_iter().flatten();
+            let lines = keys.filter_map(|key| key.get("public_key")?.as_str());
+            lines.map(str::to_owned).collect()
+        };
+        let enabled = field("wrangler_ssh").and_then(|ssh| ssh.get("enabled"));
+        Ssh {
+            enabled: enabled.and_then(Value::as_bool).unwrap_or(true),
+            keys: lines("authorized_keys"),
+            authorities: lines("trusted_user_ca_keys"),
+        }
+    }
+}
+
 /// Image and size of an instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {

@@ -14,6 +14,7 @@ mod r2;
 pub mod resources;
 mod rollouts;
 mod secrets;
+mod ssh;
 mod tokens;
 mod triggers;
 

@@ -8,7 +8,6 @@
 //! only for a second); an exec object lives as long as its container, but of ended ones only the
 //! last thousand or so.
 
-mod pty;
 mod registry;
 mod stream;
 
@@ -190,7 +189,7 @@ fn spec(instance: &Instance, terminal: Option<(u16, u16)>, stdin: bool) -> ExecS
         env,
         working_dir: Some(body.working_dir.clone()).filter(|dir| !dir.is_empty()),
         user: Some(body.user.clone()).filter(|user| !user.is_empty()),
-        terminal,
+        terminal: terminal.map(Into::into),
         stdin,
     }
 }

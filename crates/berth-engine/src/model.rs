@@ -339,8 +339,8 @@ pub struct ExecSpec {
     pub working_dir: Option<String>,
     /// `None`: the container's.
     pub user: Option<String>,
-    /// A terminal of rows × columns.
-    pub terminal: Option<(u16, u16)>,
+    /// A terminal.
+    pub terminal: Option<berth_jail::TerminalSpec>,
     /// Connect standard input.
     pub stdin: bool,
 }

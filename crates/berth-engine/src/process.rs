@@ -145,7 +145,7 @@ pub(crate) fn exec_process(container: &Effective, spec: &ExecSpec) -> berth_jail
             .clone()
             .filter(|user| !user.is_empty())
             .unwrap_or_else(|| container.user.clone()),
-        terminal: spec.terminal,
+        terminal: spec.terminal.clone(),
     }
 }
 
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn exec_on_a_terminal_has_term_unless_the_container_says_otherwise() {
         let mut spec = exec();
-        spec.terminal = Some((24, 80));
+        spec.terminal = Some((24, 80).into());
         spec.user = Some("0:0".to_owned());
         spec.working_dir = Some("/tmp".to_owned());
         let process = exec_process(&container(), &spec);

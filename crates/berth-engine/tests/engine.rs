@@ -398,7 +398,7 @@ async fn exec_inherits_and_overrides(world: World) -> World {
 async fn exec_on_a_terminal_can_be_resized(world: World) -> World {
     world.run("c", &["sleep"]).await;
     let mut spec = exec(&["app", "window", "1"]);
-    spec.terminal = Some((40, 100));
+    spec.terminal = Some((40, 100).into());
     let exec = world.engine.exec("c", spec).await.unwrap();
     let ExecIo::Terminal(master) = exec.io else {
         panic!("a terminal was asked for");

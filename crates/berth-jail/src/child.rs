@@ -15,6 +15,7 @@ mod enter;
 pub(crate) mod identity;
 mod init;
 mod limits;
+mod modes;
 pub(crate) mod mounts;
 pub(crate) mod overlay;
 mod program;

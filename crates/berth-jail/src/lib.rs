@@ -49,7 +49,7 @@ pub use parent::{adopt_into_session, die_with_parent, sweep_session, test_zygote
 pub use spec::{
     Criu, DEFAULT_CAPABILITIES, Device, ExitStatus, ExtraFile, Limits, Mount, MountSource,
     OverlayMount, ProcessSpec, Rlimit, RlimitKind, Rootfs, SandboxExtras, SandboxSpec,
-    SpawnTimings, Usage,
+    SpawnTimings, TerminalSpec, Usage,
 };
 pub use view::{ContainerRoot, with_root};
 pub use zygote::{ZYGOTE_ARG, is_zygote, zygote_main};

@@ -225,8 +225,30 @@ pub struct ProcessSpec {
     pub cwd: String,
     /// `user`, `uid`, `user:group`, `uid:gid`; empty: root. Resolved inside the root.
     pub user: String,
-    /// Give it a controlling terminal (exec only): rows, columns.
-    pub terminal: Option<(u16, u16)>,
+    /// Give it a controlling terminal (exec only).
+    pub terminal: Option<TerminalSpec>,
+}
+
+/// A terminal as a process finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSpec {
+    /// Its height.
+    pub rows: u16,
+    /// Its width.
+    pub columns: u16,
+    /// What differs from the kernel's settings: opcodes and numbers as in RFC 4254, section 8.
+    pub modes: Vec<(u8, u32)>,
+}
+
+impl From<(u16, u16)> for TerminalSpec {
+    /// Of so many rows and columns, as the kernel makes it otherwise.
+    fn from((rows, columns): (u16, u16)) -> Self {
+        Self {
+            rows,
+            columns,
+            modes: Vec::new(),
+        }
+    }
 }
 
 /// Resource limits; `None` is unlimited.

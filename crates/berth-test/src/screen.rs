@@ -6,8 +6,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use rustix::termios::{Winsize, tcsetwinsize};
-
 use crate::PATIENCE;
 use crate::terminal::Terminal;
 
@@ -67,13 +65,7 @@ impl Screen {
     /// Starts a program on a terminal of so many rows and columns.
     pub fn start(mut command: Command, rows: u16, columns: u16) -> Self {
         let (keys, slave) = Terminal::open();
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&slave, size).expect("set the terminal's size");
+        keys.resize(rows, columns);
         let side = || Stdio::from(slave.try_clone().expect("copy a descriptor"));
         command.stdin(side()).stdout(side()).stderr(side());
         command.env("TERM", "xterm");
@@ -102,6 +94,17 @@ impl Screen {
     /// Types these characters.
     pub fn press(&mut self, keys: &str) {
         self.keys.press(keys);
+    }
+
+    /// Gives the terminal another size, and tells the program, which may not be the terminal's own.
+    pub fn resize(&mut self, rows: u16, columns: u16) {
+        use rustix::process::{Pid, Signal, kill_process};
+        self.keys.resize(rows, columns);
+        let mut state = self.seen.state.lock().expect("the terminal's reader");
+        state.terminal.screen_mut().set_size(rows, columns);
+        drop(state);
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("it runs"), Signal::WINCH).expect("tell the program");
     }
 
     /// Waits until this text is on the screen.

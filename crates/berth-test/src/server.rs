@@ -197,6 +197,13 @@ impl ServerSession {
         stdout
     }
 
+    /// `berth` itself, as an administrator of this machine, for whoever runs it in a terminal.
+    pub fn berth_command<const N: usize>(&self, arguments: [&str; N]) -> Command {
+        let mut command = self.world.command();
+        command.args(arguments).env("BERTH_DATA_DIR", &self.data);
+        command
+    }
+
     /// Starts the pinned wrangler with a command that goes on until it is interrupted.
     pub fn wrangler_running<const N: usize>(
         &self,
@@ -221,7 +228,9 @@ impl ServerSession {
         }
     }
 
-    fn wrangler_command<const N: usize>(
+    /// The pinned wrangler with these arguments, for whoever runs it otherwise: in a terminal, or from
+    /// another program.
+    pub fn wrangler_command<const N: usize>(
         &self,
         project: &Project,
         arguments: [&str; N],

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 /// The keyboard side of a terminal whose other side is a program's standard input.
 #[derive(Debug)]
@@ -35,6 +36,17 @@ impl Terminal {
     /// To read what the program writes, if this is also its standard output.
     pub(crate) fn output(&self) -> File {
         self.master.try_clone().expect("copy a descriptor")
+    }
+
+    /// Sets its size.
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.master, size).expect("set the terminal's size");
     }
 
     /// Types these characters.

@@ -61,6 +61,7 @@ pub(crate) mod server;
 pub(crate) mod settings;
 mod sizes;
 mod snapshots;
+mod ssh;
 mod switch;
 mod trial;
 mod unix;

@@ -49,11 +49,21 @@ async fn list(State(api): State<Api>, UrlQuery(filter): UrlQuery<Filter>) -> Ans
 }
 
 /// An instance and whose it is.
-struct Owned {
+pub(super) struct Owned {
     worker: String,
     class: String,
-    application: Option<String>,
-    instance: Instance,
+    pub(super) application: Option<String>,
+    pub(super) instance: Instance,
+}
+
+/// The instance with this id.
+pub(super) async fn find(api: &Api, id: &str) -> Result<Owned, Failure> {
+    let all = all(api).await?;
+    let found = all.into_iter().find(|one| one.instance.id == id);
+    found.ok_or_else(|| {
+        let text = format!("there is no instance `{id}`");
+        Failure::new(StatusCode::NOT_FOUND, 1603, text)
+    })
 }
 
 async fn all(api: &Api) -> Result<Vec<Owned>, Failure> {
@@ -109,17 +119,7 @@ async fn placement(State(api): State<Api>, Path((_, id)): OfApplication) -> Answ
 }
 
 async fn described(api: &Api, id: &str) -> Result<Value, Failure> {
-    let found = all(api)
-        .await?
-        .into_iter()
-        .find(|one| one.instance.id == id);
-    let one = found.ok_or_else(|| {
-        Failure::new(
-            StatusCode::NOT_FOUND,
-            1603,
-            format!("there is no instance `{id}`"),
-        )
-    })?;
+    let one = find(api, id).await?;
     let query = Query {
         app: Some(one.worker.clone()),
         instance: Some(one.instance.object.clone()),

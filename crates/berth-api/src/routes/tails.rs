@@ -43,10 +43,8 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Where tails are watched. No token is asked for.
-pub(crate) fn watched(api: Api) -> Router {
-    Router::new()
-        .route("/tails/{tail}", get(watch))
-        .with_state(api)
+pub(super) fn watched() -> Router<Api> {
+    Router::new().route("/tails/{tail}", get(watch))
 }
 
 /// `POST tails`. The body may be empty, or `{"filters": [...]}`.
@@ -72,7 +70,7 @@ async fn create_tail(
     })?;
     api.runtime.traced(&name).await;
     let expires = now_and(TAKE_WITHIN);
-    let url = address(uri.path(), &headers, &id);
+    let url = address(uri.path(), &headers, &format!("tails/{id}"));
     result(json!({"id": id, "url": url, "expires_at": expires}))
 }
 
@@ -89,8 +87,8 @@ async fn delete_tail(
     result(Value::Null)
 }
 
-/// Where the client, which has reached this server, reaches the tail.
-fn address(path: &str, headers: &HeaderMap, id: &str) -> String {
+/// Where the client, which has reached this server, reaches a WebSocket of it.
+pub(super) fn address(path: &str, headers: &HeaderMap, below: &str) -> String {
     let word = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = match word("x-forwarded-proto") {
         Some("https") => "wss",
@@ -98,7 +96,7 @@ fn address(path: &str, headers: &HeaderMap, id: &str) -> String {
     };
     let host = word("host").unwrap_or("localhost");
     let prefix = path.split("/accounts/").next().unwrap_or_default();
-    format!("{scheme}://{host}{prefix}/tails/{id}")
+    format!("{scheme}://{host}{prefix}/{below}")
 }
 
 fn now_and(seconds: u64) -> String {
@@ -159,7 +157,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("host", "berth.example:81".parse().unwrap());
         let path = "/client/v4/accounts/a/workers/scripts/b/tails";
-        let at = |headers: &HeaderMap| address(path, headers, "c");
+        let at = |headers: &HeaderMap| address(path, headers, "tails/c");
         assert_eq!(at(&headers), "ws://berth.example:81/client/v4/tails/c");
         headers.insert("x-forwarded-proto", "https".parse().unwrap());
         assert_eq!(at(&headers), "wss://berth.example:81/client/v4/tails/c");

@@ -699,3 +699,22 @@ async fn r2_access_keys_are_sealed_and_taken_back() {
         Err(ControlError::NoAccessKey(_))
     ));
 }
+
+#[test]
+fn the_ssh_host_key_is_made_once_and_sealed() {
+    let (directory, control) = control();
+    let key = control.ssh_host_key().unwrap();
+    assert_eq!(control.ssh_host_key().unwrap(), key);
+    drop(control);
+    let control = open(&directory);
+    assert_eq!(control.ssh_host_key().unwrap(), key);
+    let records = fs_err::read(directory.path().join("control/records.db")).unwrap();
+    assert!(!records.windows(32).any(|window| window == key));
+    drop(control);
+    // Records that were restored without the key: another one is made, and stays.
+    fs_err::remove_file(directory.path().join("keys/control.key")).unwrap();
+    let control = open(&directory);
+    let other = control.ssh_host_key().unwrap();
+    assert_ne!(other, key);
+    assert_eq!(control.ssh_host_key().unwrap(), other);
+}

@@ -7,16 +7,15 @@
 use std::io;
 use std::time::Duration;
 
-use berth_engine::{ExecIo, Output, OutputStream};
+use berth_engine::{ExecInput, ExecIo, ExecOutput, OutputStream};
 use berth_jail::ExecProcess;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::time::Instant;
 
-use super::pty::Pty;
 use super::registry::Instance;
 use crate::frame::{HEADER_LEN, MAX_PAYLOAD, StreamKind, header};
 
@@ -25,35 +24,6 @@ const AFTER_EXIT: Duration = Duration::from_secs(2);
 
 /// How long a client may take to close after the last byte.
 const CLIENT_CLOSE: Duration = Duration::from_secs(5);
-
-type Input = Box<dyn AsyncWrite + Send + Unpin>;
-
-/// What a process writes.
-enum Written {
-    /// To its standard output and its standard error.
-    Pipes(Output),
-    /// To its terminal.
-    Terminal(Pty),
-}
-
-impl Written {
-    /// The next bytes and whose they are; `None` at the end. Cancel-safe.
-    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<(StreamKind, usize)>> {
-        match self {
-            Self::Pipes(output) => {
-                let read = output.read(buffer).await?;
-                Ok(read.map(|(stream, count)| match stream {
-                    OutputStream::Stdout => (StreamKind::Stdout, count),
-                    OutputStream::Stderr => (StreamKind::Stderr, count),
-                }))
-            }
-            Self::Terminal(pty) => {
-                let count = pty.read(buffer).await?;
-                Ok((count > 0).then_some((StreamKind::Stdout, count)))
-            }
-        }
-    }
-}
 
 /// What a connection carries.
 pub(crate) enum Session {
@@ -66,33 +36,17 @@ pub(crate) enum Session {
 /// A process and its streams.
 pub(crate) struct Streams {
     process: ExecProcess,
-    stdin: Option<Input>,
-    written: Written,
+    stdin: Option<ExecInput>,
+    written: ExecOutput,
 }
 
 impl Streams {
     pub(crate) fn new(process: ExecProcess, io: ExecIo) -> io::Result<Self> {
-        Ok(match io {
-            ExecIo::Pipes {
-                stdin,
-                stdout,
-                stderr,
-            } => Self {
-                process,
-                stdin: stdin.map(|pipe| Box::new(pipe) as Input),
-                written: Written::Pipes(Output::new(
-                    stdout.into_nonblocking_fd()?,
-                    stderr.into_nonblocking_fd()?,
-                )?),
-            },
-            ExecIo::Terminal(master) => {
-                let pty = Pty::new(master)?;
-                Self {
-                    process,
-                    stdin: Some(Box::new(pty.clone())),
-                    written: Written::Terminal(pty),
-                }
-            }
+        let (stdin, written) = io.into_streams()?;
+        Ok(Self {
+            process,
+            stdin,
+            written,
         })
     }
 }
@@ -163,7 +117,7 @@ pub(crate) async fn discard(streams: Streams, instance: &Instance) {
 /// Carries output until the streams and the process have ended; streams that processes left behind
 /// still hold are given up [`AFTER_EXIT`] later. The exit code is recorded before this returns.
 async fn carry_output<W: AsyncWrite + Unpin>(
-    mut written: Written,
+    mut written: ExecOutput,
     framed: bool,
     sink: &mut W,
     process: &ExecProcess,
@@ -176,7 +130,9 @@ async fn carry_output<W: AsyncWrite + Unpin>(
         tokio::select! {
             read = written.read(&mut buffer[HEADER_LEN..]) => match read? {
                 None => break,
-                Some((stream, count)) => send(sink, framed, stream, &mut buffer, count).await?,
+                Some((stream, count)) => {
+                    send(sink, framed, kind(stream), &mut buffer, count).await?;
+                }
             },
             status = &mut ended, if give_up.is_none() => {
                 instance.ended(status.code);
@@ -189,6 +145,13 @@ async fn carry_output<W: AsyncWrite + Unpin>(
         instance.ended(ended.await.code);
     }
     Ok(())
+}
+
+fn kind(stream: OutputStream) -> StreamKind {
+    match stream {
+        OutputStream::Stdout => StreamKind::Stdout,
+        OutputStream::Stderr => StreamKind::Stderr,
+    }
 }
 
 async fn until(instant: Option<Instant>) {
@@ -232,7 +195,7 @@ async fn write_output<W: AsyncWrite + Unpin>(
 async fn carry_input(
     early: &[u8],
     client: &mut OwnedReadHalf,
-    stdin: Option<Input>,
+    stdin: Option<ExecInput>,
 ) -> std::convert::Infallible {
     if let Some(mut stdin) = stdin {
         let carried = async {

@@ -14,6 +14,7 @@ use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 use super::Policy;
 use super::identity::{self, Identity};
 use super::init;
+use super::modes;
 use super::overlay;
 use super::program;
 use super::root::Root;
@@ -22,7 +23,7 @@ use crate::error::{Failure, Step as _};
 use crate::packet;
 use crate::protocol::Report;
 use crate::seccomp::Filter;
-use crate::spec::{ProcessSpec, SpawnTimings};
+use crate::spec::{ProcessSpec, SpawnTimings, TerminalSpec};
 use crate::sys;
 use crate::sys::clock::Stopwatch;
 
@@ -92,8 +93,8 @@ pub(super) fn run(mut entry: Entry<'_>) -> Result<(), Failure> {
     entry.filter.install(entry.report, mounting)?;
     identity::limit_capabilities(capabilities)?;
     identity::become_user(&user)?;
-    if let Some(size) = process.terminal {
-        open_terminal(root, size, entry.report)?;
+    if let Some(wanted) = &process.terminal {
+        open_terminal(root, wanted, entry.report)?;
     }
     change_directory(&directory, &process.cwd)?;
     identity::drop_capabilities(capabilities, user.uid)?;
@@ -228,7 +229,7 @@ fn change_directory(directory: &OwnedFd, path: &str) -> Result<(), Failure> {
 /// and the three streams.
 fn open_terminal(
     root: &Root,
-    (rows, columns): (u16, u16),
+    wanted: &TerminalSpec,
     report: BorrowedFd<'_>,
 ) -> Result<(), Failure> {
     let step = || "open a terminal in the container".to_owned();
@@ -246,12 +247,18 @@ fn open_terminal(
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let terminal = rustix::pty::ioctl_tiocgptpeer(&master, flags).step(step)?;
     let size = Winsize {
-        ws_row: rows,
-        ws_col: columns,
+        ws_row: wanted.rows,
+        ws_col: wanted.columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
     rustix::termios::tcsetwinsize(&terminal, size).step(step)?;
+    if !wanted.modes.is_empty() {
+        let mut settings = rustix::termios::tcgetattr(&terminal).step(step)?;
+        modes::apply(&mut settings, &wanted.modes);
+        let now = rustix::termios::OptionalActions::Now;
+        rustix::termios::tcsetattr(&terminal, now, &settings).step(step)?;
+    }
     rustix::process::ioctl_tiocsctty(&terminal).step(step)?;
     rustix::stdio::dup2_stdin(&terminal).step(step)?;
     rustix::stdio::dup2_stdout(&terminal).step(step)?;

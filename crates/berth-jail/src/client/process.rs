@@ -186,7 +186,7 @@ impl Sandbox {
                 (stdin, stdout, stderr)
             }
             ExecFds::Terminal => {
-                process.terminal.get_or_insert((24, 80));
+                process.terminal.get_or_insert((24, 80).into());
                 (None, None, None)
             }
         };

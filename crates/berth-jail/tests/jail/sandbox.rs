@@ -147,7 +147,7 @@ async fn a_terminal_belongs_to_the_user_and_has_its_size_from_the_start() {
     let (sandbox, stdout, _) = world.start(world.spec(&image, &["sleep"])).await.unwrap();
     let (_, _stdout) = stdout.line().await;
     let mut inside = process(&["tty"]);
-    inside.terminal = Some((33, 101));
+    inside.terminal = Some((33, 101).into());
     inside.user = "node".to_owned();
     let (process, master) = sandbox.exec(inside, ExecFds::Terminal).await.unwrap();
     let text = Reader::new(master.unwrap()).rest().await;

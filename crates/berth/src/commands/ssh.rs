@@ -4,13 +4,11 @@
 use std::process::ExitCode;
 
 use berth_error::Report;
+use berth_ssh::SHELL;
 
 use super::exec::{self, Wanted};
 use crate::cli::SshArgs;
 use crate::paths::Paths;
-
-/// The best shell that there is.
-const SHELL: &str = "command -v bash >/dev/null 2>&1 && exec bash -l; exec sh -l";
 
 pub(crate) async fn run(args: SshArgs, paths: &Paths) -> Result<ExitCode, Report> {
     let script = match args.command.as_slice() {

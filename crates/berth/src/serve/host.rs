@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use berth_api::{
-    Backup, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host as ApiHost,
+    Backup, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host as ApiHost, SshKeys,
+    SshStream,
 };
 use berth_docker::client::{Client, ContainerSummary, ExecControl as Control, ExecOptions};
 use berth_docker::frame::StreamKind;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::apps::Apps;
 use super::du;
+use super::ssh::Ssh;
 use crate::backup;
 use crate::{listing, recent};
 
@@ -28,6 +30,7 @@ pub(super) struct Machine {
     /// The engine's Docker API.
     pub(super) docker: Client,
     pub(super) started: (Instant, String),
+    pub(super) ssh: Ssh,
 }
 
 #[async_trait::async_trait]
@@ -88,6 +91,14 @@ impl ApiHost for Machine {
             output: output.boxed(),
             control: Arc::new(Beside(control)),
         })
+    }
+
+    async fn check_ssh(&self, keys: &SshKeys) -> Result<(), String> {
+        self.ssh.check(keys).await
+    }
+
+    async fn ssh(&self, container: &str, keys: &SshKeys, stream: SshStream) -> Result<(), String> {
+        self.ssh.serve(container, keys, stream).await
     }
 
     async fn backup(&self, wanted: BackupRequest) -> Result<Backup, String> {

@@ -33,6 +33,7 @@ use super::peers::Peers;
 use super::plane::DataPlane;
 use super::r2;
 use super::registry::OwnRegistry;
+use super::ssh::Ssh;
 use super::watch::{Watch, Watching};
 use crate::daemon::Daemon;
 use crate::dev::identity;
@@ -180,6 +181,7 @@ impl Server {
             data: paths.data.clone(),
             docker: berth_docker::client::Client::new(&daemon.host.session.socket),
             started: (Instant::now(), berth_control::clock::now()),
+            ssh: Ssh::new(control.clone(), daemon.host.engine.clone()),
         };
         let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();

@@ -48,6 +48,7 @@ mod serve_registries;
 mod serve_rollout;
 mod serve_secrets;
 mod serve_seeds;
+mod serve_ssh;
 mod serve_tail;
 mod serve_use_cases;
 mod serve_versions;

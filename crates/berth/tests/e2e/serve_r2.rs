@@ -57,7 +57,7 @@ fn ok(command: &mut Command) -> Output {
 }
 
 /// Installs Debian packages whose programs are not there.
-fn install(programs: &[(&str, &str)]) {
+pub(crate) fn install(programs: &[(&str, &str)]) {
     let here = |name: &str| Path::new("/usr/bin").join(name).exists();
     let missing: Vec<&str> = programs
         .iter()
