@@ -67,7 +67,7 @@ FROM scratch
 COPY busybox /bin/busybox
 RUN ["/bin/busybox", "--install", "-s", "/bin"]
 COPY greeter /greeter
-RUN mkdir /tmp /etc && echo root:x:0:0:root:/:/bin/sh >/etc/passwd && printf hello >/greeting
+RUN mkdir -p /tmp /etc && echo root:x:0:0:root:/:/bin/sh >/etc/passwd && printf hello >/greeting
 ENV FROM_IMAGE=image
 CMD ["/greeter"]
 "#;
@@ -284,7 +284,7 @@ async fn shells_and_commands_in_a_container() {
     let again = ["containers", "ssh", &id];
     let again = server.wrangler(&setup.project, again, "").await;
     let (stdout, stderr) = texts(&again);
-    assert!(!again.status.success() && stdout.is_empty(), "{stdout}");
+    assert!(!again.status.success(), "{stdout}");
     assert!(
         stderr.contains("not found") || stderr.contains("does not start it"),
         "{stderr}"
@@ -362,7 +362,7 @@ async fn refusals(setup: &Setup, server: &ServerSession, id: &str) {
         let refused = server.wrangler(&setup.project, ["containers", "ssh", id], "");
         let refused = refused.await;
         let (stdout, stderr) = texts(&refused);
-        assert!(!refused.status.success() && stdout.is_empty(), "{stdout}");
+        assert!(!refused.status.success(), "{stdout}");
         assert!(stderr.contains(says), "{says}: {stderr}");
     }
 }
