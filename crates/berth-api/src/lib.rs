@@ -119,6 +119,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// It does not run.
     async fn call(&self, worker: &str, path: &str, body: Bytes) -> Result<Response<Bytes>, String>;
+
+    /// The objects of a Workflow's instances, those that changed last first. Blocks.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn workflow_objects(&self, worker: &Worker, workflow: &str) -> Result<Vec<Stored>, String>;
+
     /// The same as a rollout sees them.
     fn seen(&self, namespace_id: &str) -> Vec<Seen>;
 
@@ -164,6 +171,15 @@ pub struct OtherRegistry {
     pub created: String,
     /// `<store id>:<secret name>` in the Secrets Store, if its secret is from there.
     pub reference: Option<String>,
+}
+
+/// An object that is kept on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its id in hexadecimal.
+    pub id: String,
+    /// When it changed last, in milliseconds since 1970.
+    pub modified_ms: u64,
 }
 
 /// What a container has used since it was made.

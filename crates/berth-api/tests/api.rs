@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use berth_api::{Instance, OtherRegistry, RegistryPassword, Runtime, Size, Usage};
+use berth_api::{Instance, OtherRegistry, RegistryPassword, Runtime, Size, Stored, Usage};
 use berth_control::Control;
 use berth_control::rollout::Seen;
 use berth_control::token::Scope;
@@ -128,6 +128,12 @@ impl Runtime for Recorder {
         let asked = format!("call {worker} {path}");
         self.asked.lock().unwrap().push(asked);
         Ok(Response::new(Bytes::from_static(b"{}")))
+    }
+
+    fn workflow_objects(&self, worker: &Worker, workflow: &str) -> Result<Vec<Stored>, String> {
+        let asked = format!("objects {} {workflow}", worker.name);
+        self.asked.lock().unwrap().push(asked);
+        Ok(Vec::new())
     }
 
     fn seen(&self, _namespace_id: &str) -> Vec<Seen> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::multipart::Form;
@@ -45,8 +45,11 @@ pub enum Body {
     /// Nothing.
     #[default]
     Empty,
-    /// Bytes with their `Content-Type`.
+    /// Bytes with their `Content-Type`, unless it is a header of the call.
     Bytes(&'static str, Bytes),
+    /// So many bytes of a file, which is not read into memory. Its `Content-Type`, if it has one, is a header
+    /// of the call.
+    File(tokio::fs::File, u64),
     /// A form.
     Form(Form),
 }
@@ -251,12 +254,15 @@ impl Call<'_> {
             parsed.query_pairs_mut().extend_pairs(&self.query);
         }
         let request = client.inner.http.request(self.method, parsed);
+        let has_type = self.headers.contains_key(CONTENT_TYPE);
         let request = request
             .headers(self.headers)
             .header(AUTHORIZATION, client.authorization()?);
         let request = match self.body? {
             Body::Empty => request,
+            Body::Bytes(_, bytes) if has_type => request.body(bytes),
             Body::Bytes(kind, bytes) => request.header(CONTENT_TYPE, kind).body(bytes),
+            Body::File(file, length) => request.header(CONTENT_LENGTH, length).body(file),
             Body::Form(form) => request.multipart(form),
         };
         let sent = request.send().await;

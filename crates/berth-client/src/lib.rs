@@ -19,6 +19,7 @@ mod websocket;
 
 pub use client::{Body, Call, Client, segment};
 pub use error::{ClientError, Refusal};
+pub use reqwest::Response;
 pub use reqwest::multipart::{Form, Part};
 pub use server::{Choice, LocalServer, Server};
 pub use websocket::WebSocket;

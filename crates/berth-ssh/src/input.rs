@@ -146,6 +146,7 @@ mod tests {
         while input.pressure() == Pressure::Full {
             assert!(input.next().await.is_some());
         }
+        assert!(input.next().await.is_some());
         assert_eq!(input.push(Bytes::from_static(b"2")), Pressure::None);
         // Nobody will ever read: nothing is kept.
         input.close();

@@ -262,10 +262,11 @@ enum Ended {
 impl Client {
     async fn send(&self, stream: OutputStream, bytes: &[u8]) -> Result<(), Gone> {
         let bytes = Bytes::copy_from_slice(bytes);
-        Ok(match stream {
-            OutputStream::Stdout => self.channel.data_bytes(bytes).await?,
-            OutputStream::Stderr => self.channel.extended_data_bytes(STDERR, bytes).await?,
-        })
+        let sent = match stream {
+            OutputStream::Stdout => self.channel.data_bytes(bytes).await,
+            OutputStream::Stderr => self.channel.extended_data_bytes(STDERR, bytes).await,
+        };
+        Ok(sent?)
     }
 
     /// A line of ours, on standard error.

@@ -19,7 +19,7 @@ impl Container for Untouched {
     }
 
     async fn ended(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -230,11 +230,11 @@ impl ServerSession {
 
     /// The pinned wrangler with these arguments, for whoever runs it otherwise: in a terminal, or from
     /// another program.
-    pub fn wrangler_command<const N: usize>(
+    pub fn wrangler_command<'a>(
         &self,
         project: &Project,
-        arguments: [&str; N],
-    ) -> std::process::Command {
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Command {
         let mut command = wrangler::command(&self.world, project, self.release);
         command.args(arguments);
         for (name, value) in self.variables.as_object().expect("it is an object") {
@@ -260,6 +260,21 @@ impl ServerSession {
         assert!(
             output.status.success(),
             "wrangler {arguments:?}: {}\n{stdout}{}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr),
+            self.process.transcript(),
+        );
+        stdout
+    }
+
+    /// The same for a command that is written as a line, whose arguments have no blanks.
+    pub async fn wrangler_line(&self, project: &Project, line: &str, input: &str) -> String {
+        let command = self.wrangler_command(project, line.split_whitespace());
+        let output = run(command, input).await;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "wrangler {line}: {}\n{stdout}{}\n{}",
             output.status,
             String::from_utf8_lossy(&output.stderr),
             self.process.transcript(),

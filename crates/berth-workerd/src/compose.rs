@@ -31,6 +31,7 @@ use berth_error::Hint;
 use indexmap::IndexMap;
 
 pub(crate) use assets::CONFIGURING_ASSETS;
+pub use platform::workflow_class;
 pub(crate) use platform::{BUNDLED_DATE, EXTRA_HANDLERS};
 pub use server::RESOURCE_HEADER;
 pub use server::{Entrypoint, ServerSide};

@@ -16,6 +16,7 @@ mod toolchain;
 
 pub use bundle::{Bundle, BundleError, Bundler, Module, ModuleKind};
 pub use compat::max_compatibility_date;
+pub use compose::workflow_class;
 pub use compose::{
     ClassImages, ComposeError, ComposeOptions, ContainerOptions, Entrypoint, Listen,
     RESOURCE_HEADER, ServerSide, TraceOptions, compose, keeps_state, unique_key,

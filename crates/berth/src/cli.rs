@@ -2,12 +2,14 @@
 
 mod admin;
 mod containers;
+mod data;
 mod deploy;
 mod images;
 mod r2;
 mod registry;
 mod serve;
 mod server;
+mod stores;
 mod transfer;
 
 use std::ffi::OsString;
@@ -18,12 +20,14 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use admin::*;
 pub(crate) use containers::*;
+pub(crate) use data::*;
 pub(crate) use deploy::*;
 pub(crate) use images::*;
 pub(crate) use r2::*;
 pub(crate) use registry::*;
 pub(crate) use serve::*;
 pub(crate) use server::*;
+pub(crate) use stores::*;
 pub(crate) use transfer::*;
 
 /// Workers + Containers applications on your own machines.
@@ -109,9 +113,24 @@ pub(crate) enum Command {
     /// Build and push container images; credentials of registries
     #[command(subcommand)]
     Containers(ContainersCommand),
-    /// R2 buckets of a server
+    /// KV namespaces of a server, and what is in them
+    #[command(subcommand)]
+    Kv(KvCommand),
+    /// D1 databases of a server, and what is in them
+    #[command(subcommand)]
+    D1(D1Command),
+    /// R2 buckets of a server, and what is in them
     #[command(subcommand)]
     R2(R2Command),
+    /// Queues of a server
+    #[command(subcommand)]
+    Queues(QueuesCommand),
+    /// Secrets of a server that several Workers share
+    #[command(subcommand)]
+    SecretsStore(SecretsStoreCommand),
+    /// Workflows of a server
+    #[command(subcommand)]
+    Workflows(WorkflowsCommand),
     /// A registry for container images
     #[command(subcommand)]
     Registry(RegistryCommand),

@@ -1,6 +1,7 @@
 //! The `berth` program: thin commands over the crates. It re-executes itself as the jail's helper.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod arguments;
 mod backup;
 mod base;
@@ -97,7 +98,14 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
         Command::Exec(args) => commands::exec::run(args, &paths).await,
         Command::Images(command) => commands::images::run(command, &paths).await,
         Command::Containers(command) => Box::pin(commands::containers::run(command, &paths)).await,
-        Command::R2(command) => commands::r2::run(command, &paths).await,
+        Command::Kv(command) => Box::pin(commands::kv::run(command, &paths)).await,
+        Command::D1(command) => Box::pin(commands::d1::run(command, &paths)).await,
+        Command::R2(command) => Box::pin(commands::r2::run(command, &paths)).await,
+        Command::Queues(command) => Box::pin(commands::queues::run(command, &paths)).await,
+        Command::SecretsStore(command) => {
+            Box::pin(commands::secrets_store::run(command, &paths)).await
+        }
+        Command::Workflows(command) => Box::pin(commands::workflows::run(command, &paths)).await,
         Command::Registry(command) => commands::registry::run(command, &paths).await,
     }
 }

@@ -62,6 +62,7 @@ pub(crate) mod settings;
 mod sizes;
 mod snapshots;
 mod ssh;
+mod stored;
 mod switch;
 mod trial;
 mod unix;

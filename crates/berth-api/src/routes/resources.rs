@@ -253,12 +253,20 @@ fn workflow_routes() -> Routes {
         .route(
             "/workflows/{name}/instances",
             get(
-                workflows::instances,
-                "Instances: refused, they cannot be listed",
+                workflows::instances::list,
+                about("Instances, newest first").query::<workflows::instances::Filter>(),
             )
             .post(
                 workflows::trigger,
                 about("Makes an instance").json::<workflows::NewInstance>(),
+            ),
+        )
+        // As wrangler asks for the latest one.
+        .route(
+            "/workflows/{name}/instances/",
+            get(
+                workflows::instances::list,
+                about("Instances, newest first").query::<workflows::instances::Filter>(),
             ),
         )
         .route(

@@ -245,7 +245,7 @@ mod tests {
             keys: vec!["k".to_owned()],
             ..SshKeys::default()
         };
-        let mut issue = || tickets.issue("one", keys.clone(), now).unwrap();
+        let issue = || tickets.issue("one", keys.clone(), now).unwrap();
         let (first, other, late) = (issue(), issue(), issue());
         assert!(first.len() == 64 && first != other);
         assert_eq!(tickets.take(&first, "one", now).unwrap().keys, ["k"]);

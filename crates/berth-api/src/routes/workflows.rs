@@ -1,5 +1,7 @@
 //! Workflows, and instances of them in the Worker that runs them.
 
+pub(super) mod instances;
+
 use axum::extract::{Path, Query, State};
 use berth_control::resources::Workflow;
 use bytes::Bytes;
@@ -101,14 +103,6 @@ pub(super) async fn versions(State(api): State<Api>, Path((_, name)): Named) -> 
         })
     });
     result(versions.collect::<Vec<_>>())
-}
-
-/// `GET workflows/{name}/instances`: which there are is not known.
-pub(super) async fn instances(State(api): State<Api>, Path((_, name)): Named) -> Answer {
-    find(&api, &name).await?;
-    let text = "instances cannot be listed here: workerd finds one by its id only \
-                (`wrangler workflows instances describe NAME ID`)";
-    Err(Failure::new(StatusCode::NOT_IMPLEMENTED, 10_001, text))
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -55,7 +55,6 @@ fn certificate(
 ) -> Certificate {
     let public = holder.public_key().key_data().clone();
     let mut builder = Builder::new([7; 16], public, FROM, UNTIL).unwrap();
-    builder.cert_type(CertType::User).unwrap();
     change(&mut builder);
     builder.sign(authority).unwrap()
 }
@@ -72,7 +71,9 @@ fn certificates_say_who_and_until_when() {
     let at = |certificate: &Certificate, seconds: u64| {
         access.of_certificate(USER, certificate, UNIX_EPOCH + Duration::from_secs(seconds))
     };
-    let named = |builder: &mut Builder| drop(builder.valid_principal(USER).unwrap());
+    let named = |builder: &mut Builder| {
+        builder.valid_principal(USER).unwrap();
+    };
     let good = certificate(&authority, &holder, named);
     assert_eq!(at(&good, FROM), Some(Allowed { terminal: false }));
     assert_eq!(at(&good, FROM - 1), None);

@@ -116,11 +116,12 @@ fn triggers(context: &Context<'_>) -> Capnp {
     let project = context.project;
     let mut bindings = vec![binding("WORKER", "service", project.name.as_str().into())];
     if context.options.server.is_some() {
-        let flows = project.workflows.iter();
-        bindings.extend(flows.map(|flow| {
+        for flow in &project.workflows {
             let name = format!("workflow:{}", flow.name);
-            binding(&name, "wrapped", workflow_binding(&flow.name))
-        }));
+            bindings.push(binding(&name, "wrapped", workflow_binding(&flow.name)));
+            let name = format!("instances:{}", flow.name);
+            bindings.push(workflow_objects(context, &flow.name, &name));
+        }
     }
     let worker = record([
         ("modules", Capnp::List(vec![module])),
@@ -170,19 +171,7 @@ fn workflows(context: &Context<'_>) -> Result<[Capnp; 2], ComposeError> {
     let flows = &context.project.workflows;
     let mut bindings: Vec<Capnp> = flows
         .iter()
-        .map(|flow| {
-            // workerd makes this namespace for each entry of the Worker's `workflowsEngine`.
-            let class = format!("miniflare-workflows-{}", flow.name);
-            let namespace = record([
-                ("className", class.into()),
-                ("serviceName", context.project.name.as_str().into()),
-            ]);
-            binding(
-                &format!("workflow:{}", flow.name),
-                "durableObjectNamespace",
-                namespace,
-            )
-        })
+        .map(|flow| workflow_objects(context, &flow.name, &format!("workflow:{}", flow.name)))
         .collect();
     let settings: Map<String, Value> = flows
         .iter()
@@ -204,6 +193,21 @@ fn workflows(context: &Context<'_>) -> Result<[Capnp; 2], ComposeError> {
     ]);
     let service = record([("name", WORKFLOWS.into()), ("worker", worker)]);
     Ok([service, disk(context, &storage, "workflows")?])
+}
+
+/// What the objects of a workflow's instances are called: their class, and the directory of their storage in
+/// `workflows` of the state.
+pub fn workflow_class(workflow: &str) -> String {
+    format!("miniflare-workflows-{workflow}")
+}
+
+/// A binding of those objects, which workerd makes for each entry of the Worker's `workflowsEngine`.
+fn workflow_objects(context: &Context<'_>, workflow: &str, name: &str) -> Capnp {
+    let namespace = record([
+        ("className", workflow_class(workflow).into()),
+        ("serviceName", context.project.name.as_str().into()),
+    ]);
+    binding(name, "durableObjectNamespace", namespace)
 }
 
 /// The Worker's `workflowsEngine`.

@@ -9,6 +9,7 @@ export default {
     if (url.pathname === '/cdn-cgi/handler/scheduled') return scheduled(url, env);
     if (first === 'queue') return queue(await request.json(), env);
     const flow = first === 'workflow' && env[`workflow:${rest[0]}`];
+    if (flow && rest[1] === 'list') return list(env[`instances:${rest[0]}`], await request.json());
     if (flow) return workflow(flow, rest[1], await request.json());
     return new Response('There is no such handler to trigger.\n', { status: 404 });
   },
@@ -49,4 +50,23 @@ async function workflow(flow, verb, { id, params, event }) {
   } catch (error) {
     return Response.json({ error: String(error.message ?? error) }, { status: 400 });
   }
+}
+
+// As the engine numbers them.
+const STATUSES = [
+  'queued', 'running', 'paused', 'errored', 'terminated', 'complete', 'waitingForPause', 'waiting',
+];
+
+// What there is of the objects with these ids, as hex; null of those that are no instances any more.
+async function list(objects, { ids }) {
+  const one = async (hex) => {
+    try {
+      const object = objects.get(objects.idFromString(hex));
+      const { instanceId, status, createdOn } = await object.getInstanceMetadata();
+      return { id: instanceId, status: STATUSES[status] ?? 'unknown', created_on: createdOn };
+    } catch {
+      return null;
+    }
+  };
+  return Response.json(await Promise.all(ids.map(one)));
 }

@@ -9,7 +9,7 @@ use berth_workerd::{Bundle, Bundler};
 use serde_json::Value;
 
 use super::steps::Steps;
-use crate::cli::{SourceArgs, WorkerArgs};
+use crate::cli::{ProjectArgs, SourceArgs, WorkerArgs};
 use crate::dev::screen::Screen;
 use crate::dev::session::toolchain;
 use crate::paths::{Paths, absolute};
@@ -57,6 +57,12 @@ pub(crate) fn name(args: &WorkerArgs) -> Result<String, Report> {
     loaded
         .map(|loaded| loaded.project.name)
         .map_err(|report| report.with_hint("`--name` names a Worker without a project"))
+}
+
+/// The project whose bindings a command names.
+pub(crate) fn project(args: &ProjectArgs) -> Result<Project, Report> {
+    let loaded = load(&args.cwd, args.config.as_deref(), args.env.as_deref(), &[])?;
+    Ok(loaded.project)
 }
 
 impl Source {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use berth_api::{Host, Instance, OtherRegistry, RegistryPassword, Runtime};
+use berth_api::{Host, Instance, OtherRegistry, RegistryPassword, Runtime, Stored};
 use berth_config::ServerConfig;
 use berth_control::containers::Application;
 use berth_control::rollout::Seen;
@@ -31,6 +31,7 @@ use super::pause::Still;
 use super::peers::{self, Peers, Target};
 use super::plane::DataPlane;
 use super::reach::{self, CallError};
+use super::stored;
 use super::trial;
 use super::watch::Watch;
 
@@ -392,6 +393,13 @@ impl Runtime for Deployed {
 
     fn data_directory(&self) -> PathBuf {
         self.0.plane.directory.clone()
+    }
+
+    fn workflow_objects(&self, worker: &Worker, workflow: &str) -> Result<Vec<Stored>, String> {
+        let state = self.0.directory.join(&worker.id).join("state");
+        let class = berth_workerd::workflow_class(workflow);
+        let stored = stored::objects(&state.join("workflows").join(class));
+        stored.map_err(|error| format!("could not read the instances of `{workflow}`: {error}"))
     }
 
     async fn call(&self, worker: &str, path: &str, body: Bytes) -> Result<Response<Bytes>, String> {

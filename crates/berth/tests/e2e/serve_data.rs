@@ -1,6 +1,7 @@
 //! `berth serve`: what several Workers share and what outlives them, with an unmodified wrangler: KV, D1,
 //! queues, secrets stores; and what Workers are to each other.
 
+mod cli;
 mod d1;
 mod kv;
 mod links;

@@ -1,7 +1,7 @@
 //! `berth serve`: wrangler 4.86, the newest that runs on Node 20. Its requests differ here and there.
 
 use berth_test::{Project, Release};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::deployed::{COUNTER_CONFIG, counter};
@@ -165,5 +165,122 @@ async fn what_is_refused_is_said() {
         !refused.status.success() && text.contains("not today"),
         "{text}"
     );
+    server.stop().await;
+}
+
+const READER: &str = r#"
+export default {
+  async fetch(request, env) {
+    console.log("reads", new URL(request.url).pathname);
+    return new Response(await env.NS.get("a"));
+  },
+};
+"#;
+
+#[tokio::test]
+async fn data_and_tails() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world
+        .server(data.path())
+        .await
+        .with_wrangler(Release::Node20);
+    let project = Project::empty();
+    let run = async |line: &str| server.wrangler_line(&project, line, "").await;
+    let first = async |path: &str, field: &str| {
+        let found = server.api(Method::GET, path, Value::Null).await.ok().json();
+        let result = &found["result"];
+        result[0][field].as_str().expect("there is one").to_owned()
+    };
+
+    run("kv namespace create names").await;
+    assert!(run("kv namespace list").await.contains("names"));
+    let kv = first("/storage/kv/namespaces", "id").await;
+    run(&format!("kv key put a one --namespace-id {kv} --remote")).await;
+    project.write("pairs.json", r#"[{"key": "b", "value": "two"}]"#);
+    run(&format!(
+        "kv bulk put pairs.json --namespace-id {kv} --remote"
+    ))
+    .await;
+    let keys = run(&format!("kv key list --namespace-id {kv} --remote")).await;
+    let keys: Value = serde_json::from_str(&keys).unwrap();
+    assert_eq!(keys.as_array().unwrap().len(), 2, "{keys}");
+    assert_eq!(
+        run(&format!("kv key get b --namespace-id {kv} --remote --text"))
+            .await
+            .trim(),
+        "two"
+    );
+    run(&format!("kv key delete b --namespace-id {kv} --remote")).await;
+
+    run("d1 create base").await;
+    assert!(run("d1 list").await.contains("base"));
+    project.write(
+        "base.sql",
+        "CREATE TABLE t (v TEXT); INSERT INTO t VALUES ('x')",
+    );
+    run("d1 execute base --remote --yes --file base.sql").await;
+    let rows = server
+        .wrangler_ok(
+            &project,
+            [
+                "d1",
+                "execute",
+                "base",
+                "--remote",
+                "--json",
+                "--command",
+                "SELECT v FROM t",
+            ],
+            "",
+        )
+        .await;
+    let rows: Value = serde_json::from_str(&rows).unwrap();
+    assert_eq!(rows[0]["results"][0]["v"], "x", "{rows}");
+    assert!(run("d1 info base").await.contains("base"));
+    run("d1 delete base --skip-confirmation").await;
+
+    run("r2 bucket create files").await;
+    assert!(run("r2 bucket list").await.contains("files"));
+    run("r2 object put files/a/pairs.json --file pairs.json --remote").await;
+    run("r2 object get files/a/pairs.json --file back.json --remote").await;
+    assert_eq!(project.read("back.json"), project.read("pairs.json"));
+    run("r2 object delete files/a/pairs.json --remote").await;
+    run("r2 bucket delete files").await;
+
+    run("queues create jobs").await;
+    run("queues update jobs --delivery-delay-secs 3").await;
+    assert!(run("queues info jobs").await.contains("jobs"));
+    run("queues delete jobs").await;
+
+    run("secrets-store store create main --remote").await;
+    let store = first("/secrets_store/stores", "id").await;
+    run(&format!(
+        "secrets-store secret create {store} --name key --value v --scopes workers --remote"
+    ))
+    .await;
+    let listed = run(&format!("secrets-store secret list {store} --remote")).await;
+    assert!(listed.contains("key"), "{listed}");
+    let secret = first(&format!("/secrets_store/stores/{store}/secrets"), "id").await;
+    run(&format!(
+        "secrets-store secret delete {store} --secret-id {secret} --remote"
+    ))
+    .await;
+    run(&format!("secrets-store store delete {store} --remote")).await;
+
+    project.write("index.js", READER);
+    let config = format!(
+        r#"{{"name": "reader", "main": "index.js", "compatibility_date": "2026-11-01",
+            "kv_namespaces": [{{"binding": "NS", "id": "{kv}"}}]}}"#
+    );
+    project.write("wrangler.jsonc", config);
+    run("deploy").await;
+    let mut tail = server.wrangler_running(&project, ["tail", "--format", "pretty"]);
+    tail.line("Connected to reader").await;
+    assert_eq!(server.text("reader", "/seen").await, "one");
+    tail.line("reads /seen").await;
+    assert!(tail.interrupt().await.success());
+    run("delete --force").await;
+    run(&format!("kv namespace delete --namespace-id {kv}")).await;
     server.stop().await;
 }

@@ -1,6 +1,7 @@
 //! What Workers are to each other: service bindings over processes, and Workflows.
 
-use berth_test::Project;
+use berth_test::{Project, ServerSession};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::stderr;
@@ -26,6 +27,7 @@ const CALLER: &str = r#"
 import { WorkflowEntrypoint } from "cloudflare:workers";
 export class Flow extends WorkflowEntrypoint {
   async run(event, step) {
+    if (event.payload.waits) await step.waitForEvent("go", { type: "go", timeout: "1 hour" });
     return step.do("one", async () => event.payload.n + 1);
   }
 }
@@ -140,6 +142,50 @@ async fn workers_call_each_other_and_run_workflows() {
         }
         assert_eq!(shown["output"], output);
     }
+    instances(&server, &caller).await;
     server.wrangler_ok(&caller, ["delete", "--force"], "").await;
     server.stop().await;
+}
+
+/// Instances as wrangler lists and changes them.
+async fn instances(server: &ServerSession, caller: &Project) {
+    let flows = async |line: &str| {
+        let line = format!("workflows {line}");
+        server.wrangler_line(caller, &line, "").await
+    };
+    let waiting = r#"trigger flow {"n":5,"waits":true} --id waits"#;
+    flows(waiting).await;
+    let status = async || {
+        let path = "/workflows/flow/instances/waits";
+        let found = server.api(Method::GET, path, Value::Null).await.ok().json();
+        found["result"]["status"].as_str().unwrap().to_owned()
+    };
+    let until = async |wanted: &str| {
+        while status().await != wanted {
+            assert_ne!(status().await, "errored");
+        }
+    };
+    flows("instances pause flow waits").await;
+    until("paused").await;
+    let listed = flows("instances list flow --json").await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let ids: Vec<&str> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["waits", "theirs", "mine"], "{listed}");
+    assert_eq!(listed[0]["status"], "paused", "{listed}");
+    let done = flows("instances list flow --status complete --json").await;
+    let done: Value = serde_json::from_str(&done).unwrap();
+    assert_eq!(done.as_array().unwrap().len(), 2, "{done}");
+    flows("instances resume flow latest").await;
+    until("waiting").await;
+    flows("instances terminate flow waits").await;
+    until("terminated").await;
+    flows("instances restart flow waits").await;
+    until("waiting").await;
+    flows("instances send-event flow waits --type go").await;
+    until("complete").await;
 }

@@ -142,6 +142,16 @@ async fn messages_arrive_whatever_is_killed_paused_or_taken_away() {
     )
     .await;
 
+    let update = "queues update dead --delivery-delay-secs 9";
+    server.wrangler_line(&project, update, "").await;
+    let found = server.api(
+        http::Method::GET,
+        "/queues?name=dead",
+        serde_json::Value::Null,
+    );
+    let found = found.await.ok().json();
+    assert_eq!(found["result"][0]["settings"]["delivery_delay"], 9);
+
     let refused = stderr(
         &server
             .wrangler(&project, ["queues", "delete", "jobs"], "")
