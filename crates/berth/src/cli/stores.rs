@@ -139,7 +139,7 @@ pub(crate) enum WorkflowsCommand {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Forget a Workflow with its instances
+    /// Forget a Workflow that no live Worker binds
     Delete {
         name: String,
         #[command(flatten)]

@@ -367,4 +367,6 @@ async fn workflows(berth: &Commands<'_>) {
     assert_eq!(ids(&listed), ["one"], "{listed}");
     let refused = berth.refused("workflows instances resume flow three").await;
     assert!(refused.contains("not_found"), "{refused}");
+    let refused = berth.refused("workflows delete flow --yes").await;
+    assert!(refused.contains("`app`"), "{refused}");
 }

@@ -188,4 +188,23 @@ async fn instances(server: &ServerSession, caller: &Project) {
     until("waiting").await;
     flows("instances send-event flow waits --type go").await;
     until("complete").await;
+
+    // It goes when nobody has it any more.
+    let delete = ["workflows", "delete", "flow"];
+    let refused = stderr(&server.wrangler(caller, delete, "").await);
+    assert!(
+        refused.contains("`caller`") && refused.contains("`FLOW`"),
+        "{refused}"
+    );
+    let mut config: Value = serde_json::from_str(&caller.read("wrangler.json")).unwrap();
+    config.as_object_mut().unwrap().remove("workflows");
+    caller.write("wrangler.json", config.to_string());
+    server.wrangler_ok(caller, ["deploy"], "").await;
+    server.wrangler_ok(caller, delete, "").await;
+    let listed = server
+        .api(Method::GET, "/workflows", Value::Null)
+        .await
+        .ok()
+        .json();
+    assert_eq!(listed["result"], json!([]));
 }
