@@ -36,8 +36,8 @@ use serde_json::{Map, Value};
 use crate::Api;
 use crate::describe::{Routes, about, get, patch, post, put};
 
-pub(crate) use waiting::Looks;
 pub(crate) use ssh::Tickets;
+pub(crate) use waiting::Looks;
 
 /// WebSockets with secrets of their own: whoever has one may connect.
 pub(crate) fn sockets(api: Api) -> axum::Router {

@@ -111,7 +111,11 @@ async fn there_are_only_so_many_connections() {
         };
         open.push((client, tokio::spawn(served)));
     }
-    tokio::task::yield_now().await;
+    for (client, _) in &mut open {
+        let mut hello = [0; 15];
+        client.read_exact(&mut hello).await.unwrap();
+        assert_eq!(&hello, b"SSH-2.0-Berth\r\n");
+    }
     let (_client, stream) = tokio::io::duplex(1 << 16);
     let refused = server
         .serve(stream, Access::default(), Arc::new(Untouched))

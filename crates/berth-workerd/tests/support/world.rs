@@ -103,6 +103,7 @@ pub fn container(class_name: &str) -> ContainerApp {
             disk_mb: 2000,
         },
         sleep: None,
+        atomic: false,
         max_instances: 1,
         rollout_active_grace_period_s: 0,
         rollout_steps: vec![100],

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::serve::GREETER;
+use crate::deployed::GREETER;
 use crate::world;
 
 /// Three classes of the same image: one with keys, one whose SSH is disabled, one that names nobody.
