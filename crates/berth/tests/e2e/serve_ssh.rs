@@ -228,9 +228,9 @@ async fn shells_and_commands_in_a_container() {
     );
     assert!(stderr.ends_with("image mine .\n"), "{stderr}");
 
-    // More than fits anywhere, in both directions, to a process that first reads nothing.
-    let much: Vec<u8> = (0..6_000_000_u32).map(|n| (n % 251) as u8).collect();
-    let ran = output(with(ssh(&[]), "sleep 1; cat"), &much).await;
+    // More than is kept of it, in both directions, to a process that first reads nothing.
+    let much: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let ran = output(with(ssh(&[]), "sleep 3; cat"), &much).await;
     assert!(ran.status.success(), "{:?}", texts(&ran).1);
     assert!(ran.stdout == much, "{} bytes came back", ran.stdout.len());
 
