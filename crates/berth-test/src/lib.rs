@@ -46,7 +46,7 @@ pub use event::{Event, Events};
 pub use leak::Footprint;
 pub use project::Project;
 pub use screen::{Ended, Frame, Screen};
-pub use server::{RunningWrangler, ServerSession};
+pub use server::{RunningWrangler, ServerSession, run};
 pub use session::{DevSession, Failed, Killed, SessionBuilder};
 pub use terminal::Terminal;
 pub use websocket::WebSocket;

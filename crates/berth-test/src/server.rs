@@ -144,7 +144,7 @@ impl ServerSession {
         input: &str,
     ) -> Output {
         let command = self.wrangler_command(project, arguments);
-        run(command, input).await
+        run(command, input.as_bytes()).await
     }
 
     /// Runs `berth` itself in a project, as a client that finds the server by `variables`, which are
@@ -175,7 +175,7 @@ impl ServerSession {
         for (name, value) in variables {
             command.env(name, value);
         }
-        run(command, input).await
+        run(command, input.as_bytes()).await
     }
 
     /// The same for a command of this machine's administrator that must succeed; its standard output.
@@ -186,15 +186,7 @@ impl ServerSession {
         input: &str,
     ) -> String {
         let output = self.berth(project, arguments, input, &[]).await;
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success(),
-            "berth {arguments:?}: {}\n{stdout}{}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr),
-            self.process.transcript(),
-        );
-        stdout
+        self.succeeded(&format!("berth {arguments:?}"), &output)
     }
 
     /// `berth` itself, as an administrator of this machine, for whoever runs it in a terminal.
@@ -256,25 +248,22 @@ impl ServerSession {
         input: &str,
     ) -> String {
         let output = self.wrangler(project, arguments, input).await;
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success(),
-            "wrangler {arguments:?}: {}\n{stdout}{}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr),
-            self.process.transcript(),
-        );
-        stdout
+        self.succeeded(&format!("wrangler {arguments:?}"), &output)
     }
 
     /// The same for a command that is written as a line, whose arguments have no blanks.
     pub async fn wrangler_line(&self, project: &Project, line: &str, input: &str) -> String {
         let command = self.wrangler_command(project, line.split_whitespace());
-        let output = run(command, input).await;
+        let output = run(command, input.as_bytes()).await;
+        self.succeeded(&format!("wrangler {line}"), &output)
+    }
+
+    /// The standard output of a command that must have succeeded.
+    fn succeeded(&self, what: &str, output: &Output) -> String {
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
-            "wrangler {line}: {}\n{stdout}{}\n{}",
+            "{what}: {}\n{stdout}{}\n{}",
             output.status,
             String::from_utf8_lossy(&output.stderr),
             self.process.transcript(),
@@ -353,7 +342,8 @@ fn pass_on(stream: impl AsyncRead + Unpin + Send + 'static, to: mpsc::UnboundedS
     });
 }
 
-async fn run(command: Command, input: &str) -> Output {
+/// Runs a client to its end, with this on its standard input; it may answer before it has read all of it.
+pub async fn run(command: Command, input: &[u8]) -> Output {
     let mut child = tokio::process::Command::from(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -362,8 +352,10 @@ async fn run(command: Command, input: &str) -> Output {
         .spawn()
         .expect("spawn a client");
     let mut stdin = child.stdin.take().expect("it is piped");
-    // A command that reads nothing may have ended.
-    let _ = stdin.write_all(input.as_bytes()).await;
-    drop(stdin);
-    child.wait_with_output().await.expect("run a client")
+    let feed = async move {
+        // A command that reads nothing may have ended.
+        let _ = stdin.write_all(input).await;
+    };
+    let (output, ()) = tokio::join!(child.wait_with_output(), feed);
+    output.expect("run a client")
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use berth_client::{Client, ClientError};
 use berth_error::Report;
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::{DataArgs, SureArgs};
 use crate::table::Table;
@@ -82,6 +82,34 @@ pub(crate) async fn pages(client: &Client, path: &str) -> Result<Vec<Value>, Cli
         }
     }
     Ok(all)
+}
+
+/// Something that is to be deleted.
+pub(crate) struct Doomed<'a> {
+    /// Its path in the API.
+    pub(crate) path: String,
+    /// What it is, for the question: `the queue \`jobs\` with its messages`.
+    pub(crate) what: String,
+    /// What it is called by, and under which name.
+    pub(crate) named: (&'static str, &'a str),
+}
+
+/// Asks, deletes, and says so.
+pub(crate) async fn delete(
+    client: &Client,
+    doomed: Doomed<'_>,
+    sure: &SureArgs,
+    data: &DataArgs,
+) -> Result<ExitCode, Report> {
+    let Doomed { path, what, named } = doomed;
+    if !agreed(&format!("Delete {what}?"), sure, data.json)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let _: Value = client.call(Method::DELETE, path).send().await?;
+    let (name, value) = named;
+    done(data, &json!({name: value, "deleted": true}), || {
+        format!("deleted `{value}`")
+    })
 }
 
 /// Whether to go on. Nobody is asked who is not there, or has said so.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::ServerArgs;
 
-/// The project whose configuration says what a binding is.
+/// The project whose configuration says what is meant.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ProjectArgs {
     /// Configuration file, if it is not `wrangler.jsonc`, `.json` or `.toml` in the project

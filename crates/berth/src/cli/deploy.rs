@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{ServerArgs, parse_var};
+use super::{ProjectArgs, ServerArgs, parse_var};
 
 /// Which Worker a command is about: that of a project, or one that is named.
 #[derive(Clone, Debug, Args)]
@@ -12,15 +12,8 @@ pub(crate) struct WorkerArgs {
     /// Name of the Worker [default: the configuration's]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Configuration file, if it is not `wrangler.jsonc`, `.json` or `.toml` in the project
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Environment (`env.<NAME>` of the configuration)
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) env: Option<String>,
-    /// The project's directory
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(crate) cwd: PathBuf,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

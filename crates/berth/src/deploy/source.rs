@@ -53,10 +53,10 @@ pub(crate) fn name(args: &WorkerArgs) -> Result<String, Report> {
     if let Some(name) = &args.name {
         return Ok(name.clone());
     }
-    let loaded = load(&args.cwd, args.config.as_deref(), args.env.as_deref(), &[]);
-    loaded
-        .map(|loaded| loaded.project.name)
-        .map_err(|report| report.with_hint("`--name` names a Worker without a project"))
+    let project = project(&args.project);
+    let project =
+        project.map_err(|report| report.with_hint("`--name` names a Worker without a project"))?;
+    Ok(project.name)
 }
 
 /// The project whose bindings a command names.

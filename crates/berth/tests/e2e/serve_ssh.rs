@@ -7,7 +7,6 @@ use std::process::{Command, Output, Stdio};
 use berth_test::{Project, Screen, ServerSession, compile_static};
 use http::Method;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -169,23 +168,9 @@ impl Setup {
 }
 
 async fn output(command: Command, input: &[u8]) -> Output {
-    let mut child = tokio::process::Command::from(command)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let feed = tokio::spawn(async move {
-        // A command that reads nothing may have ended.
-        let _ = stdin.write_all(&input).await;
-    });
-    let output = child.wait_with_output();
+    let output = berth_test::run(command, input);
     let output = tokio::time::timeout(berth_test::PATIENCE, output).await;
-    feed.abort();
-    output.expect("ssh ends").unwrap()
+    output.expect("ssh ends")
 }
 
 /// Standard output and error as text.

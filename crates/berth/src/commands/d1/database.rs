@@ -52,13 +52,11 @@ pub(super) async fn delete(
     let client = remote::connect(&data.server, paths)?;
     // What is not there is said before anything is asked.
     let found: Value = client.get(path(name, "")).await?;
-    let question = format!("Delete the D1 database `{name}` with all that is in it?");
-    if !answer::agreed(&question, sure, data.json)? {
-        return Ok(ExitCode::SUCCESS);
-    }
     let id = answer::text(&found["uuid"]);
-    let _: Value = client.call(Method::DELETE, path(&id, "")).send().await?;
-    answer::done(data, &json!({"uuid": id, "deleted": true}), || {
-        format!("deleted `{name}`")
-    })
+    let doomed = answer::Doomed {
+        path: path(&id, ""),
+        what: format!("the D1 database `{name}` with all that is in it"),
+        named: ("uuid", &id),
+    };
+    answer::delete(&client, doomed, sure, data).await
 }

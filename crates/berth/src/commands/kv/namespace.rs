@@ -53,14 +53,12 @@ pub(super) async fn run(command: KvNamespaceCommand, paths: &Paths) -> Result<Ex
                 Some(named) => by_name(&client, named).await?,
                 None => find(&client, &of).await?,
             };
-            let question = format!("Delete the KV namespace {id} with all that is in it?");
-            if !answer::agreed(&question, &sure, data.json)? {
-                return Ok(ExitCode::SUCCESS);
-            }
-            let _: Value = client.call(Method::DELETE, path(&id, "")).send().await?;
-            answer::done(&data, &json!({"id": id, "deleted": true}), || {
-                format!("deleted {id}")
-            })
+            let doomed = answer::Doomed {
+                path: path(&id, ""),
+                what: format!("the KV namespace {id} with all that is in it"),
+                named: ("id", &id),
+            };
+            answer::delete(&client, doomed, &sure, &data).await
         }
     }
 }

@@ -49,54 +49,44 @@ pub(super) async fn run(command: QueuesCommand, paths: &Paths) -> Result<ExitCod
             let resumed = json!({"delivery_paused": false});
             change(&name, &resumed, &data, paths, "resumed").await
         }
-        QueuesCommand::Delete { name, sure, data } => {
-            take(&name, &sure, &data, paths, Taken::Queue).await
-        }
-        QueuesCommand::Purge { name, sure, data } => {
-            take(&name, &sure, &data, paths, Taken::Messages).await
-        }
+        QueuesCommand::Delete { name, sure, data } => delete(&name, &sure, &data, paths).await,
+        QueuesCommand::Purge { name, sure, data } => purge(&name, &sure, &data, paths).await,
         QueuesCommand::Consumer(command) => super::consumer::run(command, paths).await,
     }
 }
 
-/// What is taken away.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    Queue,
-    Messages,
-}
-
-async fn take(
+async fn delete(
     name: &str,
     sure: &SureArgs,
     data: &DataArgs,
     paths: &Paths,
-    what: Taken,
 ) -> Result<ExitCode, Report> {
     let client = remote::connect(&data.server, paths)?;
     let queue = find(&client, name).await?;
-    let question = match what {
-        Taken::Queue => format!("Delete the queue `{name}` with its messages?"),
-        Taken::Messages => format!("Delete all messages of the queue `{name}`?"),
+    let doomed = answer::Doomed {
+        path: path(&queue, ""),
+        what: format!("the queue `{name}` with its messages"),
+        named: ("queue_name", name),
     };
+    answer::delete(&client, doomed, sure, data).await
+}
+
+async fn purge(
+    name: &str,
+    sure: &SureArgs,
+    data: &DataArgs,
+    paths: &Paths,
+) -> Result<ExitCode, Report> {
+    let client = remote::connect(&data.server, paths)?;
+    let queue = find(&client, name).await?;
+    let question = format!("Delete all messages of the queue `{name}`?");
     if !answer::agreed(&question, sure, data.json)? {
         return Ok(ExitCode::SUCCESS);
     }
-    let call = match what {
-        Taken::Queue => client.call(Method::DELETE, path(&queue, "")),
-        Taken::Messages => {
-            let call = client.call(Method::POST, path(&queue, "/purge"));
-            call.json(&json!({"delete_messages_permanently": true}))
-        }
-    };
-    let _: Value = call.send().await?;
-    let done = match what {
-        Taken::Queue => "deleted",
-        Taken::Messages => "purged",
-    };
-    answer::done(data, &json!({"queue_name": name, done: true}), || {
-        format!("{done} `{name}`")
-    })
+    let call = client.call(Method::POST, path(&queue, "/purge"));
+    let call = call.json(&json!({"delete_messages_permanently": true}));
+    let purged: Value = call.send().await?;
+    answer::done(data, &purged, || format!("purged `{name}`"))
 }
 
 fn wanted(settings: &QueueSettings) -> Value {

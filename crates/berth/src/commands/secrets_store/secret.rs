@@ -83,15 +83,12 @@ pub(super) async fn run(command: StoreSecretCommand, paths: &Paths) -> Result<Ex
         }
         StoreSecretCommand::Delete { of, sure, data } => {
             let client = remote::connect(&data.server, paths)?;
-            let question = format!("Delete the secret {}?", of.secret_id);
-            if !answer::agreed(&question, &sure, data.json)? {
-                return Ok(ExitCode::SUCCESS);
-            }
-            let _: Value = client.call(Method::DELETE, of.path("")).send().await?;
-            let id = &of.secret_id;
-            answer::done(&data, &json!({"id": id, "deleted": true}), || {
-                format!("deleted {id}")
-            })
+            let doomed = answer::Doomed {
+                path: of.path(""),
+                what: format!("the secret {}", of.secret_id),
+                named: ("id", &of.secret_id),
+            };
+            answer::delete(&client, doomed, &sure, &data).await
         }
     }
 }

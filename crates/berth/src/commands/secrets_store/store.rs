@@ -35,15 +35,12 @@ pub(super) async fn run(command: StoreCommand, paths: &Paths) -> Result<ExitCode
             data,
         } => {
             let client = remote::connect(&data.server, paths)?;
-            let question = format!("Delete the store {store_id} with its secrets?");
-            if !answer::agreed(&question, &sure, data.json)? {
-                return Ok(ExitCode::SUCCESS);
-            }
-            let call = client.call(Method::DELETE, path(&store_id, ""));
-            let _: Value = call.send().await?;
-            answer::done(&data, &json!({"id": store_id, "deleted": true}), || {
-                format!("deleted {store_id}")
-            })
+            let doomed = answer::Doomed {
+                path: path(&store_id, ""),
+                what: format!("the store {store_id} with its secrets"),
+                named: ("id", &store_id),
+            };
+            answer::delete(&client, doomed, &sure, &data).await
         }
     }
 }

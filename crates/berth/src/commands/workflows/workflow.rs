@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use berth_error::Report;
-use http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{WORKFLOWS, path};
 use crate::cli::{DataArgs, SureArgs};
@@ -53,12 +52,10 @@ pub(super) async fn delete(
     let client = remote::connect(&data.server, paths)?;
     // What is not there is said before anything is asked.
     let _: Value = client.get(path(name, "")).await?;
-    let question = format!("Forget the Workflow `{name}`?");
-    if !answer::agreed(&question, sure, data.json)? {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let _: Value = client.call(Method::DELETE, path(name, "")).send().await?;
-    answer::done(data, &json!({"name": name, "deleted": true}), || {
-        format!("deleted `{name}`")
-    })
+    let doomed = answer::Doomed {
+        path: path(name, ""),
+        what: format!("the Workflow `{name}`"),
+        named: ("name", name),
+    };
+    answer::delete(&client, doomed, sure, data).await
 }
