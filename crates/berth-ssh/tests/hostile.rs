@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_engine::{EngineError, Exec, ExecSpec};
-use berth_ssh::{Access, Container, ServeError, Server};
+use berth_ssh::{Access, Container, ServeError, Server, USER};
 use proptest::prelude::*;
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Nobody gets as far as to start something.
@@ -83,6 +85,52 @@ proptest! {
         let answer = runtime().block_on(send(Arc::new(Server::new(&[1; 32])), bytes));
         prop_assert!(answer.starts_with(b"SSH-2.0-Berth\r\n"));
     }
+}
+
+/// A client that takes every server for the right one.
+struct Trusting;
+
+impl russh::client::Handler for Trusting {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        _: &russh::keys::PublicKeyOrCertificate,
+    ) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+}
+
+#[tokio::test]
+async fn keys_are_not_tried_without_end() {
+    let server = Arc::new(Server::new(&[1; 32]));
+    let (client, stream) = tokio::io::duplex(1 << 16);
+    let served = tokio::spawn(async move {
+        let (known, other) = (key(1), key(2));
+        let lines = [&known, &other].map(|key| key.public_key().to_openssh().unwrap());
+        let access = Access::read(lines.iter().map(String::as_str), []).unwrap();
+        server.serve(stream, access, Arc::new(Untouched)).await
+    });
+    let config = Arc::default();
+    let mut client = russh::client::connect_stream(config, client, Trusting)
+        .await
+        .unwrap();
+    let mut refused = 0;
+    for seed in 3..100 {
+        let stranger = PrivateKeyWithHashAlg::new(Arc::new(key(seed)), None);
+        match client.authenticate_publickey(USER, stranger).await {
+            Ok(answer) if !client.is_closed() => assert!(!answer.success()),
+            _ => break,
+        }
+        refused += 1;
+    }
+    assert!((1..=6).contains(&refused), "{refused} keys were tried");
+    drop(client);
+    let _ = served.await.unwrap();
+}
+
+fn key(seed: u8) -> PrivateKey {
+    PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
 }
 
 #[tokio::test(start_paused = true)]
