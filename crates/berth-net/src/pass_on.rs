@@ -96,15 +96,14 @@ pub(crate) fn take(descriptors: &mut Descriptors) -> Result<(Namespace, Counters
     let [fd, link, counters] = own.map_err(incomplete("namespace"))?;
     let counters = Counters::adopt(counters).map_err(incomplete("byte counts"))?;
     let (mut tcp, mut udp) = (Vec::new(), Vec::new());
-    for [listener, captured, raw] in FAMILIES.into_iter().filter_map(three) {
+    let inet4 = three(FAMILIES[0]).ok_or_else(missing);
+    let inet4 = inet4.map_err(incomplete("sockets"))?;
+    for [listener, captured, raw] in std::iter::once(inet4).chain(three(FAMILIES[1])) {
         tcp.push(TcpListener::from(listener));
         udp.push(DatagramPort {
             captured: UdpSocket::from(captured),
             raw: Socket::from(raw),
         });
-    }
-    if tcp.is_empty() {
-        return Err(incomplete("sockets")(missing()));
     }
     let namespace = Namespace {
         fd,
