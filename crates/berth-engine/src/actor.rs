@@ -27,14 +27,18 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+pub(crate) use facts::Adopted;
 pub(crate) use handle::{Handle, Reply, Request, Shared};
 use restart::Restarts;
 use tasks::Fact;
 pub(crate) use tasks::Home;
 
 use crate::hold::Liveness;
+use crate::keep::Keeper;
+use crate::keep::record::Now;
 use crate::launch::{Guest, Launcher};
-use crate::log::Sink;
+use crate::log::{Sink, now_ms};
+use crate::meter::Past;
 use crate::process::Effective;
 use crate::sleep::Sleep;
 use crate::slots::{Slot, Slots};
@@ -62,6 +66,8 @@ pub(crate) struct Prepared<L> {
     pub(crate) sleep: Option<SleepPolicy>,
     /// See [`crate::EngineConfig::criu`].
     pub(crate) criu: Option<PathBuf>,
+    /// Who writes down what the next daemon must know; `None`: there is none.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 /// Prepares a container and lives its life.
@@ -82,45 +88,76 @@ pub(crate) async fn run<L: Launcher>(
             return;
         }
     };
-    let mut actor = Actor {
-        shared,
-        lease,
-        mailbox,
-        events,
-        sink: prepared.sink,
-        policy: prepared.sleep,
-        criu: prepared.criu,
-        sleep: Sleep::new(),
-        unexplained: None,
-        nap_at: None,
-        sleepers: VecDeque::new(),
-        pausers: Vec::new(),
-        launcher: Arc::new(prepared.launcher),
-        process: Arc::new(prepared.process),
-        slots: prepared.slots,
-        slot: None,
-        restarts: Restarts::new(prepared.info.policy.restart),
-        started: Instant::now(),
-        restart_at: None,
-        home: prepared.home,
-        info: prepared.info,
-        life: Lifecycle::new(),
-        tasks: JoinSet::new(),
-        guest: None,
-        launches: 0,
-        listen_watch: None,
-        starting: None,
-        deferred: VecDeque::new(),
-        waiters: Vec::new(),
-        removers: Vec::new(),
-        kill_at: None,
-        orphaned: false,
-    };
+    let mut actor = Actor::new((shared, mailbox, lease, events), prepared);
     actor.publish();
     actor.tell(Event::Created);
     // A caller that has gone leaves the container behind, as Docker does.
     let _ = created.send(Ok(actor.info.clone()));
     actor.live().await;
+}
+
+/// What an actor has of its surroundings.
+pub(crate) type Place = (
+    Arc<Shared>,
+    mpsc::Receiver<Request>,
+    Lease,
+    broadcast::Sender<Event>,
+);
+
+/// Lives on the life of a container whose process another daemon has started. Its information says how it
+/// stands.
+pub(crate) async fn adopt<L: Launcher>(
+    place: Place,
+    prepared: Prepared<L>,
+    adopted: Adopted<L::Guest>,
+    created: Reply<ContainerInfo>,
+) {
+    let mut actor = Actor::new(place, prepared);
+    actor.adopted(adopted);
+    let _ = created.send(Ok(actor.info.clone()));
+    actor.live().await;
+}
+
+impl<L: Launcher> Actor<L> {
+    fn new((shared, mailbox, lease, events): Place, prepared: Prepared<L>) -> Self {
+        Self {
+            shared,
+            lease,
+            mailbox,
+            events,
+            sink: prepared.sink,
+            policy: prepared.sleep,
+            criu: prepared.criu,
+            sleep: Sleep::new(),
+            unexplained: None,
+            nap_at: None,
+            sleepers: VecDeque::new(),
+            pausers: Vec::new(),
+            launcher: Arc::new(prepared.launcher),
+            process: Arc::new(prepared.process),
+            slots: prepared.slots,
+            slot: None,
+            restarts: Restarts::new(prepared.info.policy.restart),
+            started: Instant::now(),
+            restart_at: None,
+            home: prepared.home,
+            info: prepared.info,
+            life: Lifecycle::new(),
+            tasks: JoinSet::new(),
+            guest: None,
+            launches: 0,
+            listen_watch: None,
+            starting: None,
+            deferred: VecDeque::new(),
+            waiters: Vec::new(),
+            removers: Vec::new(),
+            kill_at: None,
+            keeper: prepared.keeper,
+            past: Past::default(),
+            kill_at_ms: None,
+            orphaned: false,
+        }
+    }
 }
 
 struct Actor<L: Launcher> {
@@ -167,6 +204,12 @@ struct Actor<L: Launcher> {
     started: Instant,
     /// When its restart policy starts it again.
     restart_at: Option<Instant>,
+    /// Who writes down what the next daemon must know; `None`: there is none.
+    keeper: Option<Keeper>,
+    /// What it had used before its process was started.
+    past: Past,
+    /// [`Actor::kill_at`] for the next daemon, in Unix milliseconds.
+    kill_at_ms: Option<u64>,
     /// Every handle has been dropped.
     orphaned: bool,
 }
@@ -337,6 +380,24 @@ impl<L: Launcher> Actor<L> {
     fn lose_patience_after(&mut self, grace: Duration) {
         let patience = Instant::now() + grace;
         self.kill_at = Some(self.kill_at.map_or(patience, |at| at.min(patience)));
+        let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let patience = now_ms().saturating_add(grace);
+        self.kill_at_ms = Some(self.kill_at_ms.map_or(patience, |at| at.min(patience)));
+        self.note();
+    }
+
+    /// Writes down how the container stands, for the next daemon.
+    fn note(&mut self) {
+        let now = Now {
+            info: self.info.clone(),
+            launches: self.launches,
+            trusts_ca: self.shared.trusts_ca.load(Ordering::Relaxed),
+            past: self.past,
+            kill_at_ms: self.kill_at_ms,
+        };
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| self.guest.is_some()) {
+            keeper.write(now);
+        }
     }
 
     /// A slot among the instances of its application, or why there is none.

@@ -1,4 +1,4 @@
-//! The directory of a session: a lock that its living daemon holds, a record, and everything else.
+//! The directory of a session: a lock that its living daemon (and a zygote that outlives it) holds, a record, and everything else.
 //!
 //! ```text
 //! <sessions_dir>/<id>/lock           flock'ed for as long as the daemon lives
@@ -14,7 +14,9 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +32,10 @@ const LOCK: &str = "lock";
 const RECORD: &str = "session.json";
 const UNFINISHED: &str = ".new-";
 const DEAD: &str = ".dead-";
+const ZYGOTE_SOCKET: &str = "zygote.sock";
+
+/// What of a session's directory its next daemon goes on with; everything else is a former one's.
+const LASTING: [&str; 4] = [LOCK, RECORD, ZYGOTE_SOCKET, "containers"];
 
 /// Longest path of a unix socket: `sun_path` less its final NUL.
 const SOCKET_PATH_MAX: usize = 107;
@@ -52,6 +58,16 @@ pub struct SessionRecord {
     pub project: PathBuf,
     /// Unix milliseconds.
     pub started_ms: u64,
+    /// Its containers outlive its daemon, and wait for the next one.
+    #[serde(default)]
+    pub kept: bool,
+}
+
+impl SessionRecord {
+    /// Where the zygote of a kept session is found.
+    pub fn zygote_socket(&self, sessions_dir: &Path) -> PathBuf {
+        sessions_dir.join(&self.id).join(ZYGOTE_SOCKET)
+    }
 }
 
 /// The session of this process. Dropping it without [`Session::remove`] leaves its directory to the
@@ -72,7 +88,7 @@ pub struct Session {
 /// Proof that a session's daemon lives: an flock, held until dropped.
 #[derive(Debug)]
 pub struct SessionLock {
-    _file: File,
+    file: File,
 }
 
 impl SessionLock {
@@ -95,7 +111,7 @@ impl SessionLock {
             .map_err(failed("open"))?
             .into_file();
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(failed("lock")(error.into())),
         }
@@ -108,6 +124,19 @@ impl Session {
     /// # Errors
     /// [`EngineError::File`].
     pub fn create(sessions_dir: &Path, project: &Path) -> Result<Self, EngineError> {
+        Self::make(sessions_dir, project, false)
+    }
+
+    /// The same for a session whose containers outlive its daemon: the zygote has its lock, too
+    /// ([`Session::lock_descriptor`]), so that nobody sweeps it while they run.
+    ///
+    /// # Errors
+    /// [`EngineError::File`].
+    pub fn create_kept(sessions_dir: &Path, project: &Path) -> Result<Self, EngineError> {
+        Self::make(sessions_dir, project, true)
+    }
+
+    fn make(sessions_dir: &Path, project: &Path, kept: bool) -> Result<Self, EngineError> {
         make_private_dir(sessions_dir)?;
         let id = format!("{:012x}", rand::random::<u64>() >> 16);
         let unfinished = sessions_dir.join(format!("{UNFINISHED}{id}"));
@@ -121,6 +150,7 @@ impl Session {
             socket: socket_path(&dir, &id),
             project: project.to_owned(),
             started_ms: now_ms(),
+            kept,
             id,
         };
         write_record(&unfinished.join(RECORD), &record)?;
@@ -132,6 +162,74 @@ impl Session {
             socket: record.socket,
             lock,
         })
+    }
+
+    /// Takes a kept session over of whose lock somebody has left a descriptor. What is in its directory
+    /// besides its containers is deleted.
+    ///
+    /// # Errors
+    /// [`EngineError::File`], also if that is not its lock.
+    pub fn adopt(
+        sessions_dir: &Path,
+        record: SessionRecord,
+        lock: OwnedFd,
+    ) -> Result<Self, EngineError> {
+        let dir = sessions_dir.join(&record.id);
+        let path = dir.join(LOCK);
+        let file = File::from(lock);
+        let same = || -> io::Result<bool> {
+            let (one, other) = (file.metadata()?, fs_err::metadata(&path)?);
+            Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+        };
+        if !same().map_err(file_error("look at", &path))? {
+            let error = io::Error::other("another file is locked");
+            return Err(file_error("take over", &path)(error));
+        }
+        // Held already, if it is what it should be.
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| file_error("lock", &path)(error.into()))?;
+        for entry in fs_err::read_dir(&dir).map_err(file_error("read", &dir))? {
+            let entry = entry.map_err(file_error("read", &dir))?;
+            if LASTING.iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
+            let path = entry.path();
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let deleted = if is_dir {
+                fs_err::remove_dir_all(&path)
+            } else {
+                fs_err::remove_file(&path)
+            };
+            deleted.or_else(gone).map_err(file_error("delete", &path))?;
+        }
+        let record = SessionRecord {
+            pid: std::process::id(),
+            ..record
+        };
+        let new = dir.join(format!("{RECORD}~"));
+        write_record(&new, &record)?;
+        let target = dir.join(RECORD);
+        fs_err::rename(&new, &target).map_err(file_error("write", &target))?;
+        Ok(Self {
+            id: record.id,
+            dir,
+            cgroup: record.cgroup,
+            socket: record.socket,
+            lock: SessionLock { file },
+        })
+    }
+
+    /// Where the zygote of a kept session is to be found by the next daemon.
+    pub fn zygote_socket(&self) -> PathBuf {
+        self.dir.join(ZYGOTE_SOCKET)
+    }
+
+    /// A second descriptor of its lock: the session counts as living as long as there is one.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn lock_descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(self.lock.file.try_clone()?.into())
     }
 
     /// Deletes the session's directory; for when everything in it has ended.
@@ -172,6 +270,17 @@ pub fn sessions(sessions_dir: &Path) -> Result<Vec<SessionRecord>, EngineError> 
     }
     living.sort_by_key(|record: &SessionRecord| record.started_ms);
     Ok(living)
+}
+
+/// The sessions whose containers may be waiting for another daemon: the caller knows that the one that they
+/// had has ended.
+///
+/// # Errors
+/// As [`sessions`].
+pub fn kept_sessions(sessions_dir: &Path) -> Result<Vec<SessionRecord>, EngineError> {
+    let mut kept = sessions(sessions_dir)?;
+    kept.retain(|record| record.kept);
+    Ok(kept)
 }
 
 /// Cleans up after every session whose daemon has died: kills what is left of it and deletes its

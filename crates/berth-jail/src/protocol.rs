@@ -30,7 +30,8 @@
 //! * deposits: descriptors that a daemon left under a name, such as the reading ends of a
 //!   container's output, its network namespace, or a listening socket.
 //!
-//! It waits for a successor only so long ([`crate::OnDisconnect::Keep`]); then everything ends.
+//! It waits for a successor only so long ([`crate::OnDisconnect::Keep`]), and not at all when there is no
+//! sandbox; then everything ends.
 //!
 //! Whatever was half-way when the daemon went is killed (nobody waits for it any more), and so are
 //! exec'ed processes: nobody could read their output, nor learn how they ended. A sandbox on disk

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::ca::Ca;
 use crate::dns::{self, Transport};
 use crate::egress::{Verdict, sniff};
 use crate::network::Shared;
-use crate::ca::Ca;
 use crate::usage::Counters;
 use crate::{DnsPolicy, Egress, NetworkOptions, Upstream};
 

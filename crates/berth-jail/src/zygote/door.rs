@@ -117,7 +117,7 @@ impl Server {
     pub(super) fn greet(&mut self) {
         let capabilities = self.session.capabilities();
         let hello = Reply::Hello {
-            protocol: PROTOCOL,
+            protocol: crate::crash::spoken_protocol(PROTOCOL),
             capabilities,
             last_ticket: self.last_ticket,
         };

@@ -148,12 +148,15 @@ impl Server {
         Timespec::try_from(left).ok()
     }
 
-    /// Nobody has come for what is kept: it ends.
+    /// Nobody has come for what is kept, or nothing is: it ends.
     fn lose_patience(&mut self) {
         let Some((door, since)) = self.door.as_ref().zip(self.alone_since) else {
             return;
         };
-        if !self.leaving && since.elapsed() >= door.patience {
+        let sandboxes = self.processes.values();
+        let mut sandboxes = sandboxes.filter(|one| matches!(one.role, Role::Sandbox { .. }));
+        let nothing = sandboxes.next().is_none() && self.ended.is_empty();
+        if !self.leaving && (nothing || since.elapsed() >= door.patience) {
             self.leave();
         }
     }

@@ -103,6 +103,9 @@ async fn an_exit_without_a_daemon_is_kept_until_one_has_taken_note() {
 #[tokio::test]
 async fn deposits_reach_the_next_daemon() {
     let mut world = World::keeping().await;
+    let image = world.image();
+    let (sandbox, ..) = world.start(world.spec(&image, &["sleep"])).await.unwrap();
+    drop(sandbox);
     let (reader, writer) = pipe();
     let both = [reader.as_fd(), writer.as_fd()];
     world.zygote.deposit("log", &both).await.unwrap();
@@ -129,7 +132,11 @@ async fn what_is_left_with_a_sandbox_goes_with_it() {
     let (sandbox, ..) = world.start(world.spec(&image, &["sleep"])).await.unwrap();
     let (reader, writer) = pipe();
     sandbox.deposit("log", &[reader.as_fd()]).await.unwrap();
-    world.zygote.deposit("own", &[reader.as_fd()]).await.unwrap();
+    world
+        .zygote
+        .deposit("own", &[reader.as_fd()])
+        .await
+        .unwrap();
     drop((reader, sandbox));
     let survivors = world.restart_daemon().await;
     assert_eq!(survivors.deposits.keys().collect::<Vec<_>>(), ["own"]);
@@ -154,7 +161,11 @@ async fn what_is_left_with_a_sandbox_goes_with_it() {
 async fn what_is_left_with_no_sandbox_is_left_with_the_next_zygote_too() {
     let mut world = World::keeping().await;
     let (reader, _writer) = pipe();
-    world.zygote.deposit("own", &[reader.as_fd()]).await.unwrap();
+    world
+        .zygote
+        .deposit("own", &[reader.as_fd()])
+        .await
+        .unwrap();
     let image = world.image();
     let (sandbox, ..) = world.start(world.spec(&image, &["sleep"])).await.unwrap();
     let zygote = std::fs::read_to_string(format!("/proc/{}/stat", sandbox.pid())).unwrap();
@@ -190,6 +201,27 @@ async fn a_zygote_that_nobody_comes_for_ends_everything() {
         assert!(std::time::Instant::now() < deadline, "the zygote stays");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_zygote_that_has_nothing_to_keep_leaves_with_its_daemon() {
+    let world = World::keeping().await;
+    let image = world.image();
+    let (sandbox, ..) = world
+        .start(world.spec(&image, &["exit", "0"]))
+        .await
+        .unwrap();
+    sandbox.wait().await;
+    sandbox.acknowledge().await;
+    drop(sandbox);
+    let (config, cgroup) = (world.config.clone(), world.cgroup.clone());
+    let _directory = world.let_go();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !crate::world::groups_left(&cgroup).is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the zygote stays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(Zygote::attach(&config).await.unwrap().is_none());
 }
 
 #[tokio::test]
