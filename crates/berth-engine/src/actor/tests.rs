@@ -16,8 +16,8 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::log::{Capture, LogStore};
 use crate::log::capture::WriteEnds;
+use crate::log::{Capture, LogStore};
 use crate::table::Table;
 use crate::{RestartPolicy, Status, Timings};
 
@@ -401,6 +401,7 @@ async fn the_last_words_are_in_the_log_before_the_exit_is_told() {
         seen.push(match event {
             Event::Created(_) => "created",
             Event::Started(_) => "started",
+            Event::Adopted(_) => "adopted",
             Event::Log { line, .. } => {
                 assert_eq!(line.bytes, b"last words");
                 "log"

@@ -109,15 +109,15 @@ impl Server {
         if self.listen_to(peer.as_fd()).is_ok() {
             self.control = Some(peer);
             self.alone_since = None;
-            self.greet();
+            self.greet(crate::crash::spoken_protocol(PROTOCOL));
         }
     }
 
     /// Tells a daemon everything there is.
-    pub(super) fn greet(&mut self) {
+    pub(super) fn greet(&mut self, protocol: u32) {
         let capabilities = self.session.capabilities();
         let hello = Reply::Hello {
-            protocol: crate::crash::spoken_protocol(PROTOCOL),
+            protocol,
             capabilities,
             last_ticket: self.last_ticket,
         };

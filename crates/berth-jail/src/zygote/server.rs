@@ -13,7 +13,7 @@ use super::door::{Door, Ended};
 use super::user_namespace::UserNamespaces;
 use crate::cgroup::{SandboxGroup, Session};
 use crate::packet;
-use crate::protocol::{Reply, Ticket};
+use crate::protocol::{PROTOCOL, Reply, Ticket};
 use crate::seccomp::Filter;
 use crate::sys;
 
@@ -110,7 +110,7 @@ impl Server {
 
     /// Serves until told to leave and nothing is left.
     pub(super) fn run(mut self) -> io::Result<()> {
-        self.greet();
+        self.greet(PROTOCOL);
         self.refill();
         let mut events = Vec::with_capacity(BATCH);
         while !(self.leaving && self.processes.is_empty() && self.doomed.is_empty()) {

@@ -59,7 +59,6 @@ export class Keeper extends Container {
     await this.ctx.storage.put("hooks", [...(await this.hooks()), hook]);
   }
   async hooks() { return (await this.ctx.storage.get("hooks")) ?? []; }
-  async nap(sleepAfter) { this.sleepAfter = sleepAfter; this.renewActivityTimeout(); }
 }
 Keeper.outboundByHost = {
   "static.example": () => new Response("intercepted"),
@@ -71,7 +70,6 @@ export default {
     const container = getContainer(env.KEEPER, name);
     if (what === "hooks") return Response.json(await container.hooks());
     if (what === "stop") { await container.stop(); return new Response("asked"); }
-    if (what === "nap") { await container.nap("1s"); return new Response("soon"); }
     return container.fetch(new Request(`http://me/${what}${search}`));
   },
 };
@@ -253,7 +251,7 @@ async fn containers_outlive_a_server_that_is_killed() {
     assert_eq!(fresh["count"], 1);
     assert_ne!(fresh["boot"], first["boot"]);
 
-    // What the next server does not know of is swept with the rest.
+    // It is as good the third time.
     let pid = process(&server);
     let killed = server.kill().await;
     killed.footprint.assert_server_ends();
@@ -263,7 +261,7 @@ async fn containers_outlive_a_server_that_is_killed() {
 }
 
 #[tokio::test]
-async fn what_ends_between_two_servers_is_reported_and_what_is_idle_ends_later() {
+async fn what_ends_between_two_servers_is_reported_with_its_code() {
     let world = world();
     let data = tempfile::tempdir().unwrap();
     let server = world.server(data.path()).await;
@@ -289,12 +287,23 @@ async fn what_ends_between_two_servers_is_reported_and_what_is_idle_ends_later()
     assert_eq!(fresh["count"], 1);
     assert_ne!(fresh["boot"], first["boot"]);
 
-    // Another server, and nobody asks any more: the class has it end when it has been idle.
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_idle_ends_under_the_next_server() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let project = project(&world);
+    project.replace("index.js", "sleepAfter = \"10m\"", "sleepAfter = \"8s\"");
+    server.berth_ok(&project, ["deploy"], "").await;
+    get(&server, "/a/count").await;
     let watched = Watched::new(process(&server));
-    assert_eq!(server.text("keeper", "/a/nap").await, "soon");
     let killed = server.kill().await;
     killed.footprint.assert_server_ends();
     let server = world.server(data.path()).await;
+    // Nobody asks any more: its object's alarm has it end.
     assert!(watched.ends_within(PATIENCE));
     until(
         "its end",
