@@ -16,6 +16,7 @@
 mod guard;
 mod ingress;
 mod inside;
+mod kept;
 mod relay;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,7 +25,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use berth_net::{DnsPolicy, Egress, Network, Upstream};
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,7 @@ use crate::names::SIDECAR_SUFFIX;
 use crate::trace::{Phase, Step};
 use crate::{EGRESS_IMAGE, time};
 use inside::Inside;
+pub(crate) use kept::SidecarRecord;
 
 #[cfg(any(fuzzing, test))]
 pub(crate) use ingress::{
@@ -69,19 +70,6 @@ impl SidecarStatus {
             Self::Exited => "exited",
         }
     }
-}
-
-/// What of a sidecar a daemon leaves to the next one, with the container that has joined it. Its network and
-/// settings are kept with the container itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SidecarRecord {
-    id: String,
-    pub(crate) name: String,
-    image: String,
-    labels: BTreeMap<String, String>,
-    command: Vec<String>,
-    created_ms: u64,
-    started_ms: Option<u64>,
 }
 
 /// One sidecar.
@@ -134,19 +122,6 @@ impl Sidecar {
     /// Resolves when the sidecar is deleted.
     pub(crate) async fn removed(&self) {
         self.removed.cancelled().await;
-    }
-
-    /// For the next daemon.
-    pub(crate) fn record(&self) -> SidecarRecord {
-        SidecarRecord {
-            id: self.id.clone(),
-            name: self.name.clone(),
-            image: self.image.clone(),
-            labels: self.labels.clone(),
-            command: self.command.clone(),
-            created_ms: self.created_ms,
-            started_ms: self.started_ms(),
-        }
     }
 
     /// Opens the ingress. `false`: it is open already.
@@ -276,43 +251,6 @@ impl Sidecars {
         }
         by_name.insert(name.to_owned(), sidecar.clone());
         Ok(sidecar)
-    }
-
-    /// Takes a sidecar of the daemon before over, and opens its ingress again, at another port: workerd, which
-    /// is another one, too, asks for it. `None`: there is one of that name.
-    pub(crate) async fn adopt(
-        &self,
-        api: &Arc<Api>,
-        record: SidecarRecord,
-        network: Arc<Network>,
-        joined: &str,
-    ) -> Result<Option<Arc<Sidecar>>, ApiError> {
-        let sidecar = Arc::new(Sidecar {
-            id: record.id,
-            name: record.name,
-            image: record.image,
-            labels: record.labels,
-            command: record.command,
-            created_ms: record.created_ms,
-            network,
-            started_ms: Mutex::new(record.started_ms),
-            status: Mutex::new(SidecarStatus::Created),
-            joined: Mutex::new(Some(joined.to_owned())),
-            running: CancellationToken::new(),
-            removed: CancellationToken::new(),
-        });
-        {
-            let mut by_name = lock(&self.by_name);
-            if by_name.contains_key(&sidecar.name) {
-                return Ok(None);
-            }
-            by_name.insert(sidecar.name.clone(), sidecar.clone());
-        }
-        if let Err(error) = sidecar.start(api).await {
-            self.remove(&sidecar);
-            return Err(error);
-        }
-        Ok(Some(sidecar))
     }
 
     /// Tears a sidecar down; its name is free when this returns.

@@ -8,6 +8,7 @@
 //! The actor ends when its container is gone, and only then; if every handle is dropped (the engine
 //! itself is gone) it removes the container first.
 
+mod begin;
 mod facts;
 mod handle;
 mod rest;
@@ -27,7 +28,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-pub(crate) use facts::Adopted;
+pub(crate) use begin::{Adopted, Prepared, adopt, run};
 pub(crate) use handle::{Handle, Reply, Request, Shared};
 use restart::Restarts;
 use tasks::Fact;
@@ -52,113 +53,6 @@ const REMOVED: ExitStatus = ExitStatus {
     signal: Some(9),
     oom_killed: false,
 };
-
-/// Everything that was made ahead for a container.
-#[derive(Debug)]
-pub(crate) struct Prepared<L> {
-    pub(crate) launcher: L,
-    pub(crate) process: Effective,
-    pub(crate) info: ContainerInfo,
-    pub(crate) home: Home,
-    pub(crate) sink: Sink,
-    pub(crate) slots: Slots,
-    /// When it goes to sleep.
-    pub(crate) sleep: Option<SleepPolicy>,
-    /// See [`crate::EngineConfig::criu`].
-    pub(crate) criu: Option<PathBuf>,
-    /// Who writes down what the next daemon must know; `None`: there is none.
-    pub(crate) keeper: Option<Keeper>,
-}
-
-/// Prepares a container and lives its life.
-pub(crate) async fn run<L: Launcher>(
-    shared: Arc<Shared>,
-    mailbox: mpsc::Receiver<Request>,
-    lease: Lease,
-    events: broadcast::Sender<Event>,
-    prepare: impl Future<Output = Result<Prepared<L>, EngineError>>,
-    created: Reply<ContainerInfo>,
-) {
-    let prepared = match prepare.await {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            drop(lease);
-            // The caller may have gone; nothing was made.
-            let _ = created.send(Err(error));
-            return;
-        }
-    };
-    let mut actor = Actor::new((shared, mailbox, lease, events), prepared);
-    actor.publish();
-    actor.tell(Event::Created);
-    // A caller that has gone leaves the container behind, as Docker does.
-    let _ = created.send(Ok(actor.info.clone()));
-    actor.live().await;
-}
-
-/// What an actor has of its surroundings.
-pub(crate) type Place = (
-    Arc<Shared>,
-    mpsc::Receiver<Request>,
-    Lease,
-    broadcast::Sender<Event>,
-);
-
-/// Lives on the life of a container whose process another daemon has started. Its information says how it
-/// stands.
-pub(crate) async fn adopt<L: Launcher>(
-    place: Place,
-    prepared: Prepared<L>,
-    adopted: Adopted<L::Guest>,
-    created: Reply<ContainerInfo>,
-) {
-    let mut actor = Actor::new(place, prepared);
-    actor.adopted(adopted);
-    let _ = created.send(Ok(actor.info.clone()));
-    actor.live().await;
-}
-
-impl<L: Launcher> Actor<L> {
-    fn new((shared, mailbox, lease, events): Place, prepared: Prepared<L>) -> Self {
-        Self {
-            shared,
-            lease,
-            mailbox,
-            events,
-            sink: prepared.sink,
-            policy: prepared.sleep,
-            criu: prepared.criu,
-            sleep: Sleep::new(),
-            unexplained: None,
-            nap_at: None,
-            sleepers: VecDeque::new(),
-            pausers: Vec::new(),
-            launcher: Arc::new(prepared.launcher),
-            process: Arc::new(prepared.process),
-            slots: prepared.slots,
-            slot: None,
-            restarts: Restarts::new(prepared.info.policy.restart),
-            started: Instant::now(),
-            restart_at: None,
-            home: prepared.home,
-            info: prepared.info,
-            life: Lifecycle::new(),
-            tasks: JoinSet::new(),
-            guest: None,
-            launches: 0,
-            listen_watch: None,
-            starting: None,
-            deferred: VecDeque::new(),
-            waiters: Vec::new(),
-            removers: Vec::new(),
-            kill_at: None,
-            keeper: prepared.keeper,
-            past: Past::default(),
-            kill_at_ms: None,
-            orphaned: false,
-        }
-    }
-}
 
 struct Actor<L: Launcher> {
     shared: Arc<Shared>,

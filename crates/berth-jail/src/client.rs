@@ -104,24 +104,6 @@ impl Zygote {
             .map(|(connection, survivors)| (Self::new(config.clone(), connection), survivors)))
     }
 
-    /// Connects to the helper that an earlier daemon left, or starts one. A helper of another
-    /// version is ended first, and all its sandboxes with it.
-    ///
-    /// # Errors
-    /// As [`Zygote::attach`] and [`Zygote::launch`].
-    pub async fn attach_or_launch(config: ZygoteConfig) -> Result<(Self, Survivors), JailError> {
-        match Self::attach(&config).await {
-            Ok(Some(attached)) => return Ok(attached),
-            Ok(None) => {}
-            Err(error @ JailError::ZygoteVersion { .. }) => {
-                tracing::warn!(%error, "ending the containers of another version of berth");
-                Self::end_other(&config).await?;
-            }
-            Err(error) => return Err(error),
-        }
-        Ok((Self::launch(config).await?, Survivors::default()))
-    }
-
     /// Has the helper that an earlier daemon left kill its sandboxes and leave, whatever its version, and
     /// waits for that. Nothing happens if there is none.
     ///

@@ -56,8 +56,8 @@ pub fn crash_point(name: &str) {
     );
 }
 
-/// The version of the protocol that a zygote tells the next daemon that it speaks: a test may have it be another program's, by a
-/// file in the same directory.
+/// The version of the protocol that a zygote tells the next daemon that it speaks: a test may have it be another
+/// program's, by a file in the same directory.
 pub(crate) fn spoken_protocol(own: u32) -> u32 {
     let other = || {
         if !cfg!(debug_assertions) {

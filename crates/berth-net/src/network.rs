@@ -236,11 +236,6 @@ impl Network {
         *changed = Some(OnChange(Box::new(keep)));
     }
 
-    /// Nobody is called any more.
-    pub fn forget_on_change(&self) {
-        *lock(&self.changed) = None;
-    }
-
     fn record(&self) -> NetworkRecord {
         NetworkRecord::new(self.egress(), self.shared.ca.record())
     }

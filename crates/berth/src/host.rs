@@ -81,6 +81,8 @@ pub(crate) struct Host {
     pub(crate) kept: Vec<Kept>,
     /// Containers of the process before that had to be ended.
     pub(crate) lost: Vec<Lost>,
+    /// What else there is to be said of them.
+    pub(crate) notes: Vec<String>,
     settling: tokio::task::JoinHandle<()>,
     _store_limit: Option<StoreLimit>,
 }
@@ -113,7 +115,7 @@ impl Host {
             log_bytes: LOG_BYTES,
         };
         let networks = networks(&options.services, zygote.keeps());
-        let (engine, kept, mut lost) = match survivors {
+        let (engine, kept, lost) = match survivors {
             Some(survivors) => {
                 let (store, zygote) = (store.clone(), zygote.clone());
                 let resumed = Engine::resume(config, store, zygote, survivors, &networks);
@@ -125,11 +127,6 @@ impl Host {
                 (engine, Vec::new(), Vec::new())
             }
         };
-        lost.extend(notes.into_iter().map(|reason| Lost {
-            display_name: None,
-            name: None,
-            reason,
-        }));
         let applications = options.applications;
         let docker = DockerApi::serve_with(&session.socket, engine.clone(), applications, networks)
             .await
@@ -145,6 +142,7 @@ impl Host {
             session,
             kept,
             lost,
+            notes,
             settling,
         })
     }

@@ -1,7 +1,6 @@
 //! What an actor does about the facts that its tasks report.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use berth_jail::ExitStatus;
 use tokio::time::Instant;
@@ -11,19 +10,9 @@ use super::{Actor, REMOVED};
 use crate::hold::{Liveness, Up};
 use crate::launch::{Guest, Launcher};
 use crate::log::{Capture, now_ms};
-use crate::meter::Past;
 use crate::sleep::Depth;
-use crate::state::{Happened, Lifecycle};
+use crate::state::Happened;
 use crate::{EngineError, Event, Status};
-
-/// What there is of a container whose process another daemon has started.
-pub(crate) struct Adopted<G> {
-    pub(crate) guest: G,
-    pub(crate) capture: Capture,
-    pub(crate) launches: u32,
-    pub(crate) past: Past,
-    pub(crate) kill_at_ms: Option<u64>,
-}
 
 impl<L: Launcher> Actor<L> {
     pub(super) fn learn(&mut self, fact: Fact<L::Guest>) {
@@ -85,48 +74,11 @@ impl<L: Launcher> Actor<L> {
     }
 
     /// Sees to it that it is learnt what its process does.
-    fn attend(&mut self, guest: L::Guest, capture: Capture, since: Instant) {
+    pub(super) fn attend(&mut self, guest: L::Guest, capture: Capture, since: Instant) {
         let watch = tasks::first_listen(guest.listening(), since);
         self.listen_watch = Some(self.spawn(watch, Fact::Killed));
         let exit = tasks::watch_exit(guest, capture, self.sink.clone(), self.info.limits);
         self.spawn(exit, Fact::Exited(REMOVED));
-    }
-
-    /// The process runs, or has ended since and is about to be reported so.
-    pub(super) fn adopted(&mut self, adopted: Adopted<L::Guest>) {
-        let guest = adopted.guest;
-        let now = now_ms();
-        let ran = now.saturating_sub(self.info.started_ms.unwrap_or(now));
-        let ran = Duration::from_millis(ran);
-        // When it started up is over: connections are not held.
-        let since = Instant::now().checked_sub(ran).unwrap_or_else(Instant::now);
-        self.started = since;
-        self.life = Lifecycle::running();
-        self.launches = adopted.launches;
-        self.past = adopted.past;
-        self.kill_at_ms = adopted.kill_at_ms;
-        self.kill_at = adopted
-            .kill_at_ms
-            .map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(now)));
-        self.info.pid = Some(guest.pid());
-        self.info.rest = None;
-        if let Some(limit) = &self.info.policy.instances {
-            self.slot = Some(self.slots.keep(limit, &self.info.limits));
-        }
-        let listening = guest.listening();
-        self.attend(guest.clone(), adopted.capture, since);
-        let metered = guest.clone();
-        let memory = self.info.limits.memory_bytes.unwrap_or_default();
-        let read = Arc::new(move || metered.usage());
-        let meter = &self.shared.meter;
-        meter.resume(self.past, ran, memory, read);
-        self.guest = Some(guest);
-        self.note();
-        let up = Up { since, listening };
-        self.shared.liveness.send_replace(Liveness::Up(up));
-        self.wind_up();
-        self.publish();
-        self.tell(Event::Adopted);
     }
 
     fn launch_failed(&mut self, error: EngineError) {
@@ -171,14 +123,9 @@ impl<L: Launcher> Actor<L> {
         berth_jail::crash_point("exit.told");
         self.tell(Event::Exited);
         if let Some(guest) = ended {
-            // Not before it is told: until then the next daemon would have to tell it.
-            self.spawn(
-                async move {
-                    guest.acknowledge().await;
-                    Fact::Killed
-                },
-                Fact::Killed,
-            );
+            // Not before it is told: until then the next daemon would have to tell it. Nor with this task,
+            // which may be about to end.
+            tokio::spawn(async move { guest.acknowledge().await });
         }
         self.serve_sleepers();
         self.obey_all(orders);

@@ -104,6 +104,11 @@ impl Engine {
         let (mut kept, mut lost) = (Vec::new(), Vec::new());
         for survivor in survivors.sandboxes {
             let sandbox = survivor.sandbox.clone();
+            if survivor.deposits.is_empty() && sandbox.exit_status().is_some() {
+                // Nobody had heard that it was started.
+                sandbox.acknowledge().await;
+                continue;
+            }
             match take(&means, survivor, networks, &images) {
                 Ok(found) => kept.push(found),
                 Err(one) => {

@@ -83,9 +83,7 @@ impl Apps {
     ) -> Result<(), ControlError> {
         let apps = Arc::clone(self);
         let learnt = tokio::task::spawn_blocking(move || {
-            let workers = apps.control.workers()?;
-            let applications = apps.control.applications()?;
-            apps.containers.set_applications(&workers, &applications);
+            let (workers, applications) = apps.control.deployed()?;
             apps.watch.learn(&workers, &applications);
             Ok::<_, ControlError>(())
         });

@@ -18,6 +18,7 @@ use berth_control::worker::Retention;
 use berth_engine::TotalLimits;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Certificates, Challenges, Gateway, GatewayOptions, RequestEvent, Sites};
+use berth_logs::Level;
 use berth_registry::server::{Server as ApiServer, ServerOptions};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -114,6 +115,7 @@ impl Server {
         let mut daemon = Box::pin(daemon).await?;
         let kept = std::mem::take(&mut daemon.host.kept);
         let lost = std::mem::take(&mut daemon.host.lost);
+        let notes = std::mem::take(&mut daemon.host.notes);
         let images_max_size = config.images.max_size;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
@@ -177,6 +179,9 @@ impl Server {
         let delivering = deliver::listen(&deliveries, &apps)?;
         let following = tokio::spawn(Arc::clone(&apps).follow());
         control.obey_deployments()?;
+        for note in notes {
+            apps.watch.say("", None, Level::Error, note);
+        }
         apps.take_over(kept, lost).await?;
         apps.sync().await?;
         // What is deployed is held from here on.

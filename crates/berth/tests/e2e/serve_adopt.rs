@@ -8,7 +8,8 @@ use http::Method;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-use crate::{serve_rollout, world};
+use crate::deployed::greeter;
+use crate::world;
 
 /// Counts in memory, says what it is told to, asks whom it is told to. Ends with 3 on SIGTERM, with 9 on
 /// SIGUSR2.
@@ -102,9 +103,13 @@ async fn list(server: &ServerSession, path: &str) -> Vec<Value> {
     answer["result"].as_array().unwrap().clone()
 }
 
-/// The instance that runs, if one does.
 async fn running(server: &ServerSession) -> Option<Value> {
-    let instances = list(server, "/berth/instances?app=keeper").await;
+    running_of(server, "keeper").await
+}
+
+/// The instance that runs, if one does.
+async fn running_of(server: &ServerSession, app: &str) -> Option<Value> {
+    let instances = list(server, &format!("/berth/instances?app={app}")).await;
     let mut running = instances
         .into_iter()
         .filter(|one| one["state"] == "running");
@@ -406,8 +411,8 @@ async fn containers_of_a_program_that_speaks_otherwise_are_ended_and_that_is_sai
     let world = world();
     let (data, points) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let server = world.server_that_crashes(data.path(), points.path()).await;
-    let project = serve_rollout::project(&world, &json!({}));
-    serve_rollout::deploy(&server, &project, "hello").await;
+    let project = greeter(&world);
+    server.berth_ok(&project, ["deploy"], "").await;
     assert_eq!(server.text("greeter", "/a").await, "hello 1");
     let found = server.container_processes("greeter");
     let watched = Watched::new(found[0]);
@@ -415,9 +420,7 @@ async fn containers_of_a_program_that_speaks_otherwise_are_ended_and_that_is_sai
     killed.footprint.assert_server_ends();
     std::fs::write(points.path().join("zygote.protocol"), "3").unwrap();
 
-    let starting = world.server_that_crashes(data.path(), points.path());
-    // The zygote of this one is asked by nobody.
-    let server = starting.await;
+    let server = world.server_that_crashes(data.path(), points.path()).await;
     assert!(watched.ends_within(Duration::ZERO), "before anybody asks");
     killed.footprint.assert_gone();
     let transcript = server.transcript();
@@ -436,9 +439,9 @@ async fn killed_at_any_step_of_a_container_the_next_server_has_it_whole_or_not_a
     let world = world();
     let (data, points) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut server = world.server_that_crashes(data.path(), points.path()).await;
-    let project = serve_rollout::project(&world, &json!({}));
-    serve_rollout::deploy(&server, &project, "hello").await;
-    for (number, point) in [
+    let project = greeter(&world);
+    server.berth_ok(&project, ["deploy"], "").await;
+    for point in [
         "sidecar.network",
         "create.made",
         "start.launched",
@@ -446,30 +449,35 @@ async fn killed_at_any_step_of_a_container_the_next_server_has_it_whole_or_not_a
         "start.running",
         "exit.seen",
         "exit.told",
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let object = format!("/{number}");
-        std::fs::write(points.path().join(point), "").unwrap();
-        let ends = point.starts_with("exit");
-        // It is not answered, but for a container that is to end.
-        let asked = server.get("greeter", &object);
-        if ends {
-            asked.await.ok();
-            let pids = server.container_processes("greeter");
-            pids.into_iter().for_each(|pid| signal(pid, Signal::TERM));
+    ] {
+        if point.starts_with("exit") {
+            std::fs::write(points.path().join(point), "").unwrap();
+            end_containers(&server);
         } else {
-            let _ = tokio::time::timeout(Duration::from_millis(1), asked).await;
+            end_containers(&server);
+            until(
+                "its end",
+                || running_of(&server, "greeter"),
+                Option::is_none,
+            )
+            .await;
+            std::fs::write(points.path().join(point), "").unwrap();
+            let client = server.client("greeter");
+            // Nobody answers.
+            tokio::spawn(async move { client.get("/a").await });
         }
         let killed = server.crashed().await;
         killed.footprint.assert_server_ends();
         server = world.server_that_crashes(data.path(), points.path()).await;
         // It answers for the first time, whatever there was of it.
-        let answer = server.text("greeter", &object).await;
-        assert_eq!(answer, "hello 1", "{point}");
+        assert_eq!(server.text("greeter", "/a").await, "hello 1", "{point}");
     }
     server.stop().await;
+}
+
+fn end_containers(server: &ServerSession) {
+    let found = server.container_processes("greeter");
+    found.into_iter().for_each(|pid| signal(pid, Signal::TERM));
 }
 
 #[tokio::test]
