@@ -207,7 +207,7 @@ impl DockerApi {
 
     /// Takes containers over that a daemon before has left, and their sidecars. Why the others were ended.
     pub async fn adopt(&self, kept: Vec<Kept>) -> Vec<Lost> {
-        adopt::adopt(&self.api, kept).await
+        Box::pin(adopt::adopt(&self.api, kept)).await
     }
 
     /// Stops listening and ends every connection and tunnel: for a server whose containers run on. Nothing is
