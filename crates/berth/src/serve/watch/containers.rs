@@ -167,7 +167,7 @@ fn happened(event: &Event) -> String {
         Event::Created(container) => format!("placed with image {}", container.image),
         Event::Started(_) => "started".to_owned(),
         Event::Adopted(_) => {
-            "runs on: the server has been started again; the end of a line may be missing"
+            "runs on: the server has been started again; what it said last before that may be missing"
                 .to_owned()
         }
         Event::Exited(container) => match container.exit {
