@@ -148,10 +148,24 @@ pub struct DeployConfig {
 }
 
 /// `[containers]`: what every container may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContainersConfig {
     /// `fuse`: mount file systems in user space: `/dev/fuse`, and CAP_SYS_ADMIN over its own mounts.
     pub fuse: bool,
+    /// `keep_on_stop`: SIGTERM ends the server alone, and its containers run on for the next one.
+    pub keep_on_stop: bool,
+    /// `keep_for`: containers whose server is gone run on this long, then they end. Whole seconds.
+    pub keep_for: Duration,
+}
+
+impl Default for ContainersConfig {
+    fn default() -> Self {
+        Self {
+            fuse: false,
+            keep_on_stop: false,
+            keep_for: Duration::from_secs(10 * 60),
+        }
+    }
 }
 
 /// `[limits]`: of all containers together. `None`: no limit.

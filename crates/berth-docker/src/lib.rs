@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `server` | the socket, HTTP/1.1, connections |
 //! | `routes` | which request is which operation |
+//! | `adopt` | containers and sidecars of a daemon before |
 //! | `containers` | application containers: create, start, wait, kill, stop, delete, inspect, list, logs |
 //! | `exec` | processes in a running container |
 //! | `sidecar` | the egress sidecar: registry, ingress listener, tunnel |
@@ -26,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod adopt;
 mod api;
 mod archive;
 mod body;
@@ -60,7 +62,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_engine::{Engine, SleepPolicy};
+use berth_engine::{Engine, Kept, Lost, SleepPolicy};
 use berth_jail::Limits;
 use berth_net::NetworkOptions;
 
@@ -201,6 +203,22 @@ impl DockerApi {
     /// Replaces the applications; containers created from now on use the new ones.
     pub fn set_applications(&self, applications: Applications) {
         self.api.set_applications(applications);
+    }
+
+    /// Takes containers over that a daemon before has left, and their sidecars. Why the others were ended.
+    pub async fn adopt(&self, kept: Vec<Kept>) -> Vec<Lost> {
+        Box::pin(adopt::adopt(&self.api, kept)).await
+    }
+
+    /// Stops listening and ends every connection and tunnel: for a server whose containers run on. Nothing is
+    /// asked of them any more by anybody.
+    pub async fn leave(&self) {
+        self.server.close();
+        for sidecar in self.api.sidecars.list() {
+            // Its network stays.
+            sidecar.stop();
+        }
+        self.api.close().await;
     }
 
     /// Stops listening, ends every connection, tunnel and sidecar, and removes the socket file.

@@ -16,6 +16,7 @@
 mod guard;
 mod ingress;
 mod inside;
+mod kept;
 mod relay;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +35,7 @@ use crate::names::SIDECAR_SUFFIX;
 use crate::trace::{Phase, Step};
 use crate::{EGRESS_IMAGE, time};
 use inside::Inside;
+pub(crate) use kept::SidecarRecord;
 
 #[cfg(any(fuzzing, test))]
 pub(crate) use ingress::{
@@ -146,7 +148,8 @@ impl Sidecar {
                 return Ok(false);
             }
             *status = SidecarStatus::Running { port };
-            *lock(&self.started_ms) = Some(time::now_ms());
+            // One that was taken over had begun before.
+            lock(&self.started_ms).get_or_insert_with(time::now_ms);
         }
         berth_jail::crash_point("sidecar.listens");
         let inside = Arc::new(Inside::new(api, self.clone()));

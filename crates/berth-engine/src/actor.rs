@@ -8,6 +8,7 @@
 //! The actor ends when its container is gone, and only then; if every handle is dropped (the engine
 //! itself is gone) it removes the container first.
 
+mod begin;
 mod facts;
 mod handle;
 mod rest;
@@ -27,14 +28,18 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+pub(crate) use begin::{Adopted, Prepared, adopt, run};
 pub(crate) use handle::{Handle, Reply, Request, Shared};
 use restart::Restarts;
 use tasks::Fact;
 pub(crate) use tasks::Home;
 
 use crate::hold::Liveness;
+use crate::keep::Keeper;
+use crate::keep::record::Now;
 use crate::launch::{Guest, Launcher};
-use crate::log::Sink;
+use crate::log::{Sink, now_ms};
+use crate::meter::Past;
 use crate::process::Effective;
 use crate::sleep::Sleep;
 use crate::slots::{Slot, Slots};
@@ -48,80 +53,6 @@ const REMOVED: ExitStatus = ExitStatus {
     signal: Some(9),
     oom_killed: false,
 };
-
-/// Everything that was made ahead for a container.
-#[derive(Debug)]
-pub(crate) struct Prepared<L> {
-    pub(crate) launcher: L,
-    pub(crate) process: Effective,
-    pub(crate) info: ContainerInfo,
-    pub(crate) home: Home,
-    pub(crate) sink: Sink,
-    pub(crate) slots: Slots,
-    /// When it goes to sleep.
-    pub(crate) sleep: Option<SleepPolicy>,
-    /// See [`crate::EngineConfig::criu`].
-    pub(crate) criu: Option<PathBuf>,
-}
-
-/// Prepares a container and lives its life.
-pub(crate) async fn run<L: Launcher>(
-    shared: Arc<Shared>,
-    mailbox: mpsc::Receiver<Request>,
-    lease: Lease,
-    events: broadcast::Sender<Event>,
-    prepare: impl Future<Output = Result<Prepared<L>, EngineError>>,
-    created: Reply<ContainerInfo>,
-) {
-    let prepared = match prepare.await {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            drop(lease);
-            // The caller may have gone; nothing was made.
-            let _ = created.send(Err(error));
-            return;
-        }
-    };
-    let mut actor = Actor {
-        shared,
-        lease,
-        mailbox,
-        events,
-        sink: prepared.sink,
-        policy: prepared.sleep,
-        criu: prepared.criu,
-        sleep: Sleep::new(),
-        unexplained: None,
-        nap_at: None,
-        sleepers: VecDeque::new(),
-        pausers: Vec::new(),
-        launcher: Arc::new(prepared.launcher),
-        process: Arc::new(prepared.process),
-        slots: prepared.slots,
-        slot: None,
-        restarts: Restarts::new(prepared.info.policy.restart),
-        started: Instant::now(),
-        restart_at: None,
-        home: prepared.home,
-        info: prepared.info,
-        life: Lifecycle::new(),
-        tasks: JoinSet::new(),
-        guest: None,
-        launches: 0,
-        listen_watch: None,
-        starting: None,
-        deferred: VecDeque::new(),
-        waiters: Vec::new(),
-        removers: Vec::new(),
-        kill_at: None,
-        orphaned: false,
-    };
-    actor.publish();
-    actor.tell(Event::Created);
-    // A caller that has gone leaves the container behind, as Docker does.
-    let _ = created.send(Ok(actor.info.clone()));
-    actor.live().await;
-}
 
 struct Actor<L: Launcher> {
     shared: Arc<Shared>,
@@ -167,6 +98,12 @@ struct Actor<L: Launcher> {
     started: Instant,
     /// When its restart policy starts it again.
     restart_at: Option<Instant>,
+    /// Who writes down what the next daemon must know; `None`: there is none.
+    keeper: Option<Keeper>,
+    /// What it had used before its process was started.
+    past: Past,
+    /// [`Actor::kill_at`] for the next daemon, in Unix milliseconds.
+    kill_at_ms: Option<u64>,
     /// Every handle has been dropped.
     orphaned: bool,
 }
@@ -337,6 +274,24 @@ impl<L: Launcher> Actor<L> {
     fn lose_patience_after(&mut self, grace: Duration) {
         let patience = Instant::now() + grace;
         self.kill_at = Some(self.kill_at.map_or(patience, |at| at.min(patience)));
+        let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let patience = now_ms().saturating_add(grace);
+        self.kill_at_ms = Some(self.kill_at_ms.map_or(patience, |at| at.min(patience)));
+        self.note();
+    }
+
+    /// Writes down how the container stands, for the next daemon.
+    fn note(&mut self) {
+        let now = Now {
+            info: self.info.clone(),
+            launches: self.launches,
+            trusts_ca: self.shared.trusts_ca.load(Ordering::Relaxed),
+            past: self.past,
+            kill_at_ms: self.kill_at_ms,
+        };
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| self.guest.is_some()) {
+            keeper.write(now);
+        }
     }
 
     /// A slot among the instances of its application, or why there is none.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use berth_image::{Hold, Image, ImageError, ImageStore, Layer, Root};
 use berth_jail::{JailError, Sandbox};
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::visit::Turn;
@@ -22,27 +23,32 @@ const ENGINE_FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"]
 /// What a container was made of, as far as an image of it needs to know.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    name: String,
+    record: OriginRecord,
     image: Image,
+    /// So that the image is not collected, and others are told why.
+    _in_use: Hold,
+}
+
+/// The same without the image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OriginRecord {
+    name: String,
     entrypoint: Option<Vec<String>>,
     command: Option<Vec<String>>,
     env: Vec<String>,
     working_dir: Option<String>,
     user: Option<String>,
     labels: Vec<(String, String)>,
-    /// So that the image is not collected, and others are told why.
-    _in_use: Hold,
 }
 
-impl Origin {
+impl OriginRecord {
     /// `env` is the effective one.
-    pub(crate) fn new(spec: &ContainerSpec, image: &Image, env: &[String], in_use: Hold) -> Self {
+    pub(crate) fn new(spec: &ContainerSpec, image: &Image, env: &[String]) -> Self {
         // The engine's, unless somebody asked for it.
         let host_name = format!("HOSTNAME={}", spec.hostname);
         let asked = |entry: &String| image.env().contains(entry) || spec.env.contains(entry);
         Self {
             name: spec.name.clone(),
-            image: image.clone(),
             entrypoint: spec.entrypoint.clone(),
             command: spec.command.clone(),
             env: env
@@ -53,6 +59,15 @@ impl Origin {
             working_dir: spec.working_dir.clone(),
             user: spec.user.clone(),
             labels: spec.labels.clone().into_iter().collect(),
+        }
+    }
+}
+
+impl Origin {
+    pub(crate) fn new(record: OriginRecord, image: Image, in_use: Hold) -> Self {
+        Self {
+            record,
+            image,
             _in_use: in_use,
         }
     }
@@ -64,15 +79,18 @@ impl Origin {
             Value::Object(config) => config,
             _ => serde_json::Map::new(),
         };
-        config.insert("Env".to_owned(), json!(self.env));
-        if let Some(entrypoint) = &self.entrypoint {
+        config.insert("Env".to_owned(), json!(self.record.env));
+        if let Some(entrypoint) = &self.record.entrypoint {
             // An entrypoint of the container's own also drops the image's command.
             config.insert("Entrypoint".to_owned(), json!(entrypoint));
-            config.insert("Cmd".to_owned(), json!(self.command));
-        } else if let Some(command) = self.command.as_ref().filter(|list| !list.is_empty()) {
+            config.insert("Cmd".to_owned(), json!(self.record.command));
+        } else if let Some(command) = self.record.command.as_ref().filter(|list| !list.is_empty()) {
             config.insert("Cmd".to_owned(), json!(command));
         }
-        for (key, value) in [("WorkingDir", &self.working_dir), ("User", &self.user)] {
+        for (key, value) in [
+            ("WorkingDir", &self.record.working_dir),
+            ("User", &self.record.user),
+        ] {
             if let Some(value) = value {
                 config.insert(key.to_owned(), json!(value));
             }
@@ -82,7 +100,8 @@ impl Origin {
             _ => IndexMap::new(),
         };
         labels.extend(
-            self.labels
+            self.record
+                .labels
                 .iter()
                 .map(|(key, value)| (key.clone(), json!(value))),
         );
@@ -111,7 +130,7 @@ impl Origin {
 
     fn failed(&self) -> impl Fn(ImageError) -> EngineError + '_ {
         |source| EngineError::Commit {
-            name: self.name.clone(),
+            name: self.record.name.clone(),
             source,
         }
     }
@@ -125,7 +144,7 @@ pub(crate) async fn commit(
     spec: CommitSpec,
 ) -> Result<Image, EngineError> {
     let frozen = match &turn.visit.sandbox {
-        Some(sandbox) if spec.pause => freeze(sandbox, &origin.name).await?,
+        Some(sandbox) if spec.pause => freeze(sandbox, &origin.record.name).await?,
         _ => None,
     };
     let (store, source) = (images.clone(), Arc::clone(&origin));
@@ -136,7 +155,7 @@ pub(crate) async fn commit(
             .upper()
             .map_err(|source| EngineError::Kernel {
                 step: "find the disk",
-                name: origin.name.clone(),
+                name: origin.record.name.clone(),
                 source,
             })?;
         let copied = store.copy_layer(&upper).map_err(origin.failed());
@@ -148,7 +167,7 @@ pub(crate) async fn commit(
         && let Err(error) = sandbox.freeze(false).await
         && !matches!(error, JailError::Gone)
     {
-        tracing::error!(container = %source.name, %error, "a committed container stays frozen");
+        tracing::error!(container = %source.record.name, %error, "a committed container stays frozen");
     }
     let copy = copied.map_err(|_| EngineError::ShuttingDown)??;
     berth_jail::crash_point("commit.copied");

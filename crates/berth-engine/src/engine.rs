@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::activity::Connected;
 use crate::actor::{self, Handle};
 use crate::disks::Disks;
+use crate::keep::{self, Claims};
 use crate::prepare::{self, Means};
 use crate::slots::Slots;
 use crate::table::Table;
@@ -72,23 +73,41 @@ impl Engine {
         images: ImageStore,
         zygote: Zygote,
     ) -> Result<Self, EngineError> {
+        let means = Self::means(config, images, zygote).await?;
+        make_empty(&means.containers_dir()).await?;
+        Self::with(means).await
+    }
+
+    pub(crate) async fn means(
+        config: EngineConfig,
+        images: ImageStore,
+        zygote: Zygote,
+    ) -> Result<Means, EngineError> {
         let deletions = TaskTracker::new();
-        let disks = config.state_dir.join("disks");
         let volumes = open_volumes(&images, config.state_dir.clone()).await?;
-        let means = Means {
+        let disks = Disks::new(config.state_dir.join("disks"), deletions.clone());
+        let ids = IdAllocator::default();
+        Ok(Means {
             volumes,
             config: Arc::new(config),
             images,
             zygote,
-            ids: IdAllocator::default(),
+            claims: Claims::new(ids.clone()),
+            ids,
             events: broadcast::Sender::new(EVENTS_KEPT),
             slots: Slots::default(),
-            disks: Disks::new(disks.clone(), deletions.clone()),
+            disks,
             deletions,
-        };
-        for dir in [means.containers_dir(), means.trash_dir(), disks] {
+        })
+    }
+
+    /// With everything that is no container's made anew.
+    pub(crate) async fn with(means: Means) -> Result<Self, EngineError> {
+        let disks = means.config.state_dir.join("disks");
+        for dir in [means.trash_dir(), disks] {
             make_empty(&dir).await?;
         }
+        keep::leave_images(&means).await?;
         Ok(Self {
             means: Arc::new(means),
             table: Arc::default(),
@@ -398,6 +417,14 @@ impl Engine {
         let _ = tokio::task::spawn_blocking(cleared).await;
     }
 
+    pub(crate) fn shared_means(&self) -> &Arc<Means> {
+        &self.means
+    }
+
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
     fn find(&self, name: &str) -> Result<Handle, EngineError> {
         self.table
             .find(name)
@@ -418,7 +445,7 @@ fn new_id() -> String {
     format!("{:032x}{:032x}", words[0], words[1])
 }
 
-async fn make_empty(dir: &Path) -> Result<(), EngineError> {
+pub(crate) async fn make_empty(dir: &Path) -> Result<(), EngineError> {
     let failed = |step: &'static str| {
         let path = dir.to_owned();
         move |source| EngineError::File { step, path, source }

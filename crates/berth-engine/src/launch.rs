@@ -18,7 +18,9 @@ use tokio::sync::watch;
 use crate::EngineError;
 use crate::actor::Shared;
 use crate::boost::{settle, startup_limits};
-use crate::log::capture::WriteEnds;
+use crate::keep::record::sandbox_id;
+use crate::keep::{Claims, Keepsakes};
+use crate::log::capture::{ReadEnds, WriteEnds};
 use crate::mounts::Mounted;
 use crate::visit::Parts;
 
@@ -37,6 +39,11 @@ pub(crate) trait Launcher: Send + Sync + 'static {
         ordinal: u32,
         output: WriteEnds,
     ) -> impl Future<Output = Result<Self::Guest, EngineError>> + Send;
+
+    /// Leaves what the next daemon needs to take a launched container over, if there is to be one.
+    fn leave(&self, _guest: &Self::Guest, _output: ReadEnds) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// A launched container: its first process and what that process brings along.
@@ -52,6 +59,10 @@ pub(crate) trait Guest: Clone + Send + Sync + 'static {
     /// Whether it ended because the jail's helper process did.
     fn is_lost(&self) -> bool {
         false
+    }
+    /// Its end is known; nothing need be kept of it for another daemon.
+    fn acknowledge(&self) -> impl Future<Output = ()> + Send {
+        async {}
     }
     /// Signals the first process; `Ok(false)`: it has ended.
     fn kill(&self, signal: i32) -> Result<bool, JailError>;
@@ -92,6 +103,10 @@ pub(crate) struct JailLauncher {
     #[expect(dead_code, reason = "held, not read")]
     pub(crate) mounted: Mounted,
     pub(crate) shared: Arc<Shared>,
+    /// What is left for the next daemon with each sandbox; `None`: there is none.
+    pub(crate) keepsakes: Option<Keepsakes>,
+    /// Whose claims must outlive this daemon, too.
+    pub(crate) claims: Claims,
 }
 
 impl JailLauncher {
@@ -138,9 +153,7 @@ impl Launcher for JailLauncher {
     async fn launch(&self, ordinal: u32, output: WriteEnds) -> Result<Sandbox, EngineError> {
         let mut spec = self.sandbox.clone();
         debug_assert_eq!(spec.id_base, self.ids.base());
-        if ordinal > 1 {
-            spec.id = format!("{}-{ordinal}", spec.id);
-        }
+        spec.id = sandbox_id(&spec.id, ordinal);
         if self.shared.trusts_ca.load(Ordering::Relaxed) {
             crate::trust::add_variable(&mut spec.process.env);
         }
@@ -166,6 +179,24 @@ impl Launcher for JailLauncher {
         }
         Ok(sandbox)
     }
+
+    async fn leave(&self, sandbox: &Sandbox, output: ReadEnds) {
+        let Some(keepsakes) = &self.keepsakes else {
+            return;
+        };
+        let left = async {
+            self.claims.leave(&self.zygote).await?;
+            keepsakes.leave(sandbox, &self.network, &output).await
+        };
+        match left.await {
+            // It has ended, with what it had.
+            Ok(()) | Err(JailError::ZygoteGone) => {}
+            Err(error) => {
+                let (container, error) = (&self.name, berth_error::chain(&error));
+                tracing::warn!(container, error, "would end with this server");
+            }
+        }
+    }
 }
 
 impl Guest for Sandbox {
@@ -187,6 +218,10 @@ impl Guest for Sandbox {
 
     fn is_lost(&self) -> bool {
         Sandbox::is_lost(self)
+    }
+
+    async fn acknowledge(&self) {
+        Sandbox::acknowledge(self).await;
     }
 
     fn kill(&self, signal: i32) -> Result<bool, JailError> {

@@ -8,6 +8,7 @@
 //!                                               └─ exec       other processes
 //! disks: writable layers of limited size
 //! prepare: image + request → process (pure), files (pure), ids, directories
+//! keep: what the next daemon takes running containers over with
 //! session: the directory, lock and record of a living session; sweeping dead ones
 //! ```
 //!
@@ -27,6 +28,7 @@ mod error;
 mod exec;
 mod files;
 mod hold;
+mod keep;
 mod launch;
 mod log;
 mod meter;
@@ -52,6 +54,7 @@ pub use activity::Connected;
 pub use archive::{PathStat, Pieces, WriteOptions};
 pub use engine::{Engine, Reached, Tunnel};
 pub use error::EngineError;
+pub use keep::resume::{Kept, Lost, Resumed};
 pub use meter::Metered;
 pub use model::{
     CommitSpec, ContainerInfo, ContainerMount, ContainerMountSource, ContainerSpec, EngineConfig,
@@ -59,7 +62,7 @@ pub use model::{
     SleepPolicy, Status, Timings, TotalLimits,
 };
 pub use output::{Output, OutputStream};
-pub use session::{Session, SessionLock, SessionRecord, sessions, sweep};
+pub use session::{Session, SessionLock, SessionRecord, kept_sessions, sessions, sweep};
 pub use signals::signal_number;
 pub use streams::{ExecInput, ExecOutput};
 pub use terminal::resize;

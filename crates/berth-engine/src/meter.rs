@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_jail::Usage;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// What a container uses and has used.
@@ -32,6 +33,16 @@ pub struct Metered {
     pub ingress_bytes: u64,
     /// Payload out of it.
     pub egress_bytes: u64,
+}
+
+/// What had been used before the process that runs now was started, for the next daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Past {
+    cpu_ns: u64,
+    running_ms: u64,
+    frozen_ms: u64,
+    stored_ms: u64,
+    memory_byte_ms: u128,
 }
 
 /// Reads the accounting of a living (or the last of an ended) process.
@@ -73,6 +84,34 @@ impl Meter {
             memory_limit,
             read: Some(read),
         });
+    }
+
+    /// What was used until now, if nothing runs.
+    pub(crate) fn past(&self) -> Past {
+        let state = self.state();
+        let whole = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Past {
+            cpu_ns: u64::try_from(state.past.cpu.as_nanos()).unwrap_or(u64::MAX),
+            running_ms: whole(state.past.running),
+            frozen_ms: whole(state.past.frozen),
+            stored_ms: whole(state.past.stored),
+            memory_byte_ms: state.past.memory_byte_ms,
+        }
+    }
+
+    /// Goes on where a daemon before was, whose process has run for so long.
+    pub(crate) fn resume(&self, past: Past, ran: Duration, memory_limit: u64, read: Read) {
+        let mut state = self.state();
+        state.past = Metered {
+            cpu: Duration::from_nanos(past.cpu_ns),
+            running: Duration::from_millis(past.running_ms) + ran,
+            frozen: Duration::from_millis(past.frozen_ms),
+            stored: Duration::from_millis(past.stored_ms),
+            memory_byte_ms: past.memory_byte_ms + u128::from(memory_limit) * ran.as_millis(),
+            ..Metered::default()
+        };
+        drop(state);
+        self.start(memory_limit, read);
     }
 
     /// Another clock runs from now on.
@@ -188,5 +227,22 @@ mod tests {
         assert_eq!(end.stored, Duration::from_secs(4));
         assert_eq!(end.memory_byte_ms, 100 * 6000);
         assert_eq!((end.cpu.as_nanos(), end.memory_bytes), (15, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_daemon_goes_on_where_one_was() {
+        let pass = |seconds| tokio::time::advance(Duration::from_secs(seconds));
+        let before = Meter::default();
+        before.start(100, reading(7));
+        pass(2).await;
+        before.stop();
+        let past = before.past();
+        let after = Meter::default();
+        after.resume(past, Duration::from_secs(5), 100, reading(9));
+        pass(1).await;
+        let now = after.read();
+        assert_eq!(now.running, Duration::from_secs(8));
+        assert_eq!(now.memory_byte_ms, 100 * 8000);
+        assert_eq!(now.cpu.as_nanos(), 16);
     }
 }

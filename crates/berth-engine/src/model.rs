@@ -62,6 +62,8 @@ pub struct ContainerSpec {
     pub display_name: String,
     /// How it is started again, stopped and limited beyond [`ContainerSpec::limits`].
     pub policy: Policy,
+    /// What its maker wants to be told should another daemon take it over ([`crate::Kept::companion`]).
+    pub companion: serde_json::Value,
 }
 
 /// How a container is started again and stopped, how many of its kind may run, and what it gets
@@ -170,7 +172,7 @@ pub struct CommitSpec {
 }
 
 /// Where a container is in its life. See `state.rs` for what is legal when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// Made, never started.
     Created,
@@ -198,7 +200,7 @@ pub struct SleepPolicy {
 }
 
 /// Why a container that runs makes no progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rest {
     /// Frozen because it was idle; the next connection or exec thaws it.
     Frozen,
@@ -209,7 +211,7 @@ pub enum Rest {
 }
 
 /// A snapshot of one container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ContainerInfo {
     /// 64 hex digits.
     pub id: String,
@@ -254,6 +256,7 @@ pub struct ContainerInfo {
     /// It has ended and will be started again after a pause.
     pub restarting: bool,
     /// How long each phase of its life's beginning took.
+    #[serde(skip)]
     pub timings: Timings,
 }
 
@@ -296,6 +299,8 @@ pub enum Event {
     Created(ContainerInfo),
     /// Its first process runs.
     Started(ContainerInfo),
+    /// It runs, and was taken over from a daemon before.
+    Adopted(ContainerInfo),
     /// Its first process ended.
     Exited(ContainerInfo),
     /// It could not even be created.

@@ -90,6 +90,24 @@ impl Mounted {
         Ok(mounted)
     }
 
+    /// The volumes of a container that runs already.
+    ///
+    /// # Errors
+    /// What [`Volumes::lease`] fails with.
+    pub(crate) fn resume(volumes: &Volumes, names: &[String]) -> Result<Self, EngineError> {
+        let leases = names.iter().map(|name| volumes.lease(name));
+        Ok(Self {
+            leases: leases.collect::<Result<_, _>>()?,
+            ..Self::default()
+        })
+    }
+
+    /// The names of its volumes.
+    pub(crate) fn volumes(&self) -> Vec<String> {
+        let names = self.leases.iter().map(|lease| lease.name().to_owned());
+        names.collect()
+    }
+
     /// Gives empty volumes what the image has at their targets.
     ///
     /// # Errors

@@ -22,13 +22,16 @@ use berth_jail::{
     DEFAULT_CAPABILITIES, IdAllocator, Limits, ProcessSpec, Rootfs, SandboxExtras, SandboxSpec,
     Zygote,
 };
+use berth_net::Network;
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::actor::{Home, Prepared, Shared};
-use crate::commit::Origin;
+use crate::commit::{Origin, OriginRecord};
 use crate::disks::Disks;
 use crate::files::{engine_files, is_plain_word};
+use crate::keep::record::Fixed;
+use crate::keep::{Claims, Keeper};
 use crate::launch::JailLauncher;
 use crate::log::{LogStore, Sink, now_ms};
 use crate::mounts::{Mounted, check as check_mounts};
@@ -57,6 +60,7 @@ pub(crate) struct Means {
     pub(crate) disks: Disks,
     pub(crate) slots: Slots,
     pub(crate) volumes: Volumes,
+    pub(crate) claims: Claims,
 }
 
 impl Means {
@@ -92,7 +96,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared<JailLauncher>, EngineError> {
     let begin = Instant::now();
     let image = resolve(&means.images, &spec.image)?;
-    let in_use = in_use(&means.images, &image, &spec)?;
+    let in_use = in_use(&means.images, &image, &spec.image, &spec.display_name)?;
     let process = effective(&spec, &image.config)?;
     let ids = means.ids.take().ok_or(EngineError::NoIdRange)?;
     let limits = spec.limits.unwrap_or(means.config.default_limits);
@@ -101,16 +105,8 @@ pub(crate) fn prepare(
     let mut mounted = Mounted::new(&means.volumes, &spec.mounts)?;
     let home = make_home(means, shared, disk_bytes)?;
     berth_jail::crash_point("create.made");
-    let log = Arc::new(LogStore::new(home.dir.clone(), means.config.log_bytes));
-    // The only place that sets it, once per container.
-    let _ = shared.log.set(Arc::clone(&log));
-    let sink = Sink {
-        store: log,
-        events: means.events.clone(),
-        name: spec.name.as_str().into(),
-        display_name: spec.display_name.as_str().into(),
-        untold: Arc::default(),
-    };
+    let log = LogStore::new(home.dir.clone(), means.config.log_bytes);
+    let sink = sink(means, shared, log, &spec.display_name);
     let sleep = spec.sleep;
     let mut info = snapshot(limits, shared, &spec, &image, &process);
     let mut sandbox = sandbox(means, &info, &spec, &image, &process, &home, ids.base());
@@ -120,11 +116,25 @@ pub(crate) fn prepare(
         return Err(error);
     }
     sandbox.mounts = std::mem::take(&mut mounted.mounts);
-    let origin = Origin::new(&spec, &image, &process.env, in_use);
+    let origin = OriginRecord::new(&spec, &image, &process.env);
+    let fixed = Fixed {
+        sandbox: sandbox.clone(),
+        process: process.clone(),
+        origin: origin.clone(),
+        volumes: mounted.volumes(),
+        disk: home.disk.is_some(),
+        sleep,
+        carried_before: carried_before(shared),
+        companion: spec.companion,
+    };
+    let keeper = keeper(means, fixed, &spec.network);
     // The only place that sets it, once per container.
+    let origin = Origin::new(origin, image, in_use);
     let _ = shared.origin.set(Arc::new(origin));
     info.timings.prepare = Some(begin.elapsed());
     let launcher = JailLauncher {
+        keepsakes: keeper.as_ref().map(Keeper::keepsakes),
+        claims: means.claims.clone(),
         name: spec.name,
         zygote: means.zygote.clone(),
         network: spec.network,
@@ -145,10 +155,44 @@ pub(crate) fn prepare(
         slots: means.slots.clone(),
         sleep,
         criu: means.config.criu.clone(),
+        keeper,
     })
 }
 
-fn resolve(images: &ImageStore, reference: &str) -> Result<Image, EngineError> {
+/// Where its lines go.
+pub(crate) fn sink(means: &Means, shared: &Shared, log: LogStore, display_name: &str) -> Sink {
+    let log = Arc::new(log);
+    // The only place that sets it, once per container.
+    let _ = shared.log.set(Arc::clone(&log));
+    Sink {
+        store: log,
+        events: means.events.clone(),
+        name: shared.name.as_str().into(),
+        display_name: display_name.into(),
+        untold: Arc::default(),
+    }
+}
+
+fn carried_before(shared: &Shared) -> (u64, u64) {
+    let before = shared.carried_before.get().copied().unwrap_or_default();
+    (before.egress_bytes, before.ingress_bytes)
+}
+
+/// Who writes down what the next daemon must know, if there is to be one.
+fn keeper(means: &Means, fixed: Fixed, network: &Network) -> Option<Keeper> {
+    if !means.zygote.keeps() {
+        return None;
+    }
+    match Keeper::new(fixed, network) {
+        Ok(keeper) => Some(keeper),
+        Err(error) => {
+            tracing::warn!(%error, "a container would end with this server");
+            None
+        }
+    }
+}
+
+pub(crate) fn resolve(images: &ImageStore, reference: &str) -> Result<Image, EngineError> {
     match images.resolve(reference) {
         Ok(Some(image)) => Ok(image),
         Ok(None) => Err(EngineError::NoSuchImage(reference.to_owned())),
@@ -160,12 +204,17 @@ fn resolve(images: &ImageStore, reference: &str) -> Result<Image, EngineError> {
 }
 
 /// The image is needed as long as the container exists, and is used now.
-fn in_use(images: &ImageStore, image: &Image, spec: &ContainerSpec) -> Result<Hold, EngineError> {
+pub(crate) fn in_use(
+    images: &ImageStore,
+    image: &Image,
+    reference: &str,
+    display_name: &str,
+) -> Result<Hold, EngineError> {
     images.touch(image);
-    let purpose = format!("container `{}`", spec.display_name);
+    let purpose = format!("container `{display_name}`");
     let hold = images.hold_for(image, &purpose);
     hold.map_err(|source| EngineError::Image {
-        reference: spec.image.clone(),
+        reference: reference.to_owned(),
         source,
     })
 }

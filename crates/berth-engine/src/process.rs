@@ -10,6 +10,7 @@
 
 use indexmap::IndexMap;
 use oci_spec::image::{Config, ImageConfiguration};
+use serde::{Deserialize, Serialize};
 
 use crate::signals::{SIGTERM, signal_number};
 use crate::{ContainerSpec, EngineError, ExecSpec};
@@ -21,7 +22,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const DEFAULT_TERM: &str = "xterm";
 
 /// The merged description of a container's first process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Effective {
     pub(crate) argv: Vec<String>,
     pub(crate) env: Vec<String>,

@@ -1,4 +1,4 @@
-//! The directory of a session: a lock that its living daemon holds, a record, and everything else.
+//! The directory of a session: a lock that its living daemon (and a zygote that outlives it) holds, a record, and everything else.
 //!
 //! ```text
 //! <sessions_dir>/<id>/lock           flock'ed for as long as the daemon lives
@@ -11,6 +11,8 @@
 //! The kernel drops the lock however the daemon ends. A directory whose lock can be taken is dead:
 //! [`sweep`] kills what is left in its cgroup and deletes it. Several sweepers and starting sessions
 //! may run at the same time: each dead directory is swept by whoever gets its lock.
+
+mod kept;
 
 use std::fs::File;
 use std::io;
@@ -25,12 +27,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 use crate::log::now_ms;
+pub use kept::kept_sessions;
 
 const LOCK: &str = "lock";
 const RECORD: &str = "session.json";
 const UNFINISHED: &str = ".new-";
 const DEAD: &str = ".dead-";
-
 /// Longest path of a unix socket: `sun_path` less its final NUL.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -52,6 +54,9 @@ pub struct SessionRecord {
     pub project: PathBuf,
     /// Unix milliseconds.
     pub started_ms: u64,
+    /// Its containers outlive its daemon, and wait for the next one.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 /// The session of this process. Dropping it without [`Session::remove`] leaves its directory to the
@@ -72,7 +77,7 @@ pub struct Session {
 /// Proof that a session's daemon lives: an flock, held until dropped.
 #[derive(Debug)]
 pub struct SessionLock {
-    _file: File,
+    file: File,
 }
 
 impl SessionLock {
@@ -95,7 +100,7 @@ impl SessionLock {
             .map_err(failed("open"))?
             .into_file();
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(failed("lock")(error.into())),
         }
@@ -108,6 +113,19 @@ impl Session {
     /// # Errors
     /// [`EngineError::File`].
     pub fn create(sessions_dir: &Path, project: &Path) -> Result<Self, EngineError> {
+        Self::make(sessions_dir, project, false)
+    }
+
+    /// The same for a session whose containers outlive its daemon: the zygote has its lock, too
+    /// ([`Session::lock_descriptor`]), so that nobody sweeps it while they run.
+    ///
+    /// # Errors
+    /// [`EngineError::File`].
+    pub fn create_kept(sessions_dir: &Path, project: &Path) -> Result<Self, EngineError> {
+        Self::make(sessions_dir, project, true)
+    }
+
+    fn make(sessions_dir: &Path, project: &Path, kept: bool) -> Result<Self, EngineError> {
         make_private_dir(sessions_dir)?;
         let id = format!("{:012x}", rand::random::<u64>() >> 16);
         let unfinished = sessions_dir.join(format!("{UNFINISHED}{id}"));
@@ -121,6 +139,7 @@ impl Session {
             socket: socket_path(&dir, &id),
             project: project.to_owned(),
             started_ms: now_ms(),
+            kept,
             id,
         };
         write_record(&unfinished.join(RECORD), &record)?;

@@ -101,17 +101,27 @@ impl Slots {
         let mut inner = self.lock();
         let size = Size::from(limits);
         inner.check(limit, size)?;
+        Ok(self.give(&mut inner, limit, size))
+    }
+
+    /// The slot of an instance that runs already, whatever may run.
+    pub(crate) fn keep(&self, limit: &InstanceLimit, limits: &Limits) -> Slot {
+        let mut inner = self.lock();
+        self.give(&mut inner, limit, limits.into())
+    }
+
+    fn give(&self, inner: &mut Inner, limit: &InstanceLimit, size: Size) -> Slot {
         *inner.taken.entry(limit.application.clone()).or_default() += 1;
         inner.count += 1;
         let given = &mut inner.given;
         given.cpu_milli += size.cpu_milli;
         given.memory_bytes += size.memory_bytes;
         given.disk_bytes += size.disk_bytes;
-        Ok(Slot {
+        Slot {
             application: limit.application.clone(),
             size,
             owner: self.clone(),
-        })
+        }
     }
 
     /// Whether one more may start right now.
@@ -204,6 +214,16 @@ mod tests {
         drop(first);
         assert!(slots.check(&limit("a", 2), &any).is_ok());
         assert!(slots.take(&limit("a", 0), &any).is_err());
+    }
+
+    #[test]
+    fn who_runs_already_has_a_slot() {
+        let slots = Slots::default();
+        let any = Limits::default();
+        let kept: Vec<Slot> = (0..2).map(|_| slots.keep(&limit("a", 1), &any)).collect();
+        assert!(slots.take(&limit("a", 2), &any).is_err());
+        drop(kept);
+        assert!(slots.take(&limit("a", 1), &any).is_ok());
     }
 
     #[test]

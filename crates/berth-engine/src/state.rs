@@ -154,6 +154,16 @@ impl Lifecycle {
         }
     }
 
+    /// Of a container whose process runs already.
+    pub(crate) fn running() -> Self {
+        Self {
+            phase: Phase::Running,
+            start_in_flight: false,
+            alive: true,
+            has_exit: false,
+        }
+    }
+
     /// The public name of the phase; a container that is gone was last seen being removed.
     pub(crate) fn status(&self) -> Status {
         match self.phase {

@@ -26,6 +26,7 @@
 //! here ([`derived`]), flushed to disk. Directories are closed to other users: trees hold set-user-id
 //! programs of images.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,6 +115,15 @@ impl ImageStore {
         store.bury_the_dead();
         store.empty_trash();
         Ok(store)
+    }
+
+    /// A second descriptor of what holds images for this opening of the store: what is held when all of this
+    /// process has ended stays so as long as somebody has it.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn lease_descriptor(&self) -> Result<OwnedFd, ImageError> {
+        self.inner.lease.descriptor()
     }
 
     /// Where the store is.

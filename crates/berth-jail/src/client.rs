@@ -8,9 +8,11 @@ mod attach;
 mod connection;
 mod process;
 
-use std::os::fd::BorrowedFd;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
@@ -18,7 +20,7 @@ use crate::cgroup::Capabilities;
 use crate::error::JailError;
 use crate::protocol::Request;
 use crate::spec::SandboxSpec;
-pub use attach::Survivors;
+pub use attach::{Survivor, Survivors};
 use connection::Connection;
 pub use process::{ExecFds, ExecProcess, Sandbox, SandboxFds};
 
@@ -45,6 +47,9 @@ pub enum OnDisconnect {
     Keep {
         /// Where that finds the zygote: in a directory that only root can write.
         socket: PathBuf,
+        /// How long, in whole seconds, it is waited for. Then they end as with
+        /// [`OnDisconnect::KillAll`].
+        patience: Duration,
     },
 }
 
@@ -63,6 +68,8 @@ struct Inner {
     config: ZygoteConfig,
     capabilities: Capabilities,
     current: Mutex<Current>,
+    /// Deposits that belong to no sandbox: the next zygote gets them, too.
+    standing: std::sync::Mutex<BTreeMap<String, Vec<OwnedFd>>>,
 }
 
 #[derive(Debug)]
@@ -89,7 +96,7 @@ impl Zygote {
     /// [`JailError::ZygoteBusy`] while another daemon is connected, [`JailError::ZygoteVersion`],
     /// or [`JailError::Launch`] if there is something there that cannot be talked to.
     pub async fn attach(config: &ZygoteConfig) -> Result<Option<(Self, Survivors)>, JailError> {
-        let OnDisconnect::Keep { socket } = &config.on_disconnect else {
+        let OnDisconnect::Keep { socket, .. } = &config.on_disconnect else {
             return Ok(None);
         };
         let attached = attach::attach(socket, &config.cgroup).await?;
@@ -97,27 +104,18 @@ impl Zygote {
             .map(|(connection, survivors)| (Self::new(config.clone(), connection), survivors)))
     }
 
-    /// Connects to the helper that an earlier daemon left, or starts one. A helper of another
-    /// version is ended first, and all its sandboxes with it.
+    /// Has the helper that an earlier daemon left kill its sandboxes and leave, whatever its version, and
+    /// waits for that. Nothing happens if there is none.
     ///
     /// # Errors
-    /// As [`Zygote::attach`] and [`Zygote::launch`].
-    pub async fn attach_or_launch(config: ZygoteConfig) -> Result<(Self, Survivors), JailError> {
-        match Self::attach(&config).await {
-            Ok(Some(attached)) => return Ok(attached),
-            Ok(None) => {}
-            Err(error @ JailError::ZygoteVersion { .. }) => {
-                tracing::warn!(%error, "ending the containers of another version of berth");
-                if let OnDisconnect::Keep { socket } = config.on_disconnect.clone() {
-                    let end = move || attach::end(&socket);
-                    tokio::task::spawn_blocking(end)
-                        .await
-                        .map_err(|error| JailError::Launch(error.into()))??;
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        Ok((Self::launch(config).await?, Survivors::default()))
+    /// [`JailError::Launch`] if it cannot be told, or does not leave within some seconds.
+    pub async fn end_other(config: &ZygoteConfig) -> Result<(), JailError> {
+        let OnDisconnect::Keep { socket, .. } = config.on_disconnect.clone() else {
+            return Ok(());
+        };
+        tokio::task::spawn_blocking(move || attach::end(&socket))
+            .await
+            .map_err(|error| JailError::Launch(error.into()))?
     }
 
     fn new(config: ZygoteConfig, connection: Arc<Connection>) -> Self {
@@ -129,6 +127,7 @@ impl Zygote {
                     connection,
                     shut_down: false,
                 }),
+                standing: std::sync::Mutex::default(),
             }),
         }
     }
@@ -144,6 +143,10 @@ impl Zygote {
             current.connection.ended().await;
             current.connection = attach::launch(&self.inner.config).await?;
             tracing::warn!("the jail's helper process had ended and was started again");
+            for (name, fds) in self.standing() {
+                let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+                deposit(&current.connection, name, &fds).await?;
+            }
         }
         Ok(Arc::clone(&current.connection))
     }
@@ -167,7 +170,6 @@ impl Zygote {
     /// # Errors
     /// [`JailError`].
     pub async fn spawn(&self, spec: SandboxSpec, fds: SandboxFds) -> Result<Sandbox, JailError> {
-        use std::os::fd::AsFd as _;
         let mut passed = vec![fds.netns.as_fd()];
         passed.extend(fds.stdin.iter().map(std::os::fd::AsFd::as_fd));
         passed.extend([fds.stdout.as_fd(), fds.stderr.as_fd()]);
@@ -195,8 +197,9 @@ impl Zygote {
         }
     }
 
-    /// Leaves descriptors for the next daemon, in place of what has that name; at most seven.
-    /// Nothing happens unless [`Zygote::keeps`].
+    /// Leaves descriptors for the next daemon, in place of what has that name; at most seven. They are
+    /// left with a zygote that takes the place of this one, too. Nothing happens unless
+    /// [`Zygote::keeps`].
     ///
     /// # Errors
     /// [`JailError`] when the zygote cannot be told.
@@ -209,14 +212,51 @@ impl Zygote {
             return Ok(());
         }
         let name = name.into();
+        let copies: std::io::Result<Vec<OwnedFd>> =
+            fds.iter().map(BorrowedFd::try_clone_to_owned).collect();
+        let copies = copies.map_err(|error| JailError::setup("copy a descriptor", error))?;
         let connection = self.living().await?;
-        connection.say(&Request::Deposit { name }, fds).await
+        self.lock_standing().insert(name.clone(), copies);
+        deposit(&connection, name, fds).await
+    }
+
+    /// Copies of what belongs to no sandbox.
+    fn standing(&self) -> BTreeMap<String, Vec<OwnedFd>> {
+        let copy = |fds: &Vec<OwnedFd>| fds.iter().map(OwnedFd::try_clone).collect();
+        let standing = self.lock_standing();
+        let copies = standing.iter().filter_map(|(name, fds)| {
+            let copies: std::io::Result<Vec<OwnedFd>> = copy(fds);
+            Some((name.clone(), copies.ok()?))
+        });
+        copies.collect()
+    }
+
+    fn lock_standing(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<OwnedFd>>> {
+        // Written by single operations.
+        let standing = self.inner.standing.lock();
+        standing.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Kills the session's processes that are no sandbox's, but for this one and the zygote: what an
+    /// earlier daemon had started. Blocks.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn sweep_helpers(&self) -> Result<(), JailError> {
+        let connection = self.living().await?;
+        let sweep = move || connection.session().sweep_helpers(connection.pid());
+        let swept = tokio::task::spawn_blocking(sweep).await;
+        swept
+            .map_err(std::io::Error::from)
+            .and_then(|swept| swept)
+            .map_err(|error| JailError::setup("end what an earlier daemon had started", error))
     }
 
     /// Forgets a deposit. A zygote that has ended has none.
     pub async fn withdraw(&self, name: impl Into<String>) {
         if self.keeps() {
             let name = name.into();
+            self.lock_standing().remove(&name);
             let connection = Arc::clone(&self.inner.current.lock().await.connection);
             let _ = connection.say(&Request::Withdraw { name }, &[]).await;
         }
@@ -228,4 +268,15 @@ impl Zygote {
         current.shut_down = true;
         current.connection.shutdown().await;
     }
+}
+
+async fn deposit(
+    connection: &Connection,
+    name: String,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), JailError> {
+    let sandbox = None;
+    connection
+        .say(&Request::Deposit { name, sandbox }, fds)
+        .await
 }

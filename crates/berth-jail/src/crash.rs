@@ -10,6 +10,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "zygote.ordered",
     "zygote.runs",
     "start.launched",
+    "start.left",
     "start.running",
     "zygote.exec",
     "zygote.exec-runs",
@@ -53,4 +54,18 @@ pub fn crash_point(name: &str) {
         name,
         &[CRASH_POINTS, CHECKPOINT_CRASH_POINTS, API_CRASH_POINTS],
     );
+}
+
+/// The version of the protocol that a zygote tells the next daemon that it speaks: a test may have it be another
+/// program's, by a file in the same directory.
+pub(crate) fn spoken_protocol(own: u32) -> u32 {
+    let other = || {
+        if !cfg!(debug_assertions) {
+            return None;
+        }
+        let directory = std::env::var_os(berth_crash::VARIABLE)?;
+        let file = std::path::Path::new(&directory).join("zygote.protocol");
+        std::fs::read_to_string(file).ok()?.trim().parse().ok()
+    };
+    other().unwrap_or(own)
 }

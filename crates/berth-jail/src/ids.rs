@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,6 +121,41 @@ impl IdAllocator {
         })
     }
 
+    /// What keeps the claimed blocks from everybody else: for who may hold them when this process has
+    /// ended. See [`IdAllocator::adopt`].
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn claims(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let inner = self.lock();
+        let claims = inner.claims.iter().map(|claim| claim.as_fd());
+        claims.map(|claim| claim.try_clone_to_owned()).collect()
+    }
+
+    /// Takes a block over that a process before claimed; all of it counts as free. `false`: it is none.
+    pub fn adopt(&self, claim: OwnedFd) -> bool {
+        let claim = UnixListener::from(claim);
+        let block = claim.local_addr().ok().and_then(|address| {
+            let name = std::str::from_utf8(address.as_abstract_name()?).ok()?;
+            let block = name.strip_prefix(&format!("berth/{}/", self.region.name))?;
+            block.parse::<u32>().ok()
+        });
+        let Some(block) = block.filter(|block| *block < self.region.blocks) else {
+            return false;
+        };
+        self.lock().add(self.region, block, claim);
+        true
+    }
+
+    /// Takes this very range; `None`: it is not free, or in no block of ours.
+    pub fn take_at(&self, base: u32) -> Option<IdRange> {
+        let mut inner = self.lock();
+        let index = inner.free.iter().position(|free| *free == base)?;
+        inner.free.remove(index)?;
+        let owner = self.clone();
+        Some(IdRange { base, owner })
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,13 +171,17 @@ impl Inner {
             let Some(claim) = claim(region, block) else {
                 continue;
             };
-            let first = region.first + block * region.ranges * RANGE;
-            self.claims.push(claim);
-            self.free
-                .extend((0..region.ranges).map(|index| first + index * RANGE));
+            self.add(region, block, claim);
             return Some(());
         }
         None
+    }
+
+    fn add(&mut self, region: Region, block: u32, claim: UnixListener) {
+        let first = region.first + block * region.ranges * RANGE;
+        self.claims.push(claim);
+        self.free
+            .extend((0..region.ranges).map(|index| first + index * RANGE));
     }
 }
 
@@ -183,6 +223,27 @@ mod tests {
             .collect();
         assert!(rest.iter().all(|range| range.base() != first));
         assert_eq!(ids.take().unwrap().base(), first);
+    }
+
+    #[test]
+    fn claimed_blocks_pass_on_to_whoever_has_their_descriptors() {
+        let (first, second) = (IdAllocator::default(), IdAllocator::default());
+        let held = first.take().unwrap().base();
+        let claims = first.claims().unwrap();
+        assert_eq!(claims.len(), 1);
+        drop(first);
+        for claim in claims {
+            assert!(second.adopt(claim));
+        }
+        let range = second.take_at(held).unwrap();
+        assert!(second.take_at(held).is_none());
+        assert!(second.take_at(1).is_none());
+        let rest: Vec<IdRange> = (1..CONTAINERS.ranges)
+            .map(|_| second.take().unwrap())
+            .collect();
+        assert!(rest.iter().all(|other| other.base() != range.base()));
+        let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(!second.adopt(socket.into()));
     }
 
     #[test]

@@ -39,7 +39,8 @@ mod zygote;
 
 pub use cgroup::Capabilities;
 pub use client::{
-    ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Survivors, Zygote, ZygoteConfig,
+    ExecFds, ExecProcess, OnDisconnect, Sandbox, SandboxFds, Survivor, Survivors, Zygote,
+    ZygoteConfig,
 };
 pub use crash::{API_CRASH_POINTS, CHECKPOINT_CRASH_POINTS, CRASH_POINTS, crash_point};
 pub use disk::{Disk, DiskTemplate};

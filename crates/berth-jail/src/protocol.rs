@@ -10,7 +10,7 @@
 //!   Hello { protocol, capabilities, … }  ──▶
 //!   Survivor { … } + pidfd               ──▶    one per sandbox that lives, or whose end nobody
 //!                                               has acknowledged; only to a successor
-//!   Deposited { name } + descriptors     ──▶    one per deposit; only to a successor
+//!   Deposited { … } + descriptors        ──▶    one per deposit; only to a successor
 //!   Greeted                              ──▶
 //!                                        ◀──  Spawn, Exec, Checkpoint, Restore, Discard, Deposit,
 //!                                              Withdraw, Acknowledge, Shutdown
@@ -29,6 +29,9 @@
 //! * the exit status of those that have ended, until a daemon acknowledges it;
 //! * deposits: descriptors that a daemon left under a name, such as the reading ends of a
 //!   container's output, its network namespace, or a listening socket.
+//!
+//! It waits for a successor only so long ([`crate::OnDisconnect::Keep`]), and not at all when there is no
+//! sandbox; then everything ends.
 //!
 //! Whatever was half-way when the daemon went is killed (nobody waits for it any more), and so are
 //! exec'ed processes: nobody could read their output, nor learn how they ended. A sandbox on disk
@@ -64,11 +67,15 @@ pub(crate) enum Request {
         process: ProcessSpec,
         streams: [bool; 3],
     },
-    /// Descriptors: what to keep under the name, in place of what was there.
-    Deposit { name: String },
-    /// Forget a deposit, if there is one.
+    /// Descriptors: what to keep under the name, in place of what was there; for as long as that sandbox,
+    /// if it names one, runs and its end is not acknowledged.
+    Deposit {
+        name: String,
+        sandbox: Option<Ticket>,
+    },
+    /// Forget a deposit that belongs to no sandbox, if there is one.
     Withdraw { name: String },
-    /// The end of this sandbox is known and recorded.
+    /// The end of this sandbox is known and recorded. Its deposits go.
     Acknowledge { sandbox: Ticket },
     /// Have CRIU write the sandbox's processes to a directory, and end them.
     Checkpoint {
@@ -110,9 +117,14 @@ pub(crate) enum Reply {
         ports: Vec<u16>,
         /// How it ended; `None`: it lives.
         ended: Option<ExitStatus>,
+        /// CPU time of one that has ended, in nanoseconds.
+        cpu_ns: u64,
     },
     /// What an earlier daemon left. Descriptors: in the order they were given.
-    Deposited { name: String },
+    Deposited {
+        name: String,
+        sandbox: Option<Ticket>,
+    },
     /// The greeting is complete.
     Greeted,
     /// Descriptors: the first process's pidfd.

@@ -18,6 +18,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Resource};
@@ -33,7 +34,8 @@ pub const ZYGOTE_ARG: &str = "__zygote";
 
 /// Third argument: leave when the daemon does.
 pub(crate) const KILL_ALL: &str = "kill-all";
-/// Third argument: outlive the daemon. The fourth is where the next one finds us.
+/// Third argument: outlive the daemon. The fourth is where the next one finds us, the fifth for how many
+/// seconds we wait for it.
 pub(crate) const KEEP: &str = "keep";
 
 /// Whether this process was started to be the zygote; then call [`zygote_main`] at once.
@@ -58,14 +60,15 @@ pub fn zygote_main() -> ExitCode {
 
 fn run() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let unknown = || io::Error::other("this is a part of berth that only berth itself starts");
     let (cgroup, socket) = match arguments.as_slice() {
         [cgroup, mode] if mode == KILL_ALL => (cgroup, None),
-        [cgroup, mode, socket] if mode == KEEP => (cgroup, Some(PathBuf::from(socket))),
-        _ => {
-            return Err(io::Error::other(
-                "this is a part of berth that only berth itself starts",
-            ));
+        [cgroup, mode, socket, patience] if mode == KEEP => {
+            let patience = patience.parse().map_err(|_| unknown())?;
+            let patience = Duration::from_secs(patience);
+            (cgroup, Some((PathBuf::from(socket), patience)))
         }
+        _ => return Err(unknown()),
     };
     let leave_with_daemon = socket.is_none();
     let control = take_control_socket(leave_with_daemon)?;
@@ -80,7 +83,10 @@ fn run() -> io::Result<()> {
     session.sweep_sandboxes()?;
     session.create()?;
     session.adopt(std::process::id())?;
-    let door = socket.map(Door::open).transpose()?;
+    let door = match socket {
+        Some((path, patience)) => Some(Door::open(path, patience)?),
+        None => None,
+    };
     let outcome = Server::new(control, session.clone(), door).and_then(Server::run);
     session.leave()?;
     session.remove();

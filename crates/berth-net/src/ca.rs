@@ -1,6 +1,7 @@
 //! The certificate authority of one network, which signs intercepted TLS connections.
 //!
-//! It is made on first use and lives in memory only: with the network its key is gone. As the
+//! It is made on first use. A network that is to outlive its process has its owner keep the key
+//! ([`crate::NetworkRecord`]); any other's lives in memory only: with the network it is gone. As the
 //! contract of workerd's sidecar has it: ECDSA P-256, self-signed, 30 days; leaves for 24 hours.
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
+use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{self, ServerConfig};
@@ -32,8 +34,28 @@ pub(crate) struct Ca {
 
 /// Certificate and key.
 pub(crate) struct Authority {
-    pub(crate) certificate: Certificate,
+    /// As containers have it.
+    pub(crate) pem: String,
+    /// With the same name and key; signed anew when it was taken over, so that its bytes may differ.
+    certificate: Certificate,
     key: KeyPair,
+    made: OffsetDateTime,
+}
+
+/// An authority, for the process that takes its network over. Its key is a secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuthorityRecord {
+    certificate: String,
+    key: String,
+    /// Unix seconds.
+    made: i64,
+}
+
+impl std::fmt::Debug for AuthorityRecord {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the key.
+        formatter.write_str("AuthorityRecord")
+    }
 }
 
 /// Why no leaf could be made.
@@ -48,6 +70,36 @@ pub(crate) enum LeafError {
 }
 
 impl Ca {
+    /// The authority of a process before.
+    ///
+    /// # Errors
+    /// The record has none.
+    pub(crate) fn adopt(record: &AuthorityRecord) -> Result<Self, LeafError> {
+        let made = OffsetDateTime::from_unix_timestamp(record.made);
+        let made = made.map_err(|_| LeafError::NoAuthority)?;
+        let key = KeyPair::from_pem(&record.key)?;
+        let authority = Authority {
+            pem: record.certificate.clone(),
+            certificate: certificate(&key, made)?,
+            key,
+            made,
+        };
+        Ok(Self {
+            authority: OnceLock::from(Some(authority)),
+            leaves: Mutex::default(),
+        })
+    }
+
+    /// What a successor needs; `None` as long as nobody has needed the authority.
+    pub(crate) fn record(&self) -> Option<AuthorityRecord> {
+        let authority = self.authority.get()?.as_ref()?;
+        Some(AuthorityRecord {
+            certificate: authority.pem.clone(),
+            key: authority.key.serialize_pem(),
+            made: authority.made.unix_timestamp(),
+        })
+    }
+
     /// The authority; `None` when the system has no randomness to make a key from.
     pub(crate) fn authority(&self) -> Option<&Authority> {
         self.authority
@@ -109,6 +161,18 @@ impl std::fmt::Debug for Ca {
 }
 
 fn generate() -> Result<Authority, rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let made = OffsetDateTime::now_utc();
+    let certificate = certificate(&key, made)?;
+    Ok(Authority {
+        pem: certificate.pem(),
+        certificate,
+        key,
+        made,
+    })
+}
+
+fn certificate(key: &KeyPair, made: OffsetDateTime) -> Result<Certificate, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params
@@ -116,12 +180,9 @@ fn generate() -> Result<Authority, rcgen::Error> {
         .push(DnType::CommonName, "Berth egress interception CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let now = OffsetDateTime::now_utc();
-    params.not_before = now - SKEW;
-    params.not_after = now + VALID;
-    let key = KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    Ok(Authority { certificate, key })
+    params.not_before = made - SKEW;
+    params.not_after = made + VALID;
+    params.self_signed(key)
 }
 
 #[cfg(test)]
@@ -131,12 +192,23 @@ mod tests {
     #[test]
     fn the_authority_and_each_leaf_are_made_once() {
         let ca = Ca::default();
-        let first = ca.authority().unwrap().certificate.pem();
+        assert_eq!(ca.record(), None);
+        let first = ca.authority().unwrap().pem.clone();
         assert!(first.starts_with("-----BEGIN CERTIFICATE-----"));
-        assert_eq!(ca.authority().unwrap().certificate.pem(), first);
+        assert_eq!(ca.authority().unwrap().pem, first);
         let server = ca.server("a.example").unwrap();
         assert!(Arc::ptr_eq(&server, &ca.server("a.example").unwrap()));
         assert!(!Arc::ptr_eq(&server, &ca.server("b.example").unwrap()));
-        assert_ne!(Ca::default().authority().unwrap().certificate.pem(), first);
+        assert_ne!(Ca::default().authority().unwrap().pem, first);
+        let record = ca.record().unwrap();
+        assert!(!format!("{record:?}").contains("KEY"));
+        let adopted = Ca::adopt(&record).unwrap();
+        assert_eq!(adopted.authority().unwrap().pem, first);
+        assert_eq!(adopted.record().unwrap(), record);
+        let broken = AuthorityRecord {
+            key: "no key".to_owned(),
+            ..record
+        };
+        assert!(Ca::adopt(&broken).is_err());
     }
 }

@@ -26,7 +26,19 @@ pub(crate) struct Targets<'a> {
 /// The attached program. Capturing ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Capture {
-    _link: OwnedFd,
+    link: OwnedFd,
+}
+
+impl Capture {
+    /// The capture that a process before has attached.
+    pub(crate) fn adopt(link: OwnedFd) -> Self {
+        Self { link }
+    }
+
+    /// A second descriptor; capturing goes on as long as there is one.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.link.try_clone()
+    }
 }
 
 const KEY_TCP: i32 = 0;
@@ -54,7 +66,7 @@ pub(crate) fn attach(
     let program = bpf::load_sk_lookup(&assemble(map.as_raw_fd(), own4, own6))?;
     let link = bpf::attach_sk_lookup(program.as_fd(), namespace)?;
     // The link holds the program and the program holds the map.
-    Ok(Capture { _link: link })
+    Ok(Capture { link })
 }
 
 // Operation codes: class | size or operation | source, as in the kernel's instruction-set page.

@@ -122,7 +122,7 @@ enum Way {
 }
 
 async fn open(inside: &TcpStream, destination: SocketAddr, shared: &Shared) -> io::Result<Way> {
-    let policy = shared.policy();
+    let policy = shared.decided_policy().await;
     // Without the internet workerd (1.20261117.1) dials nothing for a connection that it does not
     // intercept, so it may be asked about every address: a class may stand in for a metadata service.
     let nobody_dials =
@@ -164,9 +164,9 @@ async fn open(inside: &TcpStream, destination: SocketAddr, shared: &Shared) -> i
                 }));
             }
             write_all(&accepted.outside, &opening.bytes).await?;
-            add(&shared.counters.egress, opening.bytes.len());
+            add(shared.counters.egress(), opening.bytes.len());
             write_all(inside, &accepted.early).await?;
-            add(&shared.counters.ingress, accepted.early.len());
+            add(shared.counters.ingress(), accepted.early.len());
             Ok(Way::Raw(accepted.outside))
         }
     }

@@ -41,6 +41,15 @@ pub enum NetError {
     /// The socket-lookup program could not be loaded or attached.
     #[error("could not capture the egress of a network namespace")]
     Capture(#[source] io::Error),
+    /// What a process before has left of a network is not all of it, or not that.
+    #[error("a network that is to be taken over has no {what} that can be used")]
+    Incomplete {
+        /// What is missing.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
     /// The thread that enters namespaces could not be started, or ended.
     #[error("could not reach the thread that enters network namespaces")]
     Thread(#[source] io::Error),
@@ -53,6 +62,7 @@ impl NetError {
             | Self::Configure { source, .. }
             | Self::Sysctl { source, .. }
             | Self::Socket { source, .. }
+            | Self::Incomplete { source, .. }
             | Self::Capture(source)
             | Self::Thread(source) => source,
         }

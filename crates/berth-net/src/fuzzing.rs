@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::ca::Ca;
 use crate::dns::{self, Transport};
 use crate::egress::{Verdict, sniff};
 use crate::network::Shared;
+use crate::usage::Counters;
 use crate::{DnsPolicy, Egress, NetworkOptions, Upstream};
 
 /// What the first bytes of a connection say about whom it is for.
@@ -78,7 +80,12 @@ impl Resolver {
             resolvers: Some(Vec::new()),
             ..NetworkOptions::default()
         };
-        Self(Arc::new(Shared::new(egress, options)))
+        Self(Arc::new(Shared::new(
+            egress,
+            options,
+            Counters::default(),
+            Ca::default(),
+        )))
     }
 
     /// The answer to a datagram.

@@ -10,7 +10,7 @@
 //! - A container cannot reach loopback, the host's own addresses or link-local addresses of the
 //!   host, unless [`NetworkOptions::allowed_destinations`] says so.
 //! - Nothing of a network outlives [`Network::close`] but the namespace itself, which lives as long
-//!   as its descriptors and processes.
+//!   as its descriptors and processes; and what somebody was given to take it over with.
 
 mod ca;
 mod capture;
@@ -23,6 +23,7 @@ mod ingress;
 mod namespace;
 mod network;
 mod options;
+mod pass_on;
 mod peer;
 mod pool;
 mod relay;
@@ -35,31 +36,35 @@ mod worker;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 pub use error::NetError;
 pub use network::Network;
 pub use options::{Cidr, NetworkOptions};
+pub use pass_on::{Descriptors, NetworkRecord};
 pub use peer::{Peer, peer};
 pub use pool::NetworkPool;
 pub use usage::NetworkUsage;
 
 /// Where connections leave to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Upstream {
     /// Dial the destination from the host.
     Direct,
-    /// `CONNECT` to workerd's egress listener, which decides.
+    /// `CONNECT` to workerd's egress listener, which decides. With port 0 nobody knows yet where that is:
+    /// connections wait a while for somebody to say so.
     Tunnel(SocketAddr),
 }
 
 /// Which names resolve although the internet is off.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsPolicy {
     /// Shell globs over the whole host name; `*` is everything.
     pub allow_hostnames: Vec<String>,
 }
 
 /// How traffic leaves. Changes apply to new connections, atomically.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Egress {
     /// Where connections go.
     pub upstream: Upstream,

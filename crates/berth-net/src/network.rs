@@ -1,10 +1,12 @@
 //! One network sandbox and its tasks.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::ca::Ca;
@@ -12,8 +14,13 @@ use crate::capture::Capture;
 use crate::dns::Names;
 use crate::ingress::Ingress;
 use crate::namespace::Namespace;
+use crate::pass_on::{self, Descriptors, NetworkRecord, Sockets};
 use crate::usage::Counters;
-use crate::{Egress, NetError, NetworkOptions, NetworkUsage, egress, namespace, udp};
+use crate::{Egress, NetError, NetworkOptions, NetworkUsage, Upstream, egress, namespace, udp};
+
+/// How long a connection waits when nobody knows who decides about it: workerd starts, and the object that
+/// the container belongs to has yet to be wanted.
+const UNDECIDED: Duration = Duration::from_secs(60);
 
 /// One network sandbox: namespace, egress proxy, resolver.
 #[derive(Debug)]
@@ -22,6 +29,18 @@ pub struct Network {
     shared: Arc<Shared>,
     ingress: Ingress,
     capture: Mutex<Option<Capture>>,
+    /// Second descriptors of what the tasks have, for [`Network::descriptors`].
+    sockets: Mutex<Option<Sockets>>,
+    changed: Mutex<Option<OnChange>>,
+}
+
+/// Called with what a successor must know, whenever that has changed.
+struct OnChange(Box<dyn Fn(&NetworkRecord) + Send>);
+
+impl std::fmt::Debug for OnChange {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("OnChange")
+    }
 }
 
 /// What the tasks of a network share with its handle.
@@ -32,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) ca: Ca,
     policy: RwLock<Arc<Policy>>,
+    decided: Notify,
 }
 
 /// An egress, compiled.
@@ -49,14 +69,36 @@ impl Policy {
 }
 
 impl Shared {
-    pub(crate) fn new(egress: Egress, options: NetworkOptions) -> Self {
+    pub(crate) fn new(egress: Egress, options: NetworkOptions, counters: Counters, ca: Ca) -> Self {
         Self {
             token: CancellationToken::new(),
             options,
-            counters: Counters::default(),
-            ca: Ca::default(),
+            counters,
+            ca,
             policy: RwLock::new(Policy::new(egress)),
+            decided: Notify::new(),
         }
+    }
+
+    /// The policy in force for a new connection, once it is known who decides; the last one known after
+    /// some time.
+    pub(crate) async fn decided_policy(&self) -> Arc<Policy> {
+        let decided = async {
+            loop {
+                let mut changed = pin!(self.decided.notified());
+                // Before it is looked, so that no change is missed.
+                changed.as_mut().enable();
+                let policy = self.policy();
+                let nobody =
+                    matches!(policy.egress.upstream, Upstream::Tunnel(at) if at.port() == 0);
+                if !nobody {
+                    return policy;
+                }
+                changed.await;
+            }
+        };
+        let decided = tokio::time::timeout(UNDECIDED, decided).await;
+        decided.unwrap_or_else(|_| self.policy())
     }
 
     /// The policy in force now. A connection keeps the one it started with.
@@ -94,13 +136,55 @@ impl Network {
         Self::start(namespace::create().await?, egress, options)
     }
 
-    /// Starts the tasks of a namespace.
+    /// Starts the tasks of a new namespace.
     pub(crate) fn start(
         namespace: Namespace,
         egress: Egress,
         options: NetworkOptions,
     ) -> Result<Arc<Self>, NetError> {
-        let shared = Arc::new(Shared::new(egress, options));
+        let counters = if options.passes_on {
+            Counters::shared().map_err(|source| NetError::Socket {
+                what: "byte counts'",
+                source,
+            })?
+        } else {
+            Counters::default()
+        };
+        let shared = Shared::new(egress, options, counters, Ca::default());
+        Self::run(namespace, Arc::new(shared))
+    }
+
+    /// Takes a network over of which a process before has left everything: [`Network::descriptors`], and
+    /// the record that it was told of last ([`Network::on_change`]). What it sent to workerd waits until
+    /// somebody says where that is now.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::Incomplete`]. Nothing is left then.
+    pub fn adopt(
+        descriptors: &mut Descriptors,
+        record: &NetworkRecord,
+        options: NetworkOptions,
+    ) -> Result<Arc<Self>, NetError> {
+        let (namespace, counters) = pass_on::take(descriptors)?;
+        let ca = record.ca().map_err(|source| NetError::Incomplete {
+            what: "certificate authority",
+            source,
+        })?;
+        let shared = Shared::new(record.egress(), options, counters, ca);
+        Self::run(namespace, Arc::new(shared))
+    }
+
+    fn run(namespace: Namespace, shared: Arc<Shared>) -> Result<Arc<Self>, NetError> {
+        let sockets = if shared.options.passes_on {
+            let copied = Sockets::of(&namespace);
+            Some(copied.map_err(|source| NetError::Socket {
+                what: "copy of a",
+                source,
+            })?)
+        } else {
+            None
+        };
         let slots = Arc::new(Semaphore::new(shared.options.max_connections));
         for listener in namespace.tcp {
             let listener = TcpListener::from_std(listener).map_err(|source| NetError::Socket {
@@ -119,7 +203,48 @@ impl Network {
             namespace: fd,
             shared,
             capture: Mutex::new(Some(namespace.capture)),
+            sockets: Mutex::new(sockets),
+            changed: Mutex::new(None),
         }))
+    }
+
+    /// Everything of the network but its tasks and its record, by name, each with at most seven: for a
+    /// process that takes it over while or after this one ends ([`Network::adopt`]). Nothing unless
+    /// [`NetworkOptions::passes_on`], or when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// When no descriptor is left.
+    pub fn descriptors(&self) -> std::io::Result<Descriptors> {
+        let capture = lock(&self.capture);
+        let sockets = lock(&self.sockets);
+        let (Some(capture), Some(sockets)) = (&*capture, &*sockets) else {
+            return Ok(Descriptors::new());
+        };
+        let Some(counters) = self.shared.counters.descriptor()? else {
+            return Ok(Descriptors::new());
+        };
+        let own = vec![self.namespace.try_clone()?, capture.descriptor()?, counters];
+        sockets.descriptors(own)
+    }
+
+    /// Has `keep` called with the network's record, now and whenever it has changed, before the change is
+    /// said to be done. In place of what was called before.
+    pub fn on_change(&self, keep: impl Fn(&NetworkRecord) + Send + 'static) {
+        let mut changed = lock(&self.changed);
+        keep(&self.record());
+        *changed = Some(OnChange(Box::new(keep)));
+    }
+
+    fn record(&self) -> NetworkRecord {
+        NetworkRecord::new(self.egress(), self.shared.ca.record())
+    }
+
+    fn has_changed(&self) {
+        // Held while it is told: the last one to tell knows everything.
+        if let Some(OnChange(keep)) = &*lock(&self.changed) {
+            keep(&self.record());
+        }
     }
 
     /// The namespace, to start processes in.
@@ -140,12 +265,12 @@ impl Network {
     /// none.
     pub fn set_egress(&self, egress: Egress) {
         let policy = Policy::new(egress);
-        let mut current = self
-            .shared
-            .policy
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *current = policy;
+        {
+            let current = self.shared.policy.write();
+            *current.unwrap_or_else(PoisonError::into_inner) = policy;
+        }
+        self.has_changed();
+        self.shared.decided.notify_waiters();
     }
 
     /// How traffic leaves now.
@@ -178,20 +303,26 @@ impl Network {
     pub fn close(&self) {
         self.shared.token.cancel();
         self.ingress.close();
-        let capture = self
-            .capture
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(capture);
+        drop(lock(&self.sockets).take());
+        drop(lock(&self.capture).take());
     }
 
     /// PEM of the CA that signs intercepted TLS connections; made on first use. Empty when the
     /// system could not make a key.
     pub fn ca_pem(&self) -> String {
+        let is_new = self.shared.ca.record().is_none();
         let authority = self.shared.ca.authority();
-        authority.map_or_else(String::new, |authority| authority.certificate.pem())
+        let pem = authority.map_or_else(String::new, |authority| authority.pem.clone());
+        if is_new {
+            self.has_changed();
+        }
+        pem
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Written by single assignments.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Network {

@@ -21,6 +21,8 @@ pub struct NetworkOptions {
     pub max_connections: usize,
     /// UDP conversations carried at the same time; a further one replaces the idlest.
     pub max_udp_flows: usize,
+    /// The network can be taken over by another process: see [`crate::Network::descriptors`].
+    pub passes_on: bool,
 }
 
 impl Default for NetworkOptions {
@@ -32,6 +34,7 @@ impl Default for NetworkOptions {
             resolvers: None,
             max_connections: 2048,
             max_udp_flows: 256,
+            passes_on: false,
         }
     }
 }

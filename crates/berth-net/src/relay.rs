@@ -54,8 +54,8 @@ impl Drop for Buffer {
 /// Whatever goes wrong on one side resets both.
 pub(crate) async fn relay(inside: TcpStream, outside: TcpStream, counters: &Counters) {
     let result = tokio::try_join!(
-        pump(&inside, &outside, &counters.egress),
-        pump(&outside, &inside, &counters.ingress),
+        pump(&inside, &outside, counters.egress()),
+        pump(&outside, &inside, counters.ingress()),
     );
     if let Err(error) = result {
         tracing::trace!(%error, "a relayed connection broke");

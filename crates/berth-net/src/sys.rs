@@ -2,4 +2,5 @@
 
 pub(crate) mod bpf;
 pub(crate) mod datagram;
+pub(crate) mod page;
 pub(crate) mod unshare;

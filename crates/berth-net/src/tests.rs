@@ -8,6 +8,7 @@
 mod datagrams;
 mod ingress;
 mod names;
+mod pass_on;
 mod pools;
 mod speed;
 mod tcp;

@@ -38,6 +38,22 @@ async fn fifty_networks_leave_no_descriptor_and_no_thread() {
     for _ in 0..50 {
         knock(&Network::create(egress.clone()).await.unwrap()).await;
     }
+    for _ in 0..5 {
+        let options = NetworkOptions {
+            passes_on: true,
+            ..NetworkOptions::default()
+        };
+        let network = Network::create_with(egress.clone(), options.clone());
+        let network = network.await.unwrap();
+        let (tell, record) = std::sync::mpsc::channel();
+        network.on_change(move |record| tell.send(record.clone()).unwrap());
+        let mut descriptors = network.descriptors().unwrap();
+        drop(network);
+        let record = record.recv().unwrap();
+        let network = Network::adopt(&mut descriptors, &record, options).unwrap();
+        assert!(descriptors.is_empty());
+        knock(&network).await;
+    }
     let pool = NetworkPool::new(2);
     for _ in 0..5 {
         let network = pool.create(egress.clone(), NetworkOptions::default());

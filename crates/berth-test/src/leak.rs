@@ -126,6 +126,24 @@ impl Footprint {
         }
     }
 
+    /// Blocks until every process that a server of this session had when it was last looked at has ended, but
+    /// for the containers and the process that keeps them for the next server.
+    ///
+    /// # Panics
+    ///
+    /// If one runs on.
+    pub fn assert_server_ends(&self) {
+        let deadline = Instant::now() + crate::PATIENCE;
+        let session = self.session.as_deref().unwrap_or_default();
+        for process in &self.processes {
+            if process.is_kept(session) {
+                continue;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(process.ended_within(left), "{} runs on", process.command);
+        }
+    }
+
     /// Fails if anything of the session is still there.
     #[track_caller]
     pub fn assert_gone(&self) {

@@ -36,6 +36,14 @@ impl Member {
         matches!(rustix::event::poll(&mut poll, Some(&limit)), Ok(1))
     }
 
+    /// Whether it is a container's, or has them.
+    pub(crate) fn is_kept(&self, session: &str) -> bool {
+        let cgroups = std::fs::read_to_string(format!("/proc/{}/cgroup", self.pid));
+        let sandbox = format!("/{session}/s");
+        self.command.starts_with("berth-zygote")
+            || cgroups.is_ok_and(|cgroups| cgroups.contains(&sandbox))
+    }
+
     /// Kills it: only used on what a failed test left behind.
     pub(crate) fn kill(&self) {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -63,6 +71,16 @@ pub(crate) fn members(root: Option<i32>, session: Option<&str>, mark: &str) -> V
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     found.remove(&own);
     found.into_iter().filter_map(Member::open).collect()
+}
+
+/// The processes of a session's containers with `needle` in their command line.
+pub(crate) fn of_containers(session: &str, needle: &str) -> Vec<i32> {
+    let mut found = members(None, Some(session), "BERTH_TEST_MARK=nobody");
+    found.retain(|member| {
+        let zygote = member.command.starts_with("berth-zygote");
+        !zygote && member.is_kept(session) && member.command.contains(needle)
+    });
+    found.into_iter().map(|member| member.pid).collect()
 }
 
 /// The child of a process that has `name` as its first argument, or a path that ends with it.

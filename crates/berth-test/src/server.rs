@@ -23,6 +23,7 @@ pub struct ServerSession {
     variables: serde_json::Value,
     release: Release,
     data: PathBuf,
+    session: String,
 }
 
 impl ServerSession {
@@ -33,8 +34,19 @@ impl ServerSession {
         more: &[&str],
         crash: Option<&Path>,
     ) -> Self {
+        let command = world.command();
+        Self::start_as(world, command, data, more, crash).await
+    }
+
+    /// `command` runs `berth`.
+    pub(crate) async fn start_as(
+        world: World,
+        mut command: Command,
+        data: &Path,
+        more: &[&str],
+        crash: Option<&Path>,
+    ) -> Self {
         let slot = world.slot().await;
-        let mut command = world.command();
         command.args(["serve", "--json"]);
         for listener in ["--listen", "--api", "--registry"] {
             if !more.contains(&listener) {
@@ -71,6 +83,7 @@ impl ServerSession {
             world,
             release: Release::default(),
             data: data.to_owned(),
+            session: ready.text("session").to_owned(),
         }
     }
 
@@ -269,6 +282,21 @@ impl ServerSession {
             self.process.transcript(),
         );
         stdout
+    }
+
+    /// The id of its session.
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// The processes of its containers whose command line has this in it.
+    pub fn container_processes(&self, needle: &str) -> Vec<i32> {
+        crate::process::of_containers(&self.session, needle)
+    }
+
+    /// Asks it to end by SIGTERM, and waits for that.
+    pub async fn terminate(self) -> Killed {
+        self.process.terminate().await
     }
 
     /// Kills its process without warning.

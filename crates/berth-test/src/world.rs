@@ -76,6 +76,12 @@ impl World {
         ServerSession::start(self.clone(), data, more, None).await
     }
 
+    /// The same, run from another file with the program.
+    pub async fn server_from(&self, program: &Path, data: &Path) -> ServerSession {
+        let command = self.command_of(program);
+        ServerSession::start_as(self.clone(), command, data, &[], None).await
+    }
+
     /// The same for one that kills itself at the points whose names are files in `crash`.
     pub async fn server_that_crashes(&self, data: &Path, crash: &Path) -> ServerSession {
         ServerSession::start(self.clone(), data, &[], Some(crash)).await
@@ -98,7 +104,11 @@ impl World {
 
     /// `berth` with the tests' directories; add arguments and run it.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.inner.binary);
+        self.command_of(&self.inner.binary)
+    }
+
+    fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command
             .env("BERTH_DATA_DIR", self.data_dir())
             .env("BERTH_CACHE_DIR", self.cache_dir())

@@ -7,6 +7,7 @@
 mod link;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use berth_error::{Report, ResultExt as _};
 
@@ -32,6 +33,7 @@ impl Daemon {
         socket: Option<&Path>,
         images_max_size: Option<u64>,
         services: Vec<HostService>,
+        keep_for: Option<Duration>,
     ) -> Result<Self, Report> {
         let Some(lock) = Lock::take(&paths.data.join("engine.lock"))? else {
             return Err(Report::new(
@@ -56,6 +58,7 @@ impl Daemon {
             applications: identity::unknown_applications(&uuid::Uuid::new_v4().to_string()),
             images_max_size,
             services,
+            keep_for,
         };
         let host = Host::start(paths, options).await?;
         if let Err(report) = link::replace(&host.session.socket, &socket) {
@@ -73,6 +76,12 @@ impl Daemon {
     /// What `DOCKER_HOST` must be.
     pub(crate) fn docker_host(&self) -> String {
         format!("unix://{}", self.socket.display())
+    }
+
+    /// Ends nothing: see [`Host::leave`].
+    pub(crate) async fn leave(self) {
+        link::remove(&self.socket, &self.host.session.socket);
+        self.host.leave().await;
     }
 
     /// Ends every container; nothing of the session remains.

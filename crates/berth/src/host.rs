@@ -1,15 +1,18 @@
 //! The container side of a running Berth: image store, session directory, zygote, engine and Docker
-//! API, with their order of start and end. `berth dev` and `berth engine` share it.
+//! API, with their order of start and end. `berth dev`, `berth engine` and `berth serve` share it.
 //!
 //! Invariant: what was started is ended by [`Host::end`]; a host that is dropped leaves its session
-//! to the next sweep.
+//! to the next sweep, or to who takes it over ([`HostOptions::keep_for`]).
+
+mod keep;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_docker::{Applications, DockerApi};
-use berth_engine::{Engine, EngineConfig, Session};
+use berth_engine::{Engine, EngineConfig, Kept, Lost, Session};
 use berth_error::{Report, ResultExt as _};
 use berth_image::ImageStore;
 use berth_jail::{OnDisconnect, Zygote, ZygoteConfig};
@@ -17,6 +20,7 @@ use berth_net::NetworkOptions;
 
 use crate::paths::Paths;
 use crate::store_limit::StoreLimit;
+use keep::KeptSession;
 
 /// A whole CPU while a container starts up, whatever its instance type.
 const STARTUP_CPU_MILLI: u32 = 1000;
@@ -35,6 +39,9 @@ pub(crate) struct HostOptions {
     pub(crate) images_max_size: Option<u64>,
     /// What containers reach of this machine.
     pub(crate) services: Vec<HostService>,
+    /// Containers outlive this process, however it ends, and wait so long for the next one; `None`: they end
+    /// with it. Only for who has the data directory to itself.
+    pub(crate) keep_for: Option<Duration>,
 }
 
 /// A service of this machine that containers reach, under a name of its own.
@@ -49,8 +56,11 @@ pub(crate) struct HostService {
 }
 
 /// How containers get at services of this machine. All have one address; ports tell them apart.
-fn networks(services: &[HostService]) -> NetworkOptions {
-    let mut options = NetworkOptions::default();
+fn networks(services: &[HostService], passes_on: bool) -> NetworkOptions {
+    let mut options = NetworkOptions {
+        passes_on,
+        ..NetworkOptions::default()
+    };
     for service in services {
         let inside = SocketAddr::new(berth_net::HOST_ADDRESS, service.port);
         options.forwards.insert(inside, service.address);
@@ -67,6 +77,12 @@ pub(crate) struct Host {
     pub(crate) docker: Arc<DockerApi>,
     pub(crate) zygote: Zygote,
     pub(crate) session: Session,
+    /// What the process before has left; to be handed to `docker` when who hears of containers is there.
+    pub(crate) kept: Vec<Kept>,
+    /// Containers of the process before that had to be ended.
+    pub(crate) lost: Vec<Lost>,
+    /// What else there is to be said of them.
+    pub(crate) notes: Vec<String>,
     settling: tokio::task::JoinHandle<()>,
     _store_limit: Option<StoreLimit>,
 }
@@ -78,11 +94,19 @@ impl Host {
     /// Cleans up after dead sessions and starts a new one. It answers at its socket on return.
     pub(crate) async fn start(paths: &Paths, options: HostOptions) -> Result<Self, Report> {
         let store = open_store(&paths.data)?;
-        for dead in berth_engine::sweep(&paths.sessions())? {
-            tracing::info!(session = dead, "cleaned up after a session that was killed");
-        }
-        let session = Session::create(&paths.sessions(), &options.project)?;
-        let zygote = launch_zygote(&session).await?;
+        let KeptSession {
+            session,
+            zygote,
+            survivors,
+            notes,
+        } = match options.keep_for {
+            Some(patience) => {
+                let sessions = paths.sessions();
+                let session = keep::session(&sessions, &options.project, patience);
+                Box::pin(session).await?
+            }
+            None => passing_session(paths, &options.project).await?,
+        };
         let config = EngineConfig {
             state_dir: session.dir.clone(),
             default_limits: berth_jail::Limits::default(),
@@ -90,8 +114,19 @@ impl Host {
             criu: find_criu(),
             log_bytes: LOG_BYTES,
         };
-        let engine = Engine::open(config, store.clone(), zygote.clone()).await?;
-        let networks = networks(&options.services);
+        let networks = networks(&options.services, zygote.keeps());
+        let (engine, kept, lost) = match survivors {
+            Some(survivors) => {
+                let (store, zygote) = (store.clone(), zygote.clone());
+                let resumed = Engine::resume(config, store, zygote, survivors, &networks);
+                let resumed = Box::pin(resumed).await?;
+                (resumed.engine, resumed.kept, resumed.lost)
+            }
+            None => {
+                let engine = Engine::open(config, store.clone(), zygote.clone()).await?;
+                (engine, Vec::new(), Vec::new())
+            }
+        };
         let applications = options.applications;
         let docker = DockerApi::serve_with(&session.socket, engine.clone(), applications, networks)
             .await
@@ -105,8 +140,20 @@ impl Host {
             docker,
             zygote,
             session,
+            kept,
+            lost,
+            notes,
             settling,
         })
+    }
+
+    /// Lets go of everything, and of containers so that the next process takes them over. This one has to end
+    /// right after.
+    pub(crate) async fn leave(self) {
+        self.settling.abort();
+        self.docker.leave().await;
+        // Its containers would end if the engine did.
+        std::mem::forget(self);
     }
 
     /// Ends everything; nothing of the session remains.
@@ -119,6 +166,20 @@ impl Host {
             tracing::warn!(%error, "the session's directory stays behind");
         }
     }
+}
+
+/// A session that ends with this process.
+async fn passing_session(paths: &Paths, project: &Path) -> Result<KeptSession, Report> {
+    for dead in berth_engine::sweep(&paths.sessions())? {
+        tracing::info!(session = dead, "cleaned up after a session that was killed");
+    }
+    let session = Session::create(&paths.sessions(), project)?;
+    Ok(KeptSession {
+        zygote: launch_zygote(&session).await?,
+        session,
+        survivors: None,
+        notes: Vec::new(),
+    })
 }
 
 /// Sees to it that what builds have made outlives a power cut.

@@ -189,6 +189,7 @@ mod tests {
             socket: project.into(),
             project: project.into(),
             started_ms: 0,
+            kept: false,
         }
     }
 

@@ -32,6 +32,11 @@ impl Signals {
 
     /// The next signal.
     pub(crate) async fn next(&mut self) {
+        self.next_is_term().await;
+    }
+
+    /// The next signal; whether it is SIGTERM.
+    pub(crate) async fn next_is_term(&mut self) -> bool {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -39,9 +44,9 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = hangup => {}
+            _ = self.interrupt.recv() => false,
+            _ = self.terminate.recv() => true,
+            _ = hangup => false,
         }
     }
 

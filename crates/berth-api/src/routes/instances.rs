@@ -153,7 +153,7 @@ fn event(entry: &Entry) -> Value {
         "retired" => ("VMStopping", "stopping"),
         "stopped" => ("VMStopped", "stopped"),
         "start_failed" => ("VMFailedToStart", "failed"),
-        "refused" => ("VMFailed", "failed"),
+        "refused" | "lost" => ("VMFailed", "failed"),
         _ => ("ServiceHealthUpdates", ""),
     };
     let kind = match entry.level {

@@ -128,9 +128,13 @@ fn logs(fields: Fields<'_>, mut logs: LogsConfig) -> LogsConfig {
 }
 
 fn containers(fields: &Fields<'_>) -> ContainersConfig {
-    let fuse = fields.get("fuse").and_then(|field| field.boolean());
+    let usual = ContainersConfig::default();
+    let switch = |name: &'static str| fields.get(name).and_then(|field| field.boolean());
+    let keep_for = fields.get("keep_for").and_then(|field| duration(&field));
     ContainersConfig {
-        fuse: fuse.unwrap_or_default(),
+        fuse: switch("fuse").unwrap_or(usual.fuse),
+        keep_on_stop: switch("keep_on_stop").unwrap_or(usual.keep_on_stop),
+        keep_for: keep_for.unwrap_or(usual.keep_for),
     }
 }
 

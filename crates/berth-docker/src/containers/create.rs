@@ -6,7 +6,7 @@ use berth_engine::{ContainerInfo, ContainerSpec, EngineError, Policy, Status};
 use berth_jail::Limits;
 use berth_net::{DnsPolicy, Egress, Network, Upstream};
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::{Api, random_id};
 use crate::body::{CreateContainer, HostConfig};
@@ -306,6 +306,7 @@ fn container_spec(
         limits: limits(&body.host_config, application_limits),
         display_name: parsed.display_name(name),
         policy: Policy::default(),
+        companion: joined.map_or(Value::Null, |sidecar| json!(sidecar.record())),
     }
 }
 

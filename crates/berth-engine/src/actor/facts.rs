@@ -9,7 +9,7 @@ use super::tasks::{self, Fact, Launched};
 use super::{Actor, REMOVED};
 use crate::hold::{Liveness, Up};
 use crate::launch::{Guest, Launcher};
-use crate::log::now_ms;
+use crate::log::{Capture, now_ms};
 use crate::sleep::Depth;
 use crate::state::Happened;
 use crate::{EngineError, Event, Status};
@@ -42,22 +42,17 @@ impl<L: Launcher> Actor<L> {
         self.info.timings.first_listen = None;
         let since = Instant::now();
         self.started = since;
+        self.past = self.shared.meter.past();
+        self.kill_at_ms = None;
         let listening = guest.listening();
-        let watch = tasks::first_listen(listening.clone(), since);
-        self.listen_watch = Some(self.spawn(watch, Fact::Killed));
-        let exit = tasks::watch_exit(
-            guest.clone(),
-            launched.capture,
-            self.sink.clone(),
-            self.info.limits,
-        );
-        self.spawn(exit, Fact::Exited(REMOVED));
+        self.attend(guest.clone(), launched.capture, since);
         let metered = guest.clone();
         let memory = self.info.limits.memory_bytes.unwrap_or_default();
         self.shared
             .meter
             .start(memory, Arc::new(move || metered.usage()));
         self.guest = Some(guest);
+        self.note();
         let orders = self.life.observe(Happened::Started);
         if self.life.status() == Status::Running {
             let up = Up { since, listening };
@@ -76,6 +71,14 @@ impl<L: Launcher> Actor<L> {
             });
         }
         self.obey_all(orders);
+    }
+
+    /// Sees to it that it is learnt what its process does.
+    pub(super) fn attend(&mut self, guest: L::Guest, capture: Capture, since: Instant) {
+        let watch = tasks::first_listen(guest.listening(), since);
+        self.listen_watch = Some(self.spawn(watch, Fact::Killed));
+        let exit = tasks::watch_exit(guest, capture, self.sink.clone(), self.info.limits);
+        self.spawn(exit, Fact::Exited(REMOVED));
     }
 
     fn launch_failed(&mut self, error: EngineError) {
@@ -103,8 +106,9 @@ impl<L: Launcher> Actor<L> {
             watch.abort();
         }
         self.rest_is_over();
-        self.guest = None;
+        let ended = self.guest.take().filter(|_| self.keeper.is_some());
         self.kill_at = None;
+        self.kill_at_ms = None;
         self.info.pid = None;
         self.info.exit = Some(status);
         self.info.finished_ms = Some(now_ms());
@@ -118,6 +122,11 @@ impl<L: Launcher> Actor<L> {
         self.publish();
         berth_jail::crash_point("exit.told");
         self.tell(Event::Exited);
+        if let Some(guest) = ended {
+            // Not before it is told: until then the next daemon would have to tell it. Nor with this task,
+            // which may be about to end.
+            tokio::spawn(async move { guest.acknowledge().await });
+        }
         self.serve_sleepers();
         self.obey_all(orders);
     }

@@ -64,7 +64,8 @@ async fn try_launch<L: Launcher>(
     sink: Sink,
 ) -> Result<Launched<L::Guest>, EngineError> {
     let begin = Instant::now();
-    let (capture, output) = Capture::start(sink.clone()).map_err(|source| EngineError::Kernel {
+    let started = Capture::start(sink.clone());
+    let (capture, output, reading) = started.map_err(|source| EngineError::Kernel {
         step: "make output pipes",
         name: sink.name.as_ref().to_owned(),
         source,
@@ -75,6 +76,8 @@ async fn try_launch<L: Launcher>(
         Ok(guest) => {
             crash_point("start.launched");
             let spawn = begin.elapsed().saturating_sub(open);
+            launcher.leave(&guest, reading).await;
+            crash_point("start.left");
             tracing::debug!(?open, ?spawn, pid = guest.pid(), "first process runs");
             Ok(Launched {
                 guest,

@@ -29,6 +29,9 @@ pub(crate) struct Capture {
     task: JoinHandle<()>,
 }
 
+/// Second descriptors of the reading ends: standard output, standard error.
+pub(crate) type ReadEnds = [OwnedFd; 2];
+
 /// Write ends for the process: blocking, closed on exec.
 #[derive(Debug)]
 pub(crate) struct WriteEnds {
@@ -41,18 +44,28 @@ impl Capture {
     ///
     /// # Errors
     /// What the kernel said to `pipe2` or to registering the read end.
-    pub(crate) fn start(sink: Sink) -> io::Result<(Self, WriteEnds)> {
+    pub(crate) fn start(sink: Sink) -> io::Result<(Self, WriteEnds, ReadEnds)> {
         let (stdout_read, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr_read, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        let copies = [stdout_read.try_clone()?, stderr_read.try_clone()?];
+        let capture = Self::resume(sink, [stdout_read, stderr_read])?;
+        Ok((capture, WriteEnds { stdout, stderr }, copies))
+    }
+
+    /// Starts reading from the pipes of a process that runs already.
+    ///
+    /// # Errors
+    /// As [`Capture::start`].
+    pub(crate) fn resume(sink: Sink, [stdout, stderr]: ReadEnds) -> io::Result<Self> {
         let streams = Streams {
             sink,
-            output: Output::new(stdout_read, stderr_read)?,
+            output: Output::new(stdout, stderr)?,
             stdout: Splitter::default(),
             stderr: Splitter::default(),
         };
         let (ended, end) = oneshot::channel();
         let task = tokio::spawn(streams.run(end));
-        Ok((Self { ended, task }, WriteEnds { stdout, stderr }))
+        Ok(Self { ended, task })
     }
 
     /// The process has ended: takes what is still in the pipes, and returns when all of it is in

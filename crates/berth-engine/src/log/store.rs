@@ -65,6 +65,40 @@ impl LogStore {
         }
     }
 
+    /// Goes on with the log that a daemon before has kept in `dir`. A record that it had only begun is gone.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub(crate) fn open(dir: PathBuf, budget: u64) -> io::Result<Self> {
+        let store = Self::new(dir, budget);
+        let mut generations: Vec<u64> = fs_err::read_dir(&store.dir)?
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name();
+                name.to_str()?.strip_prefix("log.")?.parse().ok()
+            })
+            .collect();
+        generations.sort_unstable();
+        let mut ring = store.lock();
+        for generation in generations {
+            let file = fs_err::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(store.path(generation))?
+                .into_file();
+            let length = whole_records(&file)?;
+            file.set_len(length)?;
+            ring.next_generation = generation + 1;
+            ring.segments.push_back(Segment {
+                generation,
+                file: Arc::new(file),
+                length,
+            });
+        }
+        drop(ring);
+        Ok(store)
+    }
+
     /// Appends lines; blocks on the disk.
     ///
     /// # Errors
@@ -268,6 +302,19 @@ fn read_records(file: &File, offset: u64, end: u64) -> io::Result<(Vec<LogLine>,
         taken += size;
     }
     Ok((lines, taken as u64))
+}
+
+/// Bytes of the whole records that a file begins with.
+fn whole_records(file: &File) -> io::Result<u64> {
+    let (mut length, end) = (0, file.metadata()?.len());
+    while length < end {
+        let (_, taken) = read_records(file, length, end)?;
+        if taken == 0 {
+            break;
+        }
+        length += taken;
+    }
+    Ok(length)
 }
 
 fn lost() -> LogLine {

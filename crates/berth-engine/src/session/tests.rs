@@ -127,3 +127,43 @@ fn a_deletion_that_was_interrupted_is_finished() {
     assert!(sweep(temp.path()).unwrap().is_empty());
     assert_eq!(names(temp.path()), ["not-a-session"]);
 }
+
+#[test]
+fn a_kept_session_lives_as_long_as_somebody_has_its_lock_and_is_taken_over_by_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path();
+    let other = Session::create(root, Path::new("/p")).unwrap();
+    let session = Session::create_kept(root, Path::new("/p")).unwrap();
+    let (id, cgroup) = (session.id.clone(), session.cgroup.clone());
+    let lock = session.lock_descriptor().unwrap();
+    let dir = die(session);
+    for stale in ["docker.sock", "session.json~"] {
+        std::fs::write(dir.join(stale), "").unwrap();
+    }
+    std::fs::create_dir_all(dir.join("disks/ahead")).unwrap();
+    std::fs::create_dir_all(dir.join("containers/x")).unwrap();
+    std::fs::write(dir.join("zygote.sock"), "").unwrap();
+    let never = |_: &str| panic!("nothing is dead");
+    assert!(sweep_with(root, &never).unwrap().is_empty());
+    let kept = kept_sessions(root).unwrap();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].id, id);
+    assert_eq!(kept[0].zygote_socket(root), dir.join("zygote.sock"));
+
+    // Only its own lock does.
+    let wrong = other.lock_descriptor().unwrap();
+    assert!(Session::adopt(root, kept[0].clone(), wrong).is_err());
+    let adopted = Session::adopt(root, kept[0].clone(), lock).unwrap();
+    assert_eq!((&adopted.id, &adopted.cgroup), (&id, &cgroup));
+    let left = ["containers", "lock", "session.json", "zygote.sock"];
+    assert_eq!(names(&dir), left);
+    assert_eq!(names(&dir.join("containers")), ["x"]);
+    assert!(sweep_with(root, &never).unwrap().is_empty());
+    assert_eq!(kept_sessions(root).unwrap().len(), 1);
+
+    // Nobody has it any more.
+    drop(adopted);
+    assert!(kept_sessions(root).unwrap().is_empty());
+    assert_eq!(sweep_with(root, &|_: &str| Ok(())).unwrap(), [id]);
+    other.remove().unwrap();
+}

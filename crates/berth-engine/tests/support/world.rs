@@ -225,6 +225,7 @@ pub(crate) async fn spec(name: &str, arguments: &[&str]) -> ContainerSpec {
         limits: None,
         display_name: name.to_owned(),
         policy: berth_engine::Policy::default(),
+        companion: serde_json::Value::Null,
     }
 }
 

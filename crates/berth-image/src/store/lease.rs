@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -143,6 +144,13 @@ impl Lease {
     /// Its name, also of its scratch directory.
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// A second descriptor: what is held is held as long as there is one.
+    pub(super) fn descriptor(&self) -> Result<OwnedFd, ImageError> {
+        let copied = self.state().file.file().try_clone();
+        let copied = copied.map_err(ImageError::io("copy the lock of", &self.path()))?;
+        Ok(copied.into())
     }
 
     /// Holds something; whether it is there is looked at afterwards.

@@ -119,6 +119,14 @@ impl Session {
         super::sweep::clear(&groups)
     }
 
+    /// Kills the processes beside the zygote, whose id is `zygote`, and waits for their end.
+    pub(crate) fn sweep_helpers(&self, zygote: u32) -> io::Result<()> {
+        match self.hierarchies.tracking() {
+            Some(root) => super::sweep::end_all_but(&root.join(&self.path).join(HELPERS), zygote),
+            None => Ok(()),
+        }
+    }
+
     /// The session's directory in every hierarchy.
     pub(super) fn directories(&self) -> Vec<PathBuf> {
         let roots = self.hierarchies.roots();

@@ -37,8 +37,21 @@ pub(super) fn clear(roots: &[PathBuf]) -> io::Result<()> {
         for group in &groups {
             thaw(group);
         }
-        let killed = kill_all(&groups)?;
+        let killed = kill_all(&groups, None)?;
         if killed.is_empty() && remove_all(&groups) {
+            break;
+        }
+        wait_for_all(&killed)?;
+    }
+    Ok(())
+}
+
+/// Kills every process in one group but this one and `spared`, and waits for their end.
+pub(super) fn end_all_but(group: &Path, spared: u32) -> io::Result<()> {
+    for _ in 0..ROUNDS {
+        let group = [group.to_owned()];
+        let killed = kill_all(&group, i32::try_from(spared).ok())?;
+        if killed.is_empty() {
             break;
         }
         wait_for_all(&killed)?;
@@ -79,15 +92,16 @@ impl SandboxGroup {
             thaw(group);
         }
         // What cannot be killed now is the next session's.
-        let _ = kill_all(&groups);
+        let _ = kill_all(&groups, None);
     }
 }
 
-fn kill_all(groups: &[PathBuf]) -> io::Result<Vec<OwnedFd>> {
+fn kill_all(groups: &[PathBuf], spared: Option<i32>) -> io::Result<Vec<OwnedFd>> {
     let mut killed = Vec::new();
+    let spared = spared.and_then(Pid::from_raw);
     for group in groups {
         for pid in members(group) {
-            if pid == rustix::process::getpid() {
+            if pid == rustix::process::getpid() || Some(pid) == spared {
                 continue;
             }
             let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {

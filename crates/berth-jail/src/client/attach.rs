@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::PidfdFlags;
 
-use super::connection::{Connection, Greeting, Peer};
+use super::connection::{Connection, Greeting, Other, Peer};
 use super::{OnDisconnect, Sandbox, ZygoteConfig};
 use crate::cgroup::Session;
 use crate::error::JailError;
@@ -18,14 +19,29 @@ use crate::packet;
 use crate::protocol::Request;
 use crate::zygote::{KEEP, KILL_ALL, ZYGOTE_ARG, with_short_path};
 
+/// How long a helper may take to greet, and to leave when it is told to.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What an earlier daemon left to this one.
 #[derive(Debug, Default)]
 pub struct Survivors {
     /// Sandboxes that live, and those that have ended since, or whose end nobody acknowledged
     /// ([`Sandbox::acknowledge`]).
-    pub sandboxes: Vec<Sandbox>,
+    pub sandboxes: Vec<Survivor>,
     /// What it left by [`super::Zygote::deposit`].
-    pub deposits: BTreeMap<String, Vec<OwnedFd>>,
+    pub deposits: Deposits,
+}
+
+/// Descriptors by their name, in the order in which they were given.
+pub(super) type Deposits = BTreeMap<String, Vec<OwnedFd>>;
+
+/// A sandbox of an earlier daemon.
+#[derive(Debug)]
+pub struct Survivor {
+    /// The sandbox.
+    pub sandbox: Sandbox,
+    /// What it left by [`Sandbox::deposit`].
+    pub deposits: Deposits,
 }
 
 /// Starts a zygote and connects to it.
@@ -49,7 +65,10 @@ pub(super) async fn launch(config: &ZygoteConfig) -> Result<Arc<Connection>, Jai
         .stdout(Stdio::null());
     match &config.on_disconnect {
         OnDisconnect::KillAll => command.arg(KILL_ALL),
-        OnDisconnect::Keep { socket } => command.arg(KEEP).arg(socket),
+        OnDisconnect::Keep { socket, patience } => command
+            .arg(KEEP)
+            .arg(socket)
+            .arg(patience.as_secs().to_string()),
     };
     if cfg!(debug_assertions)
         && let Some(points) = std::env::var_os(berth_crash::VARIABLE)
@@ -72,18 +91,21 @@ pub(super) async fn attach(
         return Ok(None);
     };
     let session = Session::open(cgroup).map_err(JailError::Launch)?;
-    let (connection, greeting) = Connection::open(ours, Peer::Other(peer), session).await?;
+    let opened = Connection::open(ours, Peer::Other(peer), session);
+    let opened = tokio::time::timeout(PATIENCE, opened).await;
+    let silent = |_| JailError::Launch(io::ErrorKind::TimedOut.into());
+    let (connection, greeting) = opened.map_err(silent)??;
     let Greeting {
         sandboxes,
-        deposits,
+        mut deposits,
     } = greeting;
-    let sandboxes = sandboxes
-        .into_iter()
-        .map(|(id, ticket, started)| Sandbox::new(id, ticket, started, Arc::clone(&connection)))
-        .collect();
+    let sandboxes = sandboxes.into_iter().map(|(id, ticket, started)| Survivor {
+        sandbox: Sandbox::new(id, ticket, started, Arc::clone(&connection)),
+        deposits: deposits.remove(&Some(ticket)).unwrap_or_default(),
+    });
     let survivors = Survivors {
-        sandboxes,
-        deposits,
+        sandboxes: sandboxes.collect(),
+        deposits: deposits.remove(&None).unwrap_or_default(),
     };
     Ok(Some((connection, survivors)))
 }
@@ -95,18 +117,19 @@ pub(super) fn end(socket: &Path) -> Result<(), JailError> {
             return Ok(());
         };
         packet::send(&ours, &Request::Shutdown, &[])?;
-        let mut fds = [rustix::event::PollFd::new(
-            &peer,
-            rustix::event::PollFlags::IN,
-        )];
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
-        Ok(())
+        let flags = rustix::event::PollFlags::IN;
+        let mut fds = [rustix::event::PollFd::new(&peer.pidfd, flags)];
+        let timeout = rustix::event::Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
+        match rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&timeout)))? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
     };
     end().map_err(JailError::Launch)
 }
 
-/// A connection to what listens at `socket`, and its pidfd.
-fn knock(socket: &Path) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+/// A connection to what listens at `socket`, and its process.
+fn knock(socket: &Path) -> io::Result<Option<(OwnedFd, Other)>> {
     let ours = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -132,7 +155,10 @@ fn knock(socket: &Path) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
     match rustix::process::pidfd_open(who.pid, PidfdFlags::empty()) {
-        Ok(peer) => Ok(Some((ours, peer))),
+        Ok(pidfd) => {
+            let pid = who.pid.as_raw_nonzero().get().unsigned_abs();
+            Ok(Some((ours, Other { pid, pidfd })))
+        }
         // It has ended since.
         Err(rustix::io::Errno::SRCH) => Ok(None),
         Err(error) => Err(error.into()),

@@ -17,6 +17,8 @@ use crate::protocol::{PROTOCOL, Reply, Request, Ticket};
 use crate::spec::{ExitStatus, SpawnTimings};
 use crate::{packet, sys};
 
+use super::attach::Deposits;
+
 /// A process; a sandbox has another one after it was restored.
 #[derive(Clone, Debug)]
 struct Living {
@@ -117,8 +119,15 @@ impl Shared {
 pub(super) enum Peer {
     /// Started by this process, which reaps it.
     Child(tokio::process::Child),
-    /// Started by a process before; its pidfd.
-    Other(OwnedFd),
+    /// Started by a process before.
+    Other(Other),
+}
+
+/// A zygote that another process started.
+#[derive(Debug)]
+pub(super) struct Other {
+    pub(super) pid: u32,
+    pub(super) pidfd: OwnedFd,
 }
 
 impl Peer {
@@ -126,9 +135,9 @@ impl Peer {
     async fn ended(self) -> io::Result<String> {
         match self {
             Self::Child(mut child) => child.wait().await.map(|status| status.to_string()),
-            Self::Other(pidfd) => {
+            Self::Other(other) => {
                 // Readable from its end on.
-                let _ = sys::async_fd::register(pidfd)?.readable().await?;
+                let _ = sys::async_fd::register(other.pidfd)?.readable().await?;
                 Ok("it was another process's child".to_owned())
             }
         }
@@ -138,8 +147,16 @@ impl Peer {
         // It may have ended.
         let _ = match self {
             Self::Child(child) => child.start_kill(),
-            Self::Other(pidfd) => sys::signal::send(pidfd, libc::SIGKILL).map(|_| ()),
+            Self::Other(other) => sys::signal::send(&other.pidfd, libc::SIGKILL).map(|_| ()),
         };
+    }
+
+    fn pid(&self) -> u32 {
+        match self {
+            // 0 would mean that it has been waited for.
+            Self::Child(child) => child.id().unwrap_or_default(),
+            Self::Other(other) => other.pid,
+        }
     }
 }
 
@@ -147,7 +164,8 @@ impl Peer {
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
     pub(super) sandboxes: Vec<(String, Ticket, Started)>,
-    pub(super) deposits: BTreeMap<String, Vec<OwnedFd>>,
+    /// By the sandbox that they belong to.
+    pub(super) deposits: BTreeMap<Option<Ticket>, Deposits>,
 }
 
 /// The connection; dropping it closes the socket.
@@ -158,6 +176,7 @@ pub(super) struct Connection {
     dead: watch::Receiver<bool>,
     session: Session,
     capabilities: Capabilities,
+    pid: u32,
 }
 
 impl Connection {
@@ -189,6 +208,7 @@ impl Connection {
                 "this machine has no control group for some limits; they are not enforced"
             );
         }
+        let pid = peer.pid();
         let (dead_sender, dead) = watch::channel(false);
         tokio::spawn(read(
             Arc::clone(&shared),
@@ -202,6 +222,7 @@ impl Connection {
             dead,
             session,
             capabilities,
+            pid,
         };
         Ok((Arc::new(connection), greeting))
     }
@@ -233,6 +254,11 @@ impl Connection {
 
     pub(super) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The zygote's process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// A new ticket.
@@ -353,7 +379,10 @@ async fn greeting(shared: &Shared) -> Result<Greeting, JailError> {
         let (reply, mut fds) = packet.ok_or(JailError::ZygoteGone)?;
         match reply {
             Reply::Greeted => return Ok(greeting),
-            Reply::Deposited { name } => drop(greeting.deposits.insert(name, fds)),
+            Reply::Deposited { name, sandbox } => {
+                let of_sandbox = greeting.deposits.entry(sandbox).or_default();
+                of_sandbox.insert(name, fds);
+            }
             Reply::Survivor {
                 ticket,
                 id,
@@ -361,6 +390,7 @@ async fn greeting(shared: &Shared) -> Result<Greeting, JailError> {
                 cgroup,
                 ports,
                 ended,
+                cpu_ns,
             } => {
                 let pidfd = fds.pop();
                 if pidfd.is_none() && ended.is_none() {
@@ -369,6 +399,7 @@ async fn greeting(shared: &Shared) -> Result<Greeting, JailError> {
                 let ports = ports.into_iter().collect();
                 let timings = SpawnTimings::default();
                 let running = Running::new(pid, pidfd, timings, ended, ports);
+                running.cpu_ns.store(cpu_ns, Ordering::Relaxed);
                 if ended.is_none() {
                     let mut state = shared.state();
                     state.running.insert(ticket, Arc::clone(&running));

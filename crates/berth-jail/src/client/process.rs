@@ -1,7 +1,7 @@
 //! Sandboxes and processes in them, as the daemon holds them.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -126,8 +126,28 @@ impl Sandbox {
         self.inner.running.lost.load(Ordering::Relaxed)
     }
 
-    /// Lets the zygote forget how it ended: that is recorded. Until then the zygote tells every
-    /// successor of this daemon. Harmless to repeat.
+    /// Leaves descriptors for the next daemon that takes this sandbox over, in place of what has that name;
+    /// at most seven. Only for a zygote that outlives its daemon.
+    ///
+    /// # Errors
+    /// [`JailError`] when the zygote cannot be told.
+    pub async fn deposit(
+        &self,
+        name: impl Into<String>,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), JailError> {
+        let (name, sandbox) = (name.into(), Some(self.inner.ticket));
+        let request = Request::Deposit { name, sandbox };
+        self.inner.connection.say(&request, fds).await
+    }
+
+    /// Whether its processes are stopped by the freezer, or are about to be.
+    pub fn is_frozen(&self) -> bool {
+        self.exit_status().is_none() && self.inner.group.is_frozen()
+    }
+
+    /// Lets the zygote forget how it ended, and what was left with it: that is recorded. Until then the
+    /// zygote tells every successor of this daemon. Harmless to repeat.
     pub async fn acknowledge(&self) {
         let sandbox = self.inner.ticket;
         // A zygote that has ended has forgotten.

@@ -375,7 +375,14 @@ impl Server {
         };
         let cpu_ns = resting.group.usage().cpu_ns;
         self.discard(resting.group);
-        self.remember_end(sandbox, resting.id, resting.pid, resting.name, status);
+        self.remember_end(
+            sandbox,
+            resting.id,
+            resting.pid,
+            resting.name,
+            status,
+            cpu_ns,
+        );
         self.reply(
             &Reply::Exited {
                 ticket: sandbox,

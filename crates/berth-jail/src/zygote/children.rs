@@ -321,7 +321,7 @@ impl Server {
                 cpu_ns = group.usage().cpu_ns;
                 self.discard(group.clone());
                 if process.announced {
-                    self.remember_end(*ticket, id.clone(), pid, name.clone(), status);
+                    self.remember_end(*ticket, id.clone(), pid, name.clone(), status, cpu_ns);
                     crash_point("zygote.reaped");
                 }
                 *ticket
@@ -362,6 +362,7 @@ impl Server {
         pid: u32,
         cgroup: String,
         status: ExitStatus,
+        cpu_ns: u64,
     ) {
         if self.door.is_some() {
             let ended = Ended {
@@ -369,6 +370,7 @@ impl Server {
                 pid,
                 cgroup,
                 status,
+                cpu_ns,
             };
             self.ended.insert(ticket, ended);
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -18,11 +19,13 @@ use crate::spec::ExitStatus;
 pub(super) struct Door {
     pub(super) listener: OwnedFd,
     path: PathBuf,
+    /// How long nobody may be connected; then everything ends.
+    pub(super) patience: Duration,
 }
 
 impl Door {
     /// Listens at `path`, in place of what a dead zygote left there.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(path: PathBuf, patience: Duration) -> io::Result<Self> {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -38,7 +41,11 @@ impl Door {
         rustix::process::umask(before);
         bound?;
         rustix::net::listen(&listener, 8)?;
-        Ok(Self { listener, path })
+        Ok(Self {
+            listener,
+            path,
+            patience,
+        })
     }
 
     /// Who knocked, if it was somebody who may come in.
@@ -83,6 +90,8 @@ pub(super) struct Ended {
     pub(super) pid: u32,
     pub(super) cgroup: String,
     pub(super) status: ExitStatus,
+    /// CPU time that it had used, in nanoseconds.
+    pub(super) cpu_ns: u64,
 }
 
 impl Server {
@@ -99,15 +108,16 @@ impl Server {
         }
         if self.listen_to(peer.as_fd()).is_ok() {
             self.control = Some(peer);
-            self.greet();
+            self.alone_since = None;
+            self.greet(crate::crash::spoken_protocol(PROTOCOL));
         }
     }
 
     /// Tells a daemon everything there is.
-    pub(super) fn greet(&mut self) {
+    pub(super) fn greet(&mut self, protocol: u32) {
         let capabilities = self.session.capabilities();
         let hello = Reply::Hello {
-            protocol: PROTOCOL,
+            protocol,
             capabilities,
             last_ticket: self.last_ticket,
         };
@@ -124,9 +134,13 @@ impl Server {
             self.reply(&reply, &[]);
         }
         let deposits = std::mem::take(&mut self.deposits);
-        for (name, fds) in &deposits {
+        for ((sandbox, name), fds) in &deposits {
             let fds: Vec<_> = fds.iter().map(OwnedFd::as_fd).collect();
-            self.reply(&Reply::Deposited { name: name.clone() }, &fds);
+            let deposited = Reply::Deposited {
+                name: name.clone(),
+                sandbox: *sandbox,
+            };
+            self.reply(&deposited, &fds);
         }
         self.deposits = deposits;
         self.reply(&Reply::Greeted, &[]);
@@ -150,6 +164,7 @@ impl Server {
                     cgroup: name.clone(),
                     ports: ports.into_iter().flatten().copied().collect(),
                     ended: None,
+                    cpu_ns: 0,
                 };
                 Some((reply, process.pidfd.try_clone().ok()?))
             })
@@ -165,5 +180,6 @@ fn survivor(ticket: Ticket, ended: &Ended) -> Reply {
         cgroup: ended.cgroup.clone(),
         ports: Vec::new(),
         ended: Some(ended.status),
+        cpu_ns: ended.cpu_ns,
     }
 }

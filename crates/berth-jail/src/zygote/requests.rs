@@ -64,16 +64,22 @@ impl Server {
                 criu,
             } => (ticket, self.restore(ticket, sandbox, &criu)),
             Request::Discard { sandbox } => return self.discard_resting(sandbox),
-            Request::Deposit { name } => {
-                self.deposits.insert(name, fds);
+            Request::Deposit { name, sandbox } => {
+                let known = sandbox.is_none_or(|sandbox| {
+                    self.tickets.contains_key(&sandbox) || self.ended.contains_key(&sandbox)
+                });
+                if known {
+                    self.deposits.insert((sandbox, name), fds);
+                }
                 return;
             }
             Request::Withdraw { name } => {
-                self.deposits.remove(&name);
+                self.deposits.remove(&(None, name));
                 return;
             }
             Request::Acknowledge { sandbox } => {
                 self.ended.remove(&sandbox);
+                self.deposits.retain(|(of, _), _| *of != Some(sandbox));
                 return;
             }
             Request::Shutdown => return self.leave(),

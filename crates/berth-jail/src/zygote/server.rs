@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use rustix::event::{Timespec, epoll};
 
@@ -12,7 +13,7 @@ use super::door::{Door, Ended};
 use super::user_namespace::UserNamespaces;
 use crate::cgroup::{SandboxGroup, Session};
 use crate::packet;
-use crate::protocol::{Reply, Ticket};
+use crate::protocol::{PROTOCOL, Reply, Ticket};
 use crate::seccomp::Filter;
 use crate::sys;
 
@@ -63,8 +64,11 @@ pub(super) struct Server {
     pub(super) last_ticket: Ticket,
     /// Ends that no daemon has acknowledged; only with a door.
     pub(super) ended: BTreeMap<Ticket, Ended>,
-    /// Descriptors kept for the next daemon.
-    pub(super) deposits: BTreeMap<String, Vec<OwnedFd>>,
+    /// Descriptors kept for the next daemon, until the end of the sandbox that they belong to, if any, is
+    /// acknowledged.
+    pub(super) deposits: BTreeMap<(Option<Ticket>, String), Vec<OwnedFd>>,
+    /// Since when no daemon is connected; only with a door.
+    pub(super) alone_since: Option<Instant>,
 }
 
 impl Server {
@@ -100,22 +104,27 @@ impl Server {
             last_ticket: 0,
             ended: BTreeMap::new(),
             deposits: BTreeMap::new(),
+            alone_since: None,
         })
     }
 
     /// Serves until told to leave and nothing is left.
     pub(super) fn run(mut self) -> io::Result<()> {
-        self.greet();
+        self.greet(PROTOCOL);
         self.refill();
         let mut events = Vec::with_capacity(BATCH);
         while !(self.leaving && self.processes.is_empty() && self.doomed.is_empty()) {
             self.flush()?;
-            let timeout = (!self.doomed.is_empty()).then_some(&BUSY_GROUP_RETRY);
+            let timeout = if self.doomed.is_empty() {
+                self.patience_left()
+            } else {
+                Some(BUSY_GROUP_RETRY)
+            };
             events.clear();
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
-                timeout,
+                timeout.as_ref(),
             ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -124,8 +133,32 @@ impl Server {
                 self.dispatch(event.data.u64());
             }
             self.remove_doomed();
+            self.lose_patience();
         }
         self.flush()
+    }
+
+    /// How long the next daemon may take from now on; `None`: nobody is waited for.
+    fn patience_left(&self) -> Option<Timespec> {
+        let (door, since) = (self.door.as_ref()?, self.alone_since?);
+        if self.leaving {
+            return None;
+        }
+        let left = door.patience.saturating_sub(since.elapsed());
+        Timespec::try_from(left).ok()
+    }
+
+    /// Nobody has come for what is kept, or nothing is: it ends.
+    fn lose_patience(&mut self) {
+        let Some((door, since)) = self.door.as_ref().zip(self.alone_since) else {
+            return;
+        };
+        let sandboxes = self.processes.values();
+        let mut sandboxes = sandboxes.filter(|one| matches!(one.role, Role::Sandbox { .. }));
+        let nothing = sandboxes.next().is_none() && self.ended.is_empty();
+        if !self.leaving && (nothing || since.elapsed() >= door.patience) {
+            self.leave();
+        }
     }
 
     fn dispatch(&mut self, token: u64) {
@@ -178,6 +211,7 @@ impl Server {
         if self.door.is_none() {
             return self.leave();
         }
+        self.alone_since = Some(Instant::now());
         // Nobody could restore it: the next daemon does not know of it.
         self.discard_stored();
         let resting: Vec<Ticket> = self.resting.keys().copied().collect();

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use berth_jail::{
     DEFAULT_CAPABILITIES, ExecFds, ExitStatus, JailError, Limits, OnDisconnect, ProcessSpec,
@@ -64,8 +65,14 @@ impl World {
 
     /// With a zygote that outlives its daemon.
     pub(crate) async fn keeping() -> Self {
+        Self::keeping_for(Duration::from_secs(300)).await
+    }
+
+    /// The same; it waits so long for the next one.
+    pub(crate) async fn keeping_for(patience: Duration) -> Self {
         Self::with(|directory| OnDisconnect::Keep {
             socket: directory.join("zygote.sock"),
+            patience,
         })
         .await
     }

@@ -48,12 +48,12 @@ impl Interception {
             let mut inside = timeout(HANDSHAKE, handshake).await??;
             inside.write_all(&early).await?;
             inside.flush().await?;
-            add(&shared.counters.ingress, early.len());
+            add(shared.counters.ingress(), early.len());
             let (mut from_inside, mut to_inside) = tokio::io::split(inside);
             let (mut from_outside, mut to_outside) = outside.split();
             tokio::try_join!(
-                pump(&mut from_inside, &mut to_outside, &shared.counters.egress),
-                pump(&mut from_outside, &mut to_inside, &shared.counters.ingress),
+                pump(&mut from_inside, &mut to_outside, shared.counters.egress()),
+                pump(&mut from_outside, &mut to_inside, shared.counters.ingress()),
             )?;
             Ok(())
         }

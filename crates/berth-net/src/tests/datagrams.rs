@@ -8,7 +8,7 @@ use super::world::{OUTSIDE4, OUTSIDE6, in_world, inside, internet, network, offl
 use crate::{Egress, Network, NetworkOptions, Upstream};
 
 /// Answers every datagram with its sender's address as this host sees it, and the datagram.
-async fn serve_echo(address: &str) -> SocketAddr {
+pub(super) async fn serve_echo(address: &str) -> SocketAddr {
     let address = SocketAddr::new(address.parse::<IpAddr>().unwrap(), 0);
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
@@ -33,7 +33,7 @@ async fn serve_echo(address: &str) -> SocketAddr {
     address
 }
 
-fn client(server: SocketAddr) -> UdpSocket {
+pub(super) fn client(server: SocketAddr) -> UdpSocket {
     let any: IpAddr = if server.is_ipv4() {
         [0; 4].into()
     } else {

@@ -26,7 +26,7 @@ async fn tunnelled(egress: Egress) -> (Arc<Network>, TcpListener) {
 }
 
 /// Takes one `CONNECT`: its lines, and the connection.
-async fn take(listener: &TcpListener) -> (Vec<String>, BufReader<TcpStream>) {
+pub(super) async fn take(listener: &TcpListener) -> (Vec<String>, BufReader<TcpStream>) {
     let (stream, _) = listener.accept().await.unwrap();
     let mut stream = BufReader::new(stream);
     let mut lines = Vec::new();
@@ -257,10 +257,10 @@ fn a_changed_egress_holds_for_new_connections_only() {
 }
 
 /// What most clients offer.
-const BOTH: [&[u8]; 2] = [b"h2", b"http/1.1"];
+pub(super) const BOTH: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// What a client that trusts `ca` reads from `https://intercepted.example` after a request.
-fn fetch_by_tls(
+pub(super) fn fetch_by_tls(
     ca: &str,
     destination: SocketAddr,
     protocols: &[&[u8]],

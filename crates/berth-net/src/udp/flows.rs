@@ -69,7 +69,7 @@ impl Flows {
             // Past tokio, which does not know yet that a new socket can be written to.
             .and_then(|flow| SockRef::from(&flow.outside).send(payload));
         match sent {
-            Ok(length) => add(&self.shared.counters.egress, length),
+            Ok(length) => add(self.shared.counters.egress(), length),
             // A full socket loses datagrams, as networks do.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
@@ -157,7 +157,7 @@ impl Flows {
             match flow.outside.try_recv(&mut buffer) {
                 Ok(length) => {
                     flow.touch();
-                    add(&self.shared.counters.ingress, length);
+                    add(self.shared.counters.ingress(), length);
                     self.answers.send(destination, source, &buffer[..length]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

@@ -116,6 +116,13 @@ impl Process {
         }
     }
 
+    /// Asks it to end, and waits for that.
+    pub(crate) async fn terminate(mut self) -> Killed {
+        self.observe();
+        self.signal(Signal::TERM);
+        self.crashed().await
+    }
+
     /// Kills it without warning.
     pub(crate) async fn kill(mut self) -> Killed {
         self.observe();

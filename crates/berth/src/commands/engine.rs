@@ -53,6 +53,7 @@ async fn serve(
         args.socket.as_deref(),
         limit,
         Vec::new(),
+        None,
     ));
     let daemon = tokio::select! {
         started = start => started?,

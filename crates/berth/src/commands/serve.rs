@@ -12,7 +12,8 @@ use crate::serve::server::Server;
 use crate::serve::settings::settings;
 use crate::signals::Signals;
 
-/// Serves until a signal comes. What is under way may end; a second signal cuts it off.
+/// Serves until a signal comes. What is under way may end; a second signal cuts it off. After SIGTERM containers
+/// run on for the next server, if the settings say so.
 pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Report> {
     let (mut signals, mut twice) = (Signals::but_hangup()?, Signals::but_hangup()?);
     let (config, paths) = settings(&args, paths)?;
@@ -38,17 +39,17 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
     } else {
         greet(&server);
     }
-    loop {
+    let keep = loop {
         tokio::select! {
-            () = signals.next() => break,
+            terminated = signals.next_is_term() => break terminated && server.keeps_on_stop(),
             Some(event) = requests.recv() => tracing::info!(
                 method = event.method, path = event.path, status = event.status,
                 took = ?event.duration, "request"
             ),
         }
-    }
+    };
     tokio::select! {
-        () = server.end() => Ok(ExitCode::SUCCESS),
+        () = server.end(keep) => Ok(ExitCode::SUCCESS),
         () = twice.second() => Ok(ExitCode::from(130)),
     }
 }

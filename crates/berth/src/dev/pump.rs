@@ -117,7 +117,7 @@ pub(crate) fn container(event: &Event) -> Option<DevEvent> {
         Event::Removed(container) => ("removed", container),
         Event::Asleep(container) => ("asleep", container),
         Event::Awake(container) => ("awake", container),
-        Event::Created(_) => return None,
+        Event::Created(_) | Event::Adopted(_) => return None,
         Event::CreateFailed {
             display_name,
             reason,

@@ -125,6 +125,7 @@ impl DevSession {
             applications: identity::applications(&project, &deployment_id, starts),
             images_max_size: args.store_limit.images_max_size,
             services: Vec::new(),
+            keep_for: None,
         };
         let host = Host::start(paths, options).await?;
         let state_dir = state_dir(args, &project)?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use berth_config::ServerConfig;
@@ -53,6 +54,8 @@ pub(super) struct Surroundings {
     pub(super) data_plane: PathBuf,
     /// The Worker's.
     pub(super) name: String,
+    /// See [`ProcessOptions::leaving`].
+    pub(super) leaving: Arc<AtomicBool>,
 }
 
 /// A Worker and its container classes.
@@ -104,6 +107,7 @@ impl App {
             drain: surroundings.config.deploy.drain,
             watch: Arc::clone(&surroundings.watch),
             app: surroundings.name.clone(),
+            leaving: Arc::clone(&surroundings.leaving),
         };
         let runner = Runner {
             process: Process::new(options, Arc::clone(&site), reach, events),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use berth_control::containers::Application;
 use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_control::{Control, ControlError};
+use berth_engine::{Kept, Lost};
 use berth_gateway::{Site, Sites, Table};
 use berth_logs::{Logs, Tails};
 use berth_workerd::Toolchain;
@@ -56,6 +58,8 @@ pub(super) struct Apps {
     pub(super) running: Mutex<BTreeMap<String, App>>,
     pub(super) plane: Arc<DataPlane>,
     pub(super) peers: Peers,
+    /// The server ends and its containers do not.
+    pub(super) leaving: Arc<AtomicBool>,
 }
 
 impl Apps {
@@ -68,6 +72,27 @@ impl Apps {
         let apps = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || apps.sync_now());
         done.await.unwrap_or(Ok(()))
+    }
+
+    /// Takes the containers over that the server before has left. To be called before the first
+    /// [`Apps::sync`]: what they say from now on belongs to somebody.
+    pub(super) async fn take_over(
+        self: &Arc<Self>,
+        kept: Vec<Kept>,
+        lost: Vec<Lost>,
+    ) -> Result<(), ControlError> {
+        let apps = Arc::clone(self);
+        let learnt = tokio::task::spawn_blocking(move || {
+            let (workers, applications) = apps.control.deployed()?;
+            apps.watch.learn(&workers, &applications);
+            Ok::<_, ControlError>(())
+        });
+        learnt.await.unwrap_or(Ok(()))?;
+        let more = self.containers.take_over(kept).await;
+        for lost in lost.into_iter().chain(more) {
+            self.watch.lost(&lost);
+        }
+        Ok(())
     }
 
     /// Blocks for as long as the disk takes.
@@ -175,6 +200,7 @@ impl Apps {
             config: Arc::clone(&self.config),
             data_plane: self.plane.socket.clone(),
             name: worker.name.clone(),
+            leaving: Arc::clone(&self.leaving),
         }
     }
 

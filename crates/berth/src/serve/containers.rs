@@ -10,7 +10,7 @@ use berth_control::containers::{Application, Policy};
 use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_docker::DockerApi;
-use berth_engine::{ContainerInfo, Engine, Status};
+use berth_engine::{ContainerInfo, Engine, Kept, Lost, Status};
 use berth_error::Report;
 use berth_image::{Hold, ImageStore, Reference};
 use berth_workerd::{ClassImages, ContainerOptions};
@@ -165,6 +165,11 @@ impl Containers {
             held.insert(reference.to_owned(), hold);
         }
         Ok(())
+    }
+
+    /// Takes over what the server before has left; what was ended instead.
+    pub(super) async fn take_over(&self, kept: Vec<Kept>) -> Vec<Lost> {
+        self.docker.adopt(kept).await
     }
 
     /// Credentials for the registries of others.

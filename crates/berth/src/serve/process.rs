@@ -11,6 +11,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use berth_error::{Report, ResultExt as _};
@@ -44,6 +45,8 @@ pub(super) struct ProcessOptions {
     pub(super) watch: Arc<Watch>,
     /// The Worker's name.
     pub(super) app: String,
+    /// Set when the server ends and containers do not: workerd would take them with it.
+    pub(super) leaving: Arc<AtomicBool>,
 }
 
 /// A configuration, and where workerd reads it.
@@ -299,6 +302,9 @@ impl Process {
         self.ending.cancel();
         self.reach.send_replace(Reach::Held);
         if let Some(workerd) = self.workerd.take() {
+            if self.options.leaving.load(Ordering::Relaxed) {
+                workerd.kill().await;
+            }
             workerd.stop(STOP_GRACE).await;
         }
         while self.leaving.join_next().await.is_some() {}

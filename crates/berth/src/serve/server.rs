@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use berth_control::worker::Retention;
 use berth_engine::TotalLimits;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Certificates, Challenges, Gateway, GatewayOptions, RequestEvent, Sites};
+use berth_logs::Level;
 use berth_registry::server::{Server as ApiServer, ServerOptions};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -108,7 +110,12 @@ impl Server {
         let registry = OwnRegistry::start(&paths.data, config.listen.registry).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
         let services = endpoint.services();
-        let daemon = Box::pin(Daemon::start(paths, None, None, services)).await?;
+        let keep_for = Some(config.containers.keep_for);
+        let daemon = Daemon::start(paths, None, None, services, keep_for);
+        let mut daemon = Box::pin(daemon).await?;
+        let kept = std::mem::take(&mut daemon.host.kept);
+        let lost = std::mem::take(&mut daemon.host.lost);
+        let notes = std::mem::take(&mut daemon.host.notes);
         let images_max_size = config.images.max_size;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
@@ -167,10 +174,15 @@ impl Server {
             running: Mutex::new(BTreeMap::new()),
             plane,
             peers: Peers::default(),
+            leaving: Arc::default(),
         });
         let delivering = deliver::listen(&deliveries, &apps)?;
         let following = tokio::spawn(Arc::clone(&apps).follow());
         control.obey_deployments()?;
+        for note in notes {
+            apps.watch.say("", None, Level::Error, note);
+        }
+        apps.take_over(kept, lost).await?;
         apps.sync().await?;
         // What is deployed is held from here on.
         let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
@@ -229,8 +241,15 @@ impl Server {
         self.gateway.tls_addr()
     }
 
-    /// Ends everything that runs; what is deployed stays deployed.
-    pub(crate) async fn end(self) {
+    /// Whether SIGTERM ends the server alone.
+    pub(crate) fn keeps_on_stop(&self) -> bool {
+        self.apps.config.containers.keep_on_stop
+    }
+
+    /// Ends everything that runs; what is deployed stays deployed. With `keep` containers run on for the server
+    /// after this one, and this process has to end right after.
+    pub(crate) async fn end(self, keep: bool) {
+        self.apps.leaving.store(keep, Ordering::Relaxed);
         self.stop.cancel();
         // Only tells that it was cancelled or aborted.
         let _ = self.serving.await;
@@ -250,7 +269,11 @@ impl Server {
         {
             containers.registry.end().await;
         }
-        self.daemon.end().await;
+        if keep {
+            self.daemon.leave().await;
+        } else {
+            self.daemon.end().await;
+        }
     }
 }
 

@@ -31,6 +31,7 @@ mod load;
 mod packages;
 mod registries;
 mod serve;
+mod serve_adopt;
 mod serve_api;
 mod serve_assets;
 mod serve_atomic;

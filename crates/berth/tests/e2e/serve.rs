@@ -279,12 +279,12 @@ async fn wrangler_builds_pushes_and_rolls_out_containers() {
     let pushed = server.wrangler_ok(&project, push, "").await;
     assert!(pushed.contains("by-hand:one"), "{pushed}");
 
-    // They are there again after the server was killed, go when they are deleted, come with the next
-    // deployment, and go with the Worker.
+    // They run on when the server is killed, go when they are deleted, come with the next deployment, and
+    // go with the Worker.
     let killed = server.kill().await;
-    killed.footprint.assert_processes_end();
+    killed.footprint.assert_server_ends();
     let server = world.server(data.path()).await;
-    assert_eq!(server.text("greeter", "/a").await, "howdy 1");
+    assert_eq!(server.text("greeter", "/a").await, "howdy 2");
     let list = ["containers", "list", "--json"];
     let none = serde_json::json!([]);
     server

@@ -161,9 +161,8 @@ async fn workers_and_containers_have_one_timeline() {
 
     // They are there again.
     let killed = server.kill().await;
-    killed.footprint.assert_processes_end();
+    killed.footprint.assert_server_ends();
     let server = world.server(data.path()).await;
-    killed.footprint.assert_gone();
     entry(&server, "source=container", "served GET /one", false).await;
     let path = "/berth/logs?source=nothing";
     let wrong = server.api(Method::GET, path, Value::Null).await;

@@ -164,7 +164,7 @@ async fn by_hand_a_share_of_the_instances_changes_also_after_a_kill() {
 
     // The server dies; each object has the image that it had.
     let killed = server.kill().await;
-    killed.footprint.assert_processes_end();
+    killed.footprint.assert_server_ends();
     let server = world.server(data.path()).await;
     assert_eq!(rollout(&server).await["progress"]["current_step"], 1);
     let again = answers(&server, &objects).await;

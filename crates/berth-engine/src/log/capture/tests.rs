@@ -39,7 +39,7 @@ async fn kept(sink: &Sink) -> Vec<LogLine> {
 async fn output_written_just_before_the_end_is_complete_when_finish_returns() {
     let dir = tempfile::tempdir().unwrap();
     let sink = sink(dir.path(), 1 << 20);
-    let (capture, ends) = Capture::start(sink.clone()).unwrap();
+    let (capture, ends, _) = Capture::start(sink.clone()).unwrap();
     let (mut out, mut err) = (File::from(ends.stdout), File::from(ends.stderr));
     // All of it before the reader's task runs for the first time (one thread).
     for number in 0..1000 {
@@ -70,7 +70,7 @@ async fn lines_of_both_streams_are_kept_in_the_order_in_which_they_were_written(
     for round in 0..20 {
         let dir = tempfile::tempdir().unwrap();
         let sink = sink(dir.path(), 1 << 20);
-        let (capture, ends) = Capture::start(sink.clone()).unwrap();
+        let (capture, ends, _) = Capture::start(sink.clone()).unwrap();
         let (mut out, mut err) = (File::from(ends.stdout), File::from(ends.stderr));
         // Both before the reader's task runs (one thread).
         if round % 2 == 0 {
@@ -93,7 +93,7 @@ async fn lines_of_both_streams_are_kept_in_the_order_in_which_they_were_written(
 async fn finish_returns_although_somebody_still_holds_the_pipe() {
     let dir = tempfile::tempdir().unwrap();
     let sink = sink(dir.path(), 1 << 20);
-    let (capture, ends) = Capture::start(sink.clone()).unwrap();
+    let (capture, ends, _) = Capture::start(sink.clone()).unwrap();
     let mut out = File::from(ends.stdout);
     writeln!(out, "seen").unwrap();
     tokio::time::timeout(Duration::from_secs(5), capture.finish())
@@ -108,7 +108,7 @@ async fn a_flood_is_bounded_and_leaves_room_for_other_events() {
     let dir = tempfile::tempdir().unwrap();
     let sink = sink(dir.path(), 256 * 1024);
     let mut lagging = sink.events.subscribe();
-    let (capture, ends) = Capture::start(sink.clone()).unwrap();
+    let (capture, ends, _) = Capture::start(sink.clone()).unwrap();
     let flood = tokio::task::spawn_blocking(move || {
         let mut out = File::from(ends.stdout);
         let line = [vec![b'f'; 99], vec![b'\n']].concat();

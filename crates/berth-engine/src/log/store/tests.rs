@@ -129,3 +129,42 @@ async fn an_unwritable_directory_is_an_error_and_the_log_recovers() {
     assert!(!moved.exists());
     store.append(&[line("z")]).unwrap();
 }
+
+#[tokio::test]
+async fn another_daemon_goes_on_with_what_is_whole() {
+    let (dir, store) = store(128 * 1024);
+    for number in 0..2000 {
+        store.append(&[line(format!("{number:0100}"))]).unwrap();
+    }
+    let kept = collect(store.read(false)).await;
+    drop(store);
+    // The last record was only begun, in the newest file.
+    let mut files: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort_by_key(|path| {
+        let number = path.extension().unwrap().to_str().unwrap().to_owned();
+        number.parse::<u64>().unwrap()
+    });
+    let mut torn = Vec::new();
+    encode(&line("never finished"), &mut torn);
+    let newest = files.last().unwrap();
+    let mut bytes = std::fs::read(newest).unwrap();
+    bytes.extend_from_slice(&torn[..torn.len() - 3]);
+    std::fs::write(newest, bytes).unwrap();
+
+    let store = Arc::new(LogStore::open(dir.path().to_owned(), 128 * 1024).unwrap());
+    assert_eq!(collect(store.read(false)).await, kept);
+    for number in 0..2000 {
+        store.append(&[line(format!("n{number}"))]).unwrap();
+    }
+    let all = collect(store.read(false)).await;
+    assert_eq!(all.last().unwrap().bytes, b"n1999");
+    assert!(bytes_on_disk(dir.path()) <= 128 * 1024 + 2 * 1024);
+    drop(store);
+    let empty = tempfile::tempdir().unwrap();
+    let store = Arc::new(LogStore::open(empty.path().to_owned(), 1 << 20).unwrap());
+    store.append(&[line("first")]).unwrap();
+    assert_eq!(collect(store.read(false)).await, [line("first")]);
+}

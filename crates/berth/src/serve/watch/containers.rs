@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_engine::{ContainerInfo, Engine, Event, LogLine};
+use berth_engine::{ContainerInfo, Engine, Event, LogLine, Lost};
 use berth_logs::{Entry, Level, Source};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -43,6 +43,7 @@ impl Watch {
             } => return self.refused(name, display_name, *full, reason),
             Event::Created(container) => (container, "placed", Level::Info),
             Event::Started(container) => (container, "started", Level::Info),
+            Event::Adopted(container) => (container, "kept", Level::Info),
             Event::Exited(container) => {
                 let failed = container.exit.is_some_and(|exit| exit.code != 0);
                 let level = if failed { Level::Warn } else { Level::Info };
@@ -67,6 +68,28 @@ impl Watch {
             label: Some(display_name.to_owned()),
             data: Some(json!({"event": "refused", "full": full, "reason": reason})),
             ..Entry::new(&app, Source::Event, level, text)
+        });
+    }
+
+    /// A container of the server before was ended because it could not be taken over.
+    pub(in crate::serve) fn lost(&self, lost: &Lost) {
+        let Lost {
+            display_name,
+            name,
+            reason,
+        } = lost;
+        tracing::warn!(container = name, reason, "a container was not taken over");
+        let owner = name.as_deref().and_then(|name| self.owner(name));
+        let (app, object) = match owner {
+            Some((app, object)) => (app, Some(object)),
+            None => (String::new(), None),
+        };
+        let text = format!("ended: it could not be taken over from the server before: {reason}");
+        self.logs.write(Entry {
+            instance: object,
+            label: display_name.clone(),
+            data: Some(json!({"event": "lost", "reason": reason})),
+            ..Entry::new(&app, Source::Event, Level::Error, text)
         });
     }
 
@@ -143,6 +166,10 @@ fn happened(event: &Event) -> String {
     match event {
         Event::Created(container) => format!("placed with image {}", container.image),
         Event::Started(_) => "started".to_owned(),
+        Event::Adopted(_) => {
+            "runs on: the server has been started again; what it said last before that may be missing"
+                .to_owned()
+        }
         Event::Exited(container) => match container.exit {
             Some(exit) if exit.oom_killed => "stopped: out of memory".to_owned(),
             Some(exit) if exit.code == 0 => {
