@@ -25,6 +25,7 @@ mod routes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -94,11 +95,11 @@ pub trait Runtime: Send + Sync + 'static {
     fn instances(&self, namespace_id: &str) -> Vec<Instance>;
 
     /// Waits until everything that runs has been told of queues, secrets of stores and the like as they
-    /// are recorded now.
+    /// are recorded now. `since`: before they were changed.
     ///
     /// # Errors
-    /// The records.
-    async fn shared_changed(&self) -> Result<(), String>;
+    /// The records, or Workers that were given something else since then and do not run with it.
+    async fn shared_changed(&self, since: Instant) -> Result<(), String>;
 
     /// Asks the data plane for something of a resource, which the text names as its front has it
     /// (`berth-workerd/src/plane/front.js`).

@@ -106,7 +106,7 @@ impl Runtime for Recorder {
         }]
     }
 
-    async fn shared_changed(&self) -> Result<(), String> {
+    async fn shared_changed(&self, _since: std::time::Instant) -> Result<(), String> {
         Ok(())
     }
 

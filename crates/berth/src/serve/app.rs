@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_config::ServerConfig;
 use berth_control::Control;
@@ -68,8 +68,17 @@ pub(super) struct Wanted {
     pub(super) applications: Vec<Application>,
 }
 
-/// What is to run. `None`: nothing, and what it kept goes, too.
-type Desired = (u64, Option<Arc<Wanted>>);
+/// What is to run.
+#[derive(Debug)]
+struct Desired {
+    /// Greater than of all before it.
+    count: u64,
+    /// When that was said.
+    since: Instant,
+    /// `None`: nothing, and what it kept goes, too.
+    wanted: Option<Arc<Wanted>>,
+}
+
 /// Up to which desire it has been seen to, and how that went.
 type Applied = (u64, Result<(), String>);
 
@@ -90,7 +99,11 @@ pub(super) struct App {
 impl App {
     pub(super) fn start(surroundings: Surroundings) -> Self {
         let site = Site::new(surroundings.config.gateway.hold);
-        let (desired, wanted) = watch::channel((0, None));
+        let (desired, wanted) = watch::channel(Desired {
+            count: 0,
+            since: Instant::now(),
+            wanted: None,
+        });
         let (done, applied) = watch::channel((0, Ok(())));
         let (reach, reached) = watch::channel(Reach::Held);
         let (events, received) = mpsc::unbounded_channel();
@@ -128,20 +141,21 @@ impl App {
 
     /// Says what is to run. What is already wanted is not wanted anew.
     pub(super) fn want(&self, wanted: Option<Wanted>) {
-        self.desired.send_if_modified(|(count, present)| {
-            let same = match (&present, &wanted) {
+        self.desired.send_if_modified(|desired| {
+            let same = match (&desired.wanted, &wanted) {
                 (Some(one), Some(other)) => {
                     one.worker.modified == other.worker.modified
                         && one.classes == other.classes
                         && one.images == other.images
                         && one.links == other.links
                 }
-                (None, None) => *count > 0,
+                (None, None) => desired.count > 0,
                 _ => false,
             };
             if !same {
-                *count += 1;
-                *present = wanted.map(Arc::new);
+                desired.count += 1;
+                desired.since = Instant::now();
+                desired.wanted = wanted.map(Arc::new);
             }
             !same
         });
@@ -154,9 +168,16 @@ impl App {
         async move { pause::ask(&pauses).await }
     }
 
+    /// The Worker's name, if something else is wanted of it since then.
+    pub(super) fn changed_since(&self, since: Instant) -> Option<String> {
+        let desired = self.desired.borrow();
+        let wanted = desired.wanted.as_ref()?;
+        (desired.since >= since).then(|| wanted.worker.name.clone())
+    }
+
     /// Waits until what is wanted now has been seen to.
     pub(super) fn settled(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
-        let wanted = self.desired.borrow().0;
+        let wanted = self.desired.borrow().count;
         let mut applied = self.applied.clone();
         async move {
             let done = applied.wait_for(|(count, _)| *count >= wanted).await;
@@ -193,7 +214,10 @@ impl Runner {
                         // The server ends; what the app keeps stays.
                         return self.process.stop().await;
                     }
-                    let (count, wanted) = desired.borrow_and_update().clone();
+                    let (count, wanted) = {
+                        let desired = desired.borrow_and_update();
+                        (desired.count, desired.wanted.clone())
+                    };
                     let Some(wanted) = wanted else {
                         self.process.stop().await;
                         self.forget();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_api::{Host, Instance, OtherRegistry, RegistryPassword, Runtime, Stored};
 use berth_config::ServerConfig;
@@ -192,10 +192,20 @@ impl Apps {
         }
     }
 
-    /// Waits until every Worker has been seen to.
-    pub(super) async fn all_settled(&self) {
-        let waits: Vec<_> = self.lock().values().map(App::settled).collect();
-        futures_util::future::join_all(waits).await;
+    /// Waits until every Worker has been seen to. What became of those that were given something else `since`
+    /// then and do not run with it.
+    pub(super) async fn all_settled(&self, since: Instant) -> Vec<String> {
+        let waits: Vec<_> = self
+            .lock()
+            .values()
+            .map(|app| (app.changed_since(since), app.settled()))
+            .map(|(changed, settled)| async move { (changed, settled.await) })
+            .collect();
+        let settled = futures_util::future::join_all(waits).await.into_iter();
+        let failed = settled.filter_map(|(name, outcome)| Some((name?, outcome.err()?)));
+        failed
+            .map(|(name, reason)| format!("the Worker `{name}` does not run with it: {reason}"))
+            .collect()
     }
 
     /// Ends every workerd; what they keep stays.
@@ -367,12 +377,18 @@ impl Runtime for Deployed {
         self.0.containers.instances(namespace_id)
     }
 
-    async fn shared_changed(&self) -> Result<(), String> {
+    async fn shared_changed(&self, since: Instant) -> Result<(), String> {
         let synced = self.0.sync().await;
         synced.map_err(|error| berth_error::chain(&error))?;
         // Workers that were given something else have it when this is answered.
-        self.0.all_settled().await;
-        Ok(())
+        let failed = self.0.all_settled(since).await;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "It is changed, but not everywhere: {}",
+            failed.join("; ")
+        ))
     }
 
     async fn data(

@@ -174,7 +174,8 @@ impl Server {
         apps.sync().await?;
         // What is deployed is held from here on.
         let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
-        apps.all_settled().await;
+        // What does not run has been said.
+        let _ = apps.all_settled(Instant::now()).await;
         let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
         let machine = Machine {
             apps: Arc::clone(&apps),
