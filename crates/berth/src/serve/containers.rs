@@ -218,7 +218,7 @@ impl Containers {
             return;
         }
         self.watch.retired(name);
-        if let Err(error) = self.engine.stop(name, self.stop_grace).await {
+        if let Err(error) = self.engine.retire(name, self.stop_grace).await {
             tracing::debug!(%error, name, "it was gone already");
         }
     }

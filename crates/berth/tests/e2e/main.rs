@@ -45,6 +45,7 @@ mod serve_objects;
 mod serve_old_wrangler;
 mod serve_r2;
 mod serve_registries;
+mod serve_rolling;
 mod serve_rollout;
 mod serve_secrets;
 mod serve_seeds;
