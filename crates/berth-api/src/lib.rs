@@ -70,8 +70,14 @@ pub trait Runtime: Send + Sync + 'static {
     /// Why it is not.
     async fn provide_image(&self, reference: &str) -> Result<(), String>;
 
-    /// A password for the server's own registry, or `None` for any other.
-    fn registry_password(&self, host: &str, push: bool, seconds: u64) -> Option<RegistryPassword>;
+    /// A password for the server's own registry, or `None` for any other. Its host is that of the API if it is
+    /// not named.
+    fn registry_password(
+        &self,
+        host: Option<&str>,
+        push: bool,
+        seconds: u64,
+    ) -> Option<RegistryPassword>;
 
     /// Registries of others for which there are credentials. Blocks.
     ///

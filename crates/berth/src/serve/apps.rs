@@ -349,10 +349,17 @@ impl Runtime for Deployed {
         provided.map_err(|report| report.chain().join(": "))
     }
 
-    fn registry_password(&self, host: &str, push: bool, seconds: u64) -> Option<RegistryPassword> {
+    fn registry_password(
+        &self,
+        host: Option<&str>,
+        push: bool,
+        seconds: u64,
+    ) -> Option<RegistryPassword> {
         let registry = &self.0.containers.registry;
         // wrangler leaves the port out where it pulls for `dev`.
-        let own = registry.host == host || registry.host.split(':').next() == Some(host);
+        let own = host.is_none_or(|host| {
+            registry.host == host || registry.host.split(':').next() == Some(host)
+        });
         own.then(|| registry.password(push, seconds))
     }
 

@@ -128,7 +128,7 @@ impl Containers {
     pub(super) async fn provide(&self, reference: &str) -> Result<(), Report> {
         if self.store.resolve(reference)?.is_none() {
             let parsed: Reference = reference.parse()?;
-            if parsed.host() == self.registry.host {
+            if self.registry.has(&parsed) {
                 self.registry.pull(&self.store, &parsed).await?;
             } else {
                 let quiet = |message: String| tracing::info!("{message}");

@@ -105,10 +105,12 @@ impl Server {
             versions: usize::try_from(config.versions.keep).unwrap_or(usize::MAX),
             max_age: config.versions.max_age,
         });
-        let registry = OwnRegistry::start(&paths.data, config.listen.registry).await?;
+        let registry =
+            OwnRegistry::start(&paths.data, config.listen.registry, &control.account().id).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
         let services = endpoint.services();
         let daemon = Box::pin(Daemon::start(paths, None, None, services)).await?;
+        let images_at_api = registry.router();
         let images_max_size = config.images.max_size;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
@@ -186,7 +188,7 @@ impl Server {
         };
         let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();
-        let service = Router::new().nest(
+        let service = Router::new().merge(images_at_api).nest(
             "/client/v4",
             berth_api::router(
                 control,
