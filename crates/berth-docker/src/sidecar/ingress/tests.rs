@@ -224,7 +224,7 @@ async fn a_tunnel_outlives_a_container_that_gives_way() {
     let next = async { listener.accept().await.unwrap().0 };
     client.write_all(b"GET /b HTTP/1.1\r\n\r\n").await.unwrap();
     let mut next = next.await;
-    let mut request = [0; 21];
+    let mut request = [0; 19];
     next.read_exact(&mut request).await.unwrap();
     assert_eq!(&request[..7], b"GET /b ");
     next.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nb")
