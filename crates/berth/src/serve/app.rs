@@ -25,6 +25,7 @@ use super::containers::{Classes, Containers};
 use super::crash::crash_point;
 use super::health::Health;
 use super::links::Links;
+use super::moves::{Held, Move};
 use super::pause::{self, PauseRequest, Paused};
 use super::process::{Generation, Process, ProcessOptions, Running};
 use super::reach::Reach;
@@ -66,6 +67,8 @@ pub(super) struct Wanted {
     pub(super) links: Links,
     /// Of its classes.
     pub(super) applications: Vec<Application>,
+    /// Objects that were another Worker's.
+    pub(super) moves: Vec<Move>,
 }
 
 /// What is to run.
@@ -92,6 +95,7 @@ pub(super) struct App {
     desired: watch::Sender<Desired>,
     applied: watch::Receiver<Applied>,
     pub(super) answering: Answering,
+    pub(super) held: watch::Receiver<Held>,
     /// Ends when the app has.
     pub(super) task: tokio::task::JoinHandle<()>,
 }
@@ -110,6 +114,7 @@ impl App {
         let (pauses, asked) = mpsc::channel(1);
         let health = Arc::new(Health::default());
         let answering = Answering::default();
+        let (holds, held) = watch::channel(Held::new());
         let options = ProcessOptions {
             executable: surroundings.toolchain.workerd.clone(),
             directory: surroundings.directory.clone(),
@@ -125,6 +130,7 @@ impl App {
             health: Arc::clone(&health),
             version: None,
             answering: answering.clone(),
+            holds,
         };
         let task = tokio::spawn(runner.run(wanted, done, received, asked));
         Self {
@@ -135,6 +141,7 @@ impl App {
             desired,
             applied,
             answering,
+            held,
             task,
         }
     }
@@ -197,6 +204,7 @@ struct Runner {
     /// Which version runs, or is just being started.
     version: Option<String>,
     answering: Answering,
+    holds: watch::Sender<Held>,
 }
 
 impl Runner {
@@ -246,12 +254,15 @@ impl Runner {
             images,
             links,
             applications,
+            moves,
         } = wanted;
         let Some(version) = worker.live() else {
             self.process.stop().await;
+            self.holds.send_replace(Held::new());
             self.health.stopped();
             return Ok(());
         };
+        self.receive(&worker.name, moves).await?;
         let state = self.surroundings.directory.join("state");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
@@ -296,6 +307,8 @@ impl Runner {
         });
         if switch.is_some() || !self.process.runs(&config) {
             let new = Running::new(config, source_map, layout)?;
+            let keys: Held = worker.classes.values().map(|it| it.key.clone()).collect();
+            self.holds.send_modify(|held| held.extend(keys.clone()));
             let former = self.version.replace(version.id.clone());
             crash_point("deploy.replacing");
             if let Err(report) = self.process.take_over(new, switch.as_mut()).await {
@@ -304,6 +317,7 @@ impl Runner {
                 self.version = former;
                 return Err(report);
             }
+            self.holds.send_replace(keys);
             crash_point("deploy.replaced");
             if former.as_ref() != Some(&version.id) {
                 self.say(Level::Info, format!("version {} is live", version.id));
@@ -311,6 +325,23 @@ impl Runner {
         }
         self.answering.set(worker);
         self.discard(worker, &state);
+        Ok(())
+    }
+
+    /// Takes objects that were another Worker's into its own directory.
+    async fn receive(&self, name: &str, moves: &[Move]) -> Result<(), Report> {
+        if moves.is_empty() {
+            return Ok(());
+        }
+        private(&self.surroundings.directory)?;
+        for one in moves {
+            one.make(&self.surroundings.directory).await?;
+        }
+        crash_point("class.moved");
+        let keys: Vec<String> = moves.iter().map(|one| one.key.clone()).collect();
+        let (control, name) = (self.surroundings.control.clone(), name.to_owned());
+        let arrived = tokio::task::spawn_blocking(move || control.arrived(&name, &keys)).await;
+        arrived.context("the record of a transferred class was not written")??;
         Ok(())
     }
 

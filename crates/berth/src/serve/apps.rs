@@ -27,6 +27,7 @@ use super::crash::crash_point;
 use super::health;
 use super::host::Machine;
 use super::links::Records;
+use super::moves;
 use super::pause::Still;
 use super::peers::{self, Peers, Target};
 use super::plane::DataPlane;
@@ -85,9 +86,15 @@ impl Apps {
         let records = Records::read(&self.control, workers, &self.session)?;
         for worker in records.workers() {
             gone.retain(|id| *id != worker.id);
-            let app = running
+            running
                 .entry(worker.id.clone())
                 .or_insert_with(|| App::start(self.surroundings(worker)));
+        }
+        for worker in records.workers() {
+            let moves = moves::of(worker, &self.directory, &running);
+            let Some(app) = running.get(&worker.id) else {
+                continue;
+            };
             if worker.subdomain.enabled {
                 table
                     .hosts
@@ -98,6 +105,7 @@ impl Apps {
                 classes: Containers::classes(worker, &applications),
                 images: Containers::images_now(worker, &applications),
                 applications: own(worker, &applications),
+                moves,
                 worker: worker.clone(),
                 links: records.of(worker),
             }));

@@ -51,6 +51,7 @@ mod serve_secrets;
 mod serve_seeds;
 mod serve_ssh;
 mod serve_tail;
+mod serve_transfer;
 mod serve_use_cases;
 mod serve_versions;
 mod sleep;
