@@ -25,6 +25,7 @@ mod routes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -69,8 +70,14 @@ pub trait Runtime: Send + Sync + 'static {
     /// Why it is not.
     async fn provide_image(&self, reference: &str) -> Result<(), String>;
 
-    /// A password for the server's own registry, or `None` for any other.
-    fn registry_password(&self, host: &str, push: bool, seconds: u64) -> Option<RegistryPassword>;
+    /// A password for the server's own registry, or `None` for any other. Its host is that of the API if it is
+    /// not named.
+    fn registry_password(
+        &self,
+        host: Option<&str>,
+        push: bool,
+        seconds: u64,
+    ) -> Option<RegistryPassword>;
 
     /// Registries of others for which there are credentials. Blocks.
     ///
@@ -94,11 +101,11 @@ pub trait Runtime: Send + Sync + 'static {
     fn instances(&self, namespace_id: &str) -> Vec<Instance>;
 
     /// Waits until everything that runs has been told of queues, secrets of stores and the like as they
-    /// are recorded now.
+    /// are recorded now. `since`: before they were changed.
     ///
     /// # Errors
-    /// The records.
-    async fn shared_changed(&self) -> Result<(), String>;
+    /// The records, or Workers that were given something else since then and do not run with it.
+    async fn shared_changed(&self, since: Instant) -> Result<(), String>;
 
     /// Asks the data plane for something of a resource, which the text names as its front has it
     /// (`berth-workerd/src/plane/front.js`).

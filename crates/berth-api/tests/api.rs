@@ -60,11 +60,17 @@ impl Runtime for Recorder {
         self.refuse.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 
-    fn registry_password(&self, host: &str, push: bool, seconds: u64) -> Option<RegistryPassword> {
-        (host == "registry.test:5000").then(|| RegistryPassword {
-            user: "v1".to_owned(),
-            password: format!("{push} {seconds}"),
-        })
+    fn registry_password(
+        &self,
+        host: Option<&str>,
+        push: bool,
+        seconds: u64,
+    ) -> Option<RegistryPassword> {
+        host.is_none_or(|host| host == "registry.test:5000")
+            .then(|| RegistryPassword {
+                user: "v1".to_owned(),
+                password: format!("{push} {seconds}"),
+            })
     }
 
     fn registries(&self) -> Result<Vec<OtherRegistry>, String> {
@@ -106,7 +112,7 @@ impl Runtime for Recorder {
         }]
     }
 
-    async fn shared_changed(&self) -> Result<(), String> {
+    async fn shared_changed(&self, _since: std::time::Instant) -> Result<(), String> {
         Ok(())
     }
 

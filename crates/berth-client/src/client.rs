@@ -101,6 +101,15 @@ impl Client {
         &self.inner.server
     }
 
+    /// Host of the server's API, with its port if one is written: its registry is there, too.
+    pub fn authority(&self) -> &str {
+        let api = &self.inner.server.api;
+        let after = api
+            .split_once("://")
+            .map_or(api.as_str(), |(_, after)| after);
+        after.split('/').next().unwrap_or(after)
+    }
+
     /// Id of the account; the server is asked once if nothing says it.
     ///
     /// # Errors

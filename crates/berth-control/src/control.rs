@@ -16,6 +16,7 @@ mod rollouts;
 mod secrets;
 mod ssh;
 mod tokens;
+mod transfers;
 mod triggers;
 
 use std::collections::{BTreeMap, HashSet};
@@ -144,8 +145,9 @@ impl Control {
     /// Deletes a Worker with everything that is its own.
     ///
     /// # Errors
-    /// [`ControlError::NoWorker`].
+    /// [`ControlError::NoWorker`]; it still keeps the objects of a class that is another Worker's now.
     pub fn delete_worker(&self, name: &str) -> Result<(), ControlError> {
+        self.check_keeps_nothing(name)?;
         loop {
             let found = self.inner.store.get::<Worker>(worker::KIND, name)?;
             let record = found.ok_or_else(|| ControlError::NoWorker(name.to_owned()))?;

@@ -6,7 +6,7 @@
 //!
 //! Rules (Cloudflare's documentation, "Durable Objects migrations"): `new_classes` and
 //! `new_sqlite_classes` make a class that was not there; `renamed_classes` and `deleted_classes` need
-//! one that is; whether a class has SQLite never changes; steps are applied in their order, each tag
+//! one that is, `transferred_classes` one of another Worker, which loses it; whether a class has SQLite never changes; steps are applied in their order, each tag
 //! once.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ pub struct Class {
     pub key: String,
     /// Its storage is SQLite, as containers need.
     pub sqlite: bool,
+    /// Id of the Worker whose it was, as long as its objects are kept there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_by: Option<String>,
 }
 
 /// Classes by name.
@@ -99,9 +102,41 @@ pub enum MigrationError {
     /// It changes what there is not.
     #[error("there is no Durable Object class `{0}` to {1}")]
     Missing(String, &'static str),
-    /// A class of another Worker: its objects live in that Worker's own storage.
-    #[error("the Durable Object class `{0}` cannot be transferred from the Worker `{1}`")]
-    Transfer(String, String),
+    /// The other Worker has no such class.
+    #[error("the Worker `{script}` has no Durable Object class `{class}` to transfer")]
+    NotThere {
+        /// The other Worker.
+        script: String,
+        /// What it lacks.
+        class: String,
+    },
+    /// The other Worker would run without its class.
+    #[error(
+        "the Worker `{script}` uses the Durable Object class `{class}` itself: its binding `{binding}`"
+    )]
+    StillBound {
+        /// The other Worker.
+        script: String,
+        /// Its class.
+        class: String,
+        /// Its live version's binding.
+        binding: String,
+    },
+    /// The class and its objects have not arrived where they were transferred to last.
+    #[error(
+        "the objects of the Durable Object class `{class}` are on their way to the Worker `{script}`"
+    )]
+    OnTheWay {
+        /// The Worker that gets them.
+        script: String,
+        /// Its name there.
+        class: String,
+    },
+    /// A version that is not live at once.
+    #[error(
+        "the Durable Object class `{0}` can be transferred only by a deployment that is live at once"
+    )]
+    TransferLater(String),
     /// A binding to a class that no migration has made.
     #[error(
         "the binding `{binding}` is for the Durable Object class `{class}`, which no migration has made"
@@ -127,9 +162,17 @@ impl Hint for MigrationError {
             Self::Missing(class, _) => {
                 format!("the classes are looked up by name: check `{class}`")
             }
-            Self::Transfer(..) => {
-                "make a new class and copy its objects' data with a Worker that has both bindings"
-                    .to_owned()
+            Self::NotThere { .. } => {
+                "`from_script` is the Worker that has the class, `from` its name there".to_owned()
+            }
+            Self::StillBound {
+                script, binding, ..
+            } => format!("deploy `{script}` without the binding `{binding}` first"),
+            Self::OnTheWay { script, .. } => {
+                format!("they arrive when `{script}` runs: `berth status` says why it does not")
+            }
+            Self::TransferLater(_) => {
+                "deploy the migration by itself, without `rollout: \"atomic\"`".to_owned()
             }
             Self::Unmade { class, .. } => {
                 format!("add a migration with `new_sqlite_classes: [\"{class}\"]`")
@@ -147,9 +190,11 @@ pub struct Migrated {
     pub tag: Option<String>,
     /// Those whose objects are given up.
     pub deleted: Vec<Class>,
+    /// Those that other Workers lose.
+    pub taken: Vec<Transferred>,
 }
 
-/// Applies migrations. `make` gives a new class its identity.
+/// Applies migrations. `make` gives a new class its identity, `take` finds one of another Worker.
 ///
 /// # Errors
 /// A step that does not fit; nothing of the migrations is to happen then.
@@ -158,6 +203,7 @@ pub fn apply(
     tag: Option<&str>,
     migrations: &Migrations,
     mut make: impl FnMut(&str, bool) -> Class,
+    mut take: impl FnMut(&Transferred) -> Result<Class, MigrationError>,
 ) -> Result<Migrated, MigrationError> {
     if let Some(old) = &migrations.old_tag
         && tag != Some(old)
@@ -169,6 +215,7 @@ pub fn apply(
     }
     let mut classes = classes.clone();
     let mut deleted = Vec::new();
+    let mut taken: Vec<Transferred> = Vec::new();
     for step in &migrations.steps {
         let new = step.new_classes.iter().map(|name| (name, false));
         for (name, sqlite) in new.chain(step.new_sqlite_classes.iter().map(|name| (name, true))) {
@@ -189,9 +236,25 @@ pub fn apply(
             let class = class.ok_or_else(|| MigrationError::Missing(name.clone(), "delete"))?;
             deleted.push(class);
         }
-        if let Some(class) = step.transferred_classes.first() {
-            let (from, script) = (class.from.clone(), class.from_script.clone());
-            return Err(MigrationError::Transfer(from, script));
+        for transferred in &step.transferred_classes {
+            let Transferred {
+                from,
+                from_script,
+                to,
+            } = transferred;
+            let mut before = taken.iter();
+            let gone = before.any(|one| (&one.from, &one.from_script) == (from, from_script));
+            if gone {
+                return Err(MigrationError::NotThere {
+                    script: from_script.clone(),
+                    class: from.clone(),
+                });
+            }
+            let class = take(transferred)?;
+            if classes.insert(to.clone(), class).is_some() {
+                return Err(MigrationError::Exists(to.clone()));
+            }
+            taken.push(transferred.clone());
         }
     }
     let tag = migrations
@@ -202,6 +265,7 @@ pub fn apply(
         classes,
         tag,
         deleted,
+        taken,
     })
 }
 
@@ -216,7 +280,15 @@ mod tests {
             namespace_id: format!("id-{name}"),
             key: format!("key-{name}"),
             sqlite,
+            kept_by: None,
         }
+    }
+
+    fn nowhere(transferred: &Transferred) -> Result<Class, MigrationError> {
+        Err(MigrationError::NotThere {
+            script: transferred.from_script.clone(),
+            class: transferred.from.clone(),
+        })
     }
 
     fn step(json: serde_json::Value) -> Step {
@@ -229,7 +301,7 @@ mod tests {
             new_tag: Some("v9".to_owned()),
             steps,
         };
-        apply(classes, None, &migrations, class)
+        apply(classes, None, &migrations, class, nowhere)
     }
 
     #[test]
@@ -269,7 +341,10 @@ mod tests {
             ),
             (
                 serde_json::json!({"transferred_classes": [{"from": "A", "from_script": "w", "to": "B"}]}),
-                MigrationError::Transfer("A".into(), "w".into()),
+                MigrationError::NotThere {
+                    script: "w".into(),
+                    class: "A".into(),
+                },
             ),
         ] {
             assert_eq!(run(&classes, vec![step(json)]).unwrap_err(), expected);
@@ -291,7 +366,7 @@ mod tests {
             new_tag: Some("v2".to_owned()),
             steps: Vec::new(),
         };
-        let apply = |tag| apply(&Classes::new(), tag, &migrations, class);
+        let apply = |tag| apply(&Classes::new(), tag, &migrations, class, nowhere);
         assert_eq!(apply(Some("v1")).unwrap().tag.as_deref(), Some("v2"));
         let error = apply(Some("v3")).unwrap_err();
         assert!(error.to_string().contains("`v3`"), "{error}");
@@ -317,10 +392,11 @@ mod tests {
                 };
                 let migrations = Migrations { steps: vec![step], ..Migrations::default() };
                 let mut count = made;
-                let migrated = apply(&classes, None, &migrations, |_, sqlite| {
+                let make = |_: &str, sqlite| {
                     count += 1;
                     class(&count.to_string(), sqlite)
-                });
+                };
+                let migrated = apply(&classes, None, &migrations, make, nowhere);
                 if let Ok(migrated) = migrated {
                     classes = migrated.classes;
                     gone.extend(migrated.deleted);

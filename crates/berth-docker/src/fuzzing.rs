@@ -55,6 +55,10 @@ impl crate::sidecar::IngressService for Nobody {
 
     fn carried(&self, _traffic: &(), _piece: crate::sidecar::Carried<'_>) {}
 
+    fn gives_way(&self, _traffic: &()) -> bool {
+        false
+    }
+
     fn traced(&self, _: crate::trace::Step) {}
 
     fn ca_pem(&self) -> String {

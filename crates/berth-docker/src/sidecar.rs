@@ -14,6 +14,7 @@
 //! a killed one adopts both by name.
 
 mod guard;
+mod http;
 mod ingress;
 mod inside;
 mod kept;

@@ -37,6 +37,10 @@ pub(crate) struct Activity {
     epoch: Instant,
     users: Mutex<Users>,
     asleep: AtomicBool,
+    /// Another container of the same name is to take its place.
+    retired: AtomicBool,
+    /// Somebody has less to do with it than before.
+    eased: Notify,
     /// Wakes the actor: something is to be carried into a container that sleeps.
     pub(crate) wanted: Notify,
 }
@@ -81,6 +85,8 @@ impl Activity {
             epoch: Instant::now(),
             users: Mutex::default(),
             asleep: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+            eased: Notify::new(),
             wanted: Notify::new(),
         })
     }
@@ -105,6 +111,28 @@ impl Activity {
     pub(crate) fn is_held(&self) -> bool {
         let users = self.users();
         users.present > 0 || users.connections.values().any(|traffic| traffic.is_held())
+    }
+
+    /// Another container of the same name is to take its place: whoever can wait for that does.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until it owes no answer, and nobody is just connecting.
+    pub(crate) async fn at_rest(&self) {
+        loop {
+            let eased = self.eased.notified();
+            tokio::pin!(eased);
+            eased.as_mut().enable();
+            {
+                let users = self.users();
+                let owes = users.connections.values().any(|traffic| traffic.is_owed());
+                if users.present == 0 && !owes {
+                    return;
+                }
+            }
+            eased.await;
+        }
     }
 
     /// When the container may be frozen if nothing happens until then. `None`: not foreseeable.
@@ -165,6 +193,8 @@ impl Drop for Use {
         let mut users = self.0.users();
         users.present -= 1;
         users.last = Some(Instant::now());
+        drop(users);
+        self.0.eased.notify_waiters();
     }
 }
 
@@ -193,6 +223,14 @@ impl Connected {
             self.traffic.upgraded.store(true, Ordering::SeqCst);
         }
         self.moved();
+        if owed {
+            self.activity.eased.notify_waiters();
+        }
+    }
+
+    /// Whether another container of the same name is to take the place of the one it leads to.
+    pub fn gives_way(&self) -> bool {
+        self.activity.retired.load(Ordering::SeqCst)
     }
 
     /// The client has ended its stream: nothing more goes in.
@@ -215,6 +253,8 @@ impl Drop for Connected {
         let last = self.activity.epoch + Duration::from_millis(last);
         // The last byte counts, not the closing: a pooled connection is closed long after.
         users.last = Some(users.last.map_or(last, |before| before.max(last)));
+        drop(users);
+        self.activity.eased.notify_waiters();
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Holds no container state itself; that is the actors'. All it owns is the table of names.
 
+mod connect;
 mod files;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use crate::table::Table;
 use crate::volumes::Volumes;
 use crate::{
     ContainerInfo, ContainerSpec, EngineConfig, EngineError, Event, Exec, ExecSpec, LogLine,
-    Metered, hold,
+    Metered,
 };
 
 /// Events kept for a listener that lags.
@@ -269,6 +270,21 @@ impl Engine {
         self.find(name)?.stop(grace).await
     }
 
+    /// Ends it like [`Engine::stop`], for another container of the same name to take its place: whoever connects
+    /// meanwhile is held for that one, and what it has on the way has a moment to be done.
+    ///
+    /// # Errors
+    /// As [`Engine::stop`].
+    pub async fn retire(&self, name: &str, grace: Duration) -> Result<ExitStatus, EngineError> {
+        let handle = self.find(name)?;
+        self.table.retire(name);
+        let activity = &handle.shared().activity;
+        activity.retire();
+        // What takes longer is the program's to finish.
+        let _ = tokio::time::timeout(connect::LAST_ANSWERS, activity.at_rest()).await;
+        handle.stop(grace).await
+    }
+
     /// Kills (with `force`) and removes; pending `wait`s answer 137. The name is free when this
     /// returns. Removing a container that is being removed waits for that.
     ///
@@ -315,38 +331,6 @@ impl Engine {
             Some(log) => Ok(log.read(follow)),
             None => Err(EngineError::NoSuchContainer(name.to_owned())),
         }
-    }
-
-    /// Connects to a port of a running container. While it starts up, holds until the port listens:
-    /// see `hold.rs`. Dropping the future ends the hold.
-    ///
-    /// # Errors
-    /// [`EngineError::NotRunning`], [`EngineError::NotListening`], [`EngineError::Connect`].
-    pub async fn connect(&self, name: &str, port: u16) -> Result<Tunnel, EngineError> {
-        let handle = self.find(name)?;
-        let shared = handle.shared();
-        let Some(network) = shared.network.get() else {
-            return Err(EngineError::NotRunning(name.to_owned()));
-        };
-        let liveness = shared.liveness.subscribe();
-        // From here on it does not fall asleep any more.
-        let using = shared.activity.begin();
-        if shared.activity.is_asleep() {
-            // One that has ended meanwhile is found out by connecting.
-            let _ = handle.wake().await;
-        }
-        let reach = &shared.reach;
-        if port != hold::FALLBACK_PORT {
-            reach.wanted.store(true, Ordering::Relaxed);
-        }
-        let connected = hold::connect(name, port, liveness, || network.connect(port)).await;
-        if port != hold::FALLBACK_PORT {
-            let refused = matches!(connected, Err(EngineError::NotListening { .. }));
-            reach.refused.store(refused, Ordering::Relaxed);
-        }
-        let stream = connected?;
-        let traffic = using.connected();
-        Ok(Tunnel { stream, traffic })
     }
 
     /// Whether somebody has tried to connect to a container, and whether the last one found its port

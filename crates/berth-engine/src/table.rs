@@ -4,23 +4,34 @@
 //! and freed when the actor drops its [`Lease`], which it does after everything is gone and before
 //! it answers the remover. The lease also frees the name if the actor should panic.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use indexmap::IndexMap;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::EngineError;
 use crate::actor::Handle;
+
+/// How long a name is kept that nobody has taken again: longer than the last one may take to end.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// All containers of an engine, by name, in the order of their creation.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     inner: Mutex<Inner>,
+    /// Counts the names that were taken.
+    claims: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     by_name: IndexMap<String, Handle>,
     closed: bool,
+    /// Names that another container is to take, and since when.
+    retired: HashMap<String, Instant>,
 }
 
 /// A taken name; free again on drop.
@@ -64,7 +75,10 @@ impl Table {
         if inner.by_name.contains_key(name) {
             return Err(EngineError::NameInUse(name.to_owned()));
         }
+        inner.retired.remove(name);
         inner.by_name.insert(name.to_owned(), handle.clone());
+        drop(inner);
+        self.claims.send_modify(|count| *count += 1);
         Ok(Lease {
             table: Arc::downgrade(self),
             name: name.to_owned(),
@@ -87,6 +101,25 @@ impl Table {
             (Some(only), None) => Some(only.clone()),
             _ => None,
         }
+    }
+
+    /// The container of this name is to give way to another one.
+    pub(crate) fn retire(&self, name: &str) {
+        let mut inner = self.lock();
+        inner
+            .retired
+            .retain(|_, since| since.elapsed() < REMEMBERED);
+        inner.retired.insert(name.to_owned(), Instant::now());
+    }
+
+    /// Since when a name waits to be taken by another container, if it does.
+    pub(crate) fn retired(&self, name: &str) -> Option<Instant> {
+        self.lock().retired.get(name).copied()
+    }
+
+    /// Changes whenever a name is taken.
+    pub(crate) fn claims(&self) -> watch::Receiver<u64> {
+        self.claims.subscribe()
     }
 
     pub(crate) fn all(&self) -> Vec<Handle> {

@@ -53,6 +53,8 @@ fn trials(program: &Arc<Path>) -> Vec<Trial> {
             a_closed_port_is_not_held,
             an_exit_ends_a_hold,
             connect_may_come_with_the_start,
+            who_connects_meanwhile_reaches_the_next_container_of_the_name,
+            nobody_waits_for_ever_for_the_next_container,
             thirty_containers_at_once,
             storms_on_one_name_leave_nothing,
             shutdown_is_quick_and_final,
@@ -546,6 +548,56 @@ async fn connect_may_come_with_the_start(world: World) -> World {
     let stream = world.engine.connect("c", 8080).await.unwrap();
     assert_eq!(read_all(stream.stream).await, "hello\n");
     start.await.unwrap().unwrap();
+    world
+}
+
+async fn who_connects_meanwhile_reaches_the_next_container_of_the_name(world: World) -> World {
+    // It takes connections for as long as it lives, and answers none.
+    world.run("c", &["polite"]).await;
+    world.line("c", |line| line.bytes == b"ready").await;
+    let ended = world.engine.retire("c", Duration::from_secs(30)).await;
+    assert_eq!(ended.unwrap().code, 3);
+    let connect =
+        |engine: berth_engine::Engine| tokio::spawn(async move { engine.connect("c", 8080).await });
+    let before = connect(world.engine.clone());
+    tokio::task::yield_now().await;
+    world.engine.remove("c", true).await.unwrap();
+    let without = connect(world.engine.clone());
+    tokio::task::yield_now().await;
+    assert!(!before.is_finished() && !without.is_finished());
+    world.run("c", &["listen", "8080", "20"]).await;
+    for held in [before, without] {
+        let tunnel = held.await.unwrap().unwrap();
+        assert_eq!(read_all(tunnel.stream).await, "hello\n");
+    }
+    world
+}
+
+async fn nobody_waits_for_ever_for_the_next_container(world: World) -> World {
+    world.run("c", &["polite"]).await;
+    world.line("c", |line| line.bytes == b"ready").await;
+    world
+        .engine
+        .retire("c", Duration::from_secs(30))
+        .await
+        .unwrap();
+    let error = world.engine.connect("c", 8080).await.unwrap_err();
+    assert!(matches!(error, EngineError::NotRunning(_)), "{error}");
+    // One that is not told how to end goes on taking connections.
+    world.engine.remove("c", true).await.unwrap();
+    world.run("c", &["listen", "8080", "0"]).await;
+    drop(world.engine.connect("c", 8080).await.unwrap());
+    let engine = world.engine.clone();
+    let retired = tokio::spawn(async move { engine.retire("c", Duration::from_secs(60)).await });
+    let tunnel = loop {
+        let tunnel = world.engine.connect("c", 8080).await.unwrap();
+        if tunnel.traffic.gives_way() {
+            break tunnel;
+        }
+    };
+    assert_eq!(read_all(tunnel.stream).await, "hello\n");
+    world.engine.remove("c", true).await.unwrap();
+    retired.await.unwrap().unwrap();
     world
 }
 

@@ -25,6 +25,12 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// Whether names have this for a host, and not for the first part of a repository: it has a `.` or a `:`, is
+    /// `localhost`, or has an upper-case letter.
+    pub fn is_host(text: &str) -> bool {
+        is_host(text) && check_host(text).is_ok()
+    }
+
     /// Registry host, with its port if it has one.
     pub fn host(&self) -> &str {
         &self.host

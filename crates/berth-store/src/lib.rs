@@ -16,6 +16,6 @@ mod seal;
 mod snapshot;
 
 pub use error::StoreError;
-pub use records::{Record, Revision, Store};
+pub use records::{Change, Record, Revision, Store};
 pub use seal::{SealError, SealKey, Sealed};
 pub use snapshot::snapshot;

@@ -37,6 +37,17 @@ pub struct Record<T> {
     pub revision: Revision,
 }
 
+/// A record to be written together with others.
+#[derive(Debug)]
+pub struct Change<'a, T> {
+    /// Its key.
+    pub key: &'a str,
+    /// What it is to say.
+    pub value: &'a T,
+    /// As it was read; `None`: it was not there.
+    pub from: Option<Revision>,
+}
+
 /// Records of several kinds, each under a key. Cheap to clone. Calls block for as long as the disk
 /// takes.
 #[derive(Clone, Debug)]
@@ -157,6 +168,42 @@ impl Store {
         })
     }
 
+    /// Writes several records of a kind, all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if one of them is not as it was read, or is there although it was not.
+    pub fn write_all<T: Serialize>(
+        &self,
+        kind: &'static str,
+        changes: &[Change<'_, T>],
+    ) -> Result<(), StoreError> {
+        let mut connection = self.lock();
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let revision = next_revision(&transaction)?;
+        for Change { key, value, from } in changes {
+            let value = text(kind, key, value)?;
+            let touched = match from {
+                Some(from) => transaction.execute(
+                    "UPDATE records SET value = ?, revision = ? WHERE kind = ? AND key = ? AND revision = ?",
+                    params![value, revision, kind, key, from.0],
+                )?,
+                None => transaction.execute(
+                    "INSERT OR IGNORE INTO records (kind, key, revision, value) VALUES (?, ?, ?, ?)",
+                    params![kind, key, revision, value],
+                )?,
+            };
+            if touched == 0 {
+                return Err(StoreError::Conflict {
+                    table: kind,
+                    key: (*key).to_owned(),
+                });
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// Deletes a record that is still as it was read.
     ///
     /// # Errors
@@ -181,11 +228,7 @@ impl Store {
         let mut connection = self.lock();
         let transaction =
             connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let revision: i64 = transaction.query_row(
-            "UPDATE last_revision SET number = number + 1 RETURNING number",
-            [],
-            |row| row.get(0),
-        )?;
+        let revision = next_revision(&transaction)?;
         if change(&transaction, revision)? == 0 {
             return Err(StoreError::Conflict {
                 table: kind,
@@ -202,6 +245,14 @@ impl Store {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn next_revision(transaction: &rusqlite::Transaction<'_>) -> Result<i64, rusqlite::Error> {
+    transaction.query_row(
+        "UPDATE last_revision SET number = number + 1 RETURNING number",
+        [],
+        |row| row.get(0),
+    )
 }
 
 fn parse<T: DeserializeOwned>(
@@ -290,6 +341,42 @@ mod tests {
             let mode = entry.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{}", entry.path().display());
         }
+    }
+
+    #[test]
+    fn records_that_change_together_change_all_or_none() {
+        let (_directory, store) = store();
+        let first = store.create("worker", "a", &1).unwrap();
+        let both = |from| {
+            let changes = [
+                Change {
+                    key: "a",
+                    value: &2,
+                    from: Some(from),
+                },
+                Change {
+                    key: "b",
+                    value: &3,
+                    from: None,
+                },
+            ];
+            store.write_all("worker", &changes)
+        };
+        let read = |key| {
+            let record = store.get::<i32>("worker", key).unwrap();
+            record.map(|record| record.value)
+        };
+        let second = store.replace("worker", "a", &1, first).unwrap();
+        assert!(matches!(both(first), Err(StoreError::Conflict { .. })));
+        assert_eq!((read("a"), read("b")), (Some(1), None));
+        both(second).unwrap();
+        assert_eq!((read("a"), read("b")), (Some(2), Some(3)));
+        // The second one is there already: the first one stays.
+        let third = store.get::<i32>("worker", "a").unwrap().unwrap().revision;
+        assert!(matches!(both(third), Err(StoreError::Conflict { .. })));
+        assert_eq!((read("a"), read("b")), (Some(2), Some(3)));
+        let fourth = store.get::<i32>("worker", "a").unwrap().unwrap().revision;
+        assert_eq!(fourth, third);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | [`unix`] | one request over a Unix socket |
 //! | [`process`] | its workerd, and how another one takes over |
 //! | [`assets`] | static assets as directories, which workerd serves |
+//! | [`moves`] | objects of a class that was transferred to another Worker |
 //! | [`health`] | how each of them does |
 //! | [`pause`] | standing one still, for a backup |
 //! | [`host`] | the machine as the API shows it: status, commands in containers, backups |
@@ -47,6 +48,7 @@ mod du;
 mod health;
 mod host;
 mod links;
+mod moves;
 mod others;
 mod pause;
 mod peers;

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use std::time::Instant;
+
 use axum::extract::{Path, Query, RawQuery, State};
 use berth_control::resources::{Consumer, ConsumerSettings, Queue, QueueChanges};
 use berth_control::worker::{BindingKind, Worker};
@@ -146,11 +148,12 @@ impl From<Settings> for QueueChanges {
 
 /// `POST queues`.
 pub(super) async fn create(State(api): State<Api>, body: Bytes) -> Answer {
+    let since = Instant::now();
     let new: NewQueue = parse(&body)?;
     let control = api.control.clone();
     let queue =
         blocking(move || control.create_queue(&new.queue_name, new.settings.into())).await?;
-    told(&api).await?;
+    told(&api, since).await?;
     describe(&api, &queue).await
 }
 
@@ -169,6 +172,7 @@ pub(super) struct ChangedQueue {
 
 /// `PATCH queues/{id}`.
 pub(super) async fn change(State(api): State<Api>, Path((_, id)): Named, body: Bytes) -> Answer {
+    let since = Instant::now();
     let changed: ChangedQueue = parse(&body)?;
     let control = api.control.clone();
     let change = move || {
@@ -176,15 +180,16 @@ pub(super) async fn change(State(api): State<Api>, Path((_, id)): Named, body: B
         control.change_queue(&id, name, changed.settings.into())
     };
     let queue = blocking(change).await?;
-    told(&api).await?;
+    told(&api, since).await?;
     describe(&api, &queue).await
 }
 
 /// `DELETE queues/{id}`: with its messages.
 pub(super) async fn delete(State(api): State<Api>, Path((_, id)): Named) -> Answer {
+    let since = Instant::now();
     let control = api.control.clone();
     let queue = blocking(move || control.delete_queue(&id)).await?;
-    told(&api).await?;
+    told(&api, since).await?;
     let what = ("queue", "forget", queue.name.as_str());
     let _: Value = administer(&api, what, Method::POST, "").await?;
     result(json!({}))
@@ -260,13 +265,15 @@ pub(super) async fn remove(
     State(api): State<Api>,
     Path((_, id, consumer)): Path<(String, String, String)>,
 ) -> Answer {
+    let since = Instant::now();
     let control = api.control.clone();
     blocking(move || control.remove_consumer(&id, &consumer)).await?;
-    told(&api).await?;
+    told(&api, since).await?;
     result(json!({}))
 }
 
 async fn set(api: &Api, queue: String, id: Option<String>, body: &[u8]) -> Answer {
+    let since = Instant::now();
     let new: NewConsumer = parse(body)?;
     let refused = |text: String| Failure::new(StatusCode::BAD_REQUEST, CONSUMER, text);
     if let Some(kind) = new.kind.filter(|kind| kind != "worker") {
@@ -292,7 +299,7 @@ async fn set(api: &Api, queue: String, id: Option<String>, body: &[u8]) -> Answe
         control.set_consumer(&queue, id.as_deref(), &script, dead, settings)
     };
     let (queue, made) = blocking(change).await?;
-    told(api).await?;
+    told(api, since).await?;
     result(consumer(&queue, &made))
 }
 
@@ -301,8 +308,8 @@ async fn find(api: &Api, id: &str) -> Result<Queue, Failure> {
     blocking(move || control.queue(&id)).await
 }
 
-/// What runs knows of it when the client hears of it.
-pub(super) async fn told(api: &Api) -> Result<(), Failure> {
-    let told = api.runtime.shared_changed().await;
+/// What runs knows of it when the client hears of it. `since`: before it was changed.
+pub(super) async fn told(api: &Api, since: Instant) -> Result<(), Failure> {
+    let told = api.runtime.shared_changed(since).await;
     told.map_err(|reason| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, 10_013, reason))
 }

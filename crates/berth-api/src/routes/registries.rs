@@ -2,7 +2,8 @@
 
 use axum::extract::{Path, State};
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::HOST;
+use http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -33,6 +34,7 @@ fn fifteen() -> u64 {
 pub(super) async fn credentials(
     State(api): State<Api>,
     Path((_, domain)): Named,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let wanted: Wanted = parse(&body)?;
@@ -41,7 +43,10 @@ pub(super) async fn credentials(
         .iter()
         .any(|permission| permission == "push");
     let seconds = wanted.expiration_minutes.clamp(1, 24 * 60) * 60;
-    match api.runtime.registry_password(&domain, push, seconds) {
+    // The registry is at the API's own address, too, whatever the client calls that.
+    let here = headers.get(HOST).and_then(|host| host.to_str().ok()) == Some(&domain);
+    let host = (!here).then_some(domain.as_str());
+    match api.runtime.registry_password(host, push, seconds) {
         Some(RegistryPassword { user, password }) => result(json!({
             "account_id": api.control.account().id,
             "registry_host": domain,

@@ -1,5 +1,7 @@
 //! Secrets stores. Their values go in and never come out.
 
+use std::time::Instant;
+
 use axum::extract::{Path, Query, State};
 use berth_control::resources::{NewStoreSecret, SecretStore, StoreSecret, StoreSecretChanges};
 use bytes::Bytes;
@@ -156,6 +158,7 @@ pub(super) async fn change(
     Path((_, store, id)): Secret,
     body: Bytes,
 ) -> Answer {
+    let since = Instant::now();
     let changes: Changes = parse(&body)?;
     let changes = StoreSecretChanges {
         value: changes.value,
@@ -164,7 +167,7 @@ pub(super) async fn change(
     };
     let control = api.control.clone();
     let secret = blocking(move || control.change_store_secret(&store, &id, &changes)).await?;
-    told(&api).await?;
+    told(&api, since).await?;
     result(described(&secret))
 }
 

@@ -8,7 +8,7 @@ use super::Control;
 use super::pins::Pins;
 use crate::ControlError;
 use crate::assets::{Assets, AssetsError};
-use crate::migrations::{self, Class, Migrated, MigrationError, Migrations};
+use crate::migrations::{self, Class, Migrated, MigrationError, Migrations, Transferred};
 use crate::pending::Pending;
 use crate::upload::{Upload, UploadError};
 use crate::worker::{self, Binding, Module, Version, Worker};
@@ -125,7 +125,7 @@ impl NewVersion {
         };
         let worker = if live {
             control.remember_configurations(&name)?;
-            control.update_or_make(&name, change)?
+            control.update_with(&name, self.upload.migrations.as_ref(), change)?
         } else {
             control.update(&name, change)?
         };
@@ -149,6 +149,7 @@ impl NewVersion {
     /// What is live stays as it is.
     fn put_beside(&self, worker: &mut Worker) -> Result<(), ControlError> {
         let Fit { version, migrated } = self.fit(worker)?;
+        taken_now(&migrated)?;
         worker.last_number = version.number;
         worker.pending = Some(Box::new(Pending {
             version_id: self.id.clone(),
@@ -169,6 +170,9 @@ impl NewVersion {
 
     fn put_into(&self, worker: &mut Worker, live: bool) -> Result<(), ControlError> {
         let Fit { version, migrated } = self.fit(worker)?;
+        if !live {
+            taken_now(&migrated)?;
+        }
         worker.classes = migrated.classes;
         worker.migration_tag = migrated.tag;
         if live {
@@ -240,16 +244,26 @@ impl NewVersion {
     fn migrate(&self, worker: &Worker) -> Result<Migrated, ControlError> {
         let none = Migrations::default();
         let migrations = self.upload.migrations.as_ref().unwrap_or(&none);
-        let tag = worker.migration_tag.as_deref();
         let make = |_: &str, sqlite| {
             let id = uuid::Uuid::new_v4().simple().to_string();
             Class {
                 key: id.clone(),
                 namespace_id: id,
                 sqlite,
+                kept_by: None,
             }
         };
-        Ok(migrations::apply(&worker.classes, tag, migrations, make)?)
+        // What the records say is looked at before: here it has the form of a migration's own error.
+        let sources = self.control.sources(&self.worker, migrations)?;
+        let take = |transferred: &Transferred| sources.class(transferred);
+        let tag = worker.migration_tag.as_deref();
+        Ok(migrations::apply(
+            &worker.classes,
+            tag,
+            migrations,
+            make,
+            take,
+        )?)
     }
 
     /// Those of the upload, those that it inherits, and those that stay. Secrets always stay: no
@@ -290,5 +304,13 @@ impl NewVersion {
             }
         }
         Ok((bindings, secrets))
+    }
+}
+
+/// Classes of other Workers change hands in the write that makes the version live.
+fn taken_now(migrated: &Migrated) -> Result<(), MigrationError> {
+    match migrated.taken.first() {
+        Some(taken) => Err(MigrationError::TransferLater(taken.from.clone())),
+        None => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn open(directory: &tempfile::TempDir) -> Control {
     Control::open(&data.join("control"), &data.join("keys/control.key")).unwrap()
 }
 
-fn upload(code: &str, metadata: serde_json::Value) -> Upload {
+pub(super) fn upload(code: &str, metadata: serde_json::Value) -> Upload {
     let mut whole = json!({"main_module": "index.js", "compatibility_date": "2026-01-01"});
     let extra = metadata.as_object().unwrap().clone();
     whole.as_object_mut().unwrap().extend(extra);

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::guard;
-use super::relay::{Carried, relay};
+use super::relay::{Carried, Ended, relay, reset_on_close};
 use crate::body::{UpdateEgress, collect, decode};
 use crate::respond::{Body, empty, typed};
 use crate::trace::{Phase, Step};
@@ -55,6 +55,8 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn configure(&self, update: UpdateEgress);
     /// Hears of every piece that a tunnel carried.
     fn carried(&self, traffic: &Self::Traffic, piece: Carried<'_>);
+    /// Whether another container is to take the place of the one that a tunnel leads to.
+    fn gives_way(&self, traffic: &Self::Traffic) -> bool;
     /// Hears what each step of a start took.
     fn traced(&self, step: Step);
     /// The certificate authority of intercepted TLS.
@@ -229,9 +231,9 @@ fn destination(headers: &HeaderMap) -> Option<SocketAddr> {
 
 async fn tunnel<S: Service>(
     upgrade: OnUpgrade,
-    app: TcpStream,
+    mut app: TcpStream,
     port: u16,
-    traffic: S::Traffic,
+    mut traffic: S::Traffic,
     service: Arc<S>,
 ) {
     let (begun, answered) = (Instant::now(), AtomicBool::new(false));
@@ -246,14 +248,31 @@ async fn tunnel<S: Service>(
         tracing::error!("an ingress connection is not a TCP stream");
         return;
     };
-    let meter = |piece: Carried<'_>| {
-        if matches!(piece, Carried::Out(_)) && !answered.swap(true, Ordering::Relaxed) {
-            let what = format!("port {port}");
-            service.traced(Step::since(begun, Phase::FirstByte, what));
+    let (client, mut early) = (io.into_inner(), read_buf.to_vec());
+    loop {
+        let meter = |piece: Carried<'_>| {
+            if matches!(piece, Carried::Out(_)) && !answered.swap(true, Ordering::Relaxed) {
+                let what = format!("port {port}");
+                service.traced(Step::since(begun, Phase::FirstByte, what));
+            }
+            service.carried(&traffic, piece);
+        };
+        let gives_way = || service.gives_way(&traffic);
+        match relay(&client, &app, &early, meter, gives_way).await {
+            Ended::Over => return,
+            Ended::Next(request) => early = request,
         }
-        service.carried(&traffic, piece);
-    };
-    relay(&io.into_inner(), &app, &read_buf, meter).await;
+        // The former container sees that its client is gone.
+        drop(app);
+        drop(traffic);
+        match service.connect(port).await {
+            Ok(next) => (app, traffic) = next,
+            Err(cause) => {
+                tracing::debug!(?cause, port, "no other container took a tunnel over");
+                return reset_on_close(&client);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

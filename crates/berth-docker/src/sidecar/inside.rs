@@ -84,6 +84,10 @@ impl Service for Inside {
         self.sidecar.network.count(usage);
     }
 
+    fn gives_way(&self, traffic: &Connected) -> bool {
+        traffic.gives_way()
+    }
+
     fn traced(&self, step: Step) {
         if let Some(api) = self.api.upgrade() {
             api.traces.record(&self.sidecar.name, step);

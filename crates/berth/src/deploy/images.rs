@@ -8,7 +8,7 @@ use berth_build::BuildRequest;
 use berth_client::{Client, segment};
 use berth_config::{ContainerApp, ImageSource, Project};
 use berth_distribution::{
-    Client as Registry, ClientOptions, Credential, Keyring, PushOptions, Registries,
+    Client as Registry, ClientOptions, Credential, HostConfig, Keyring, PushOptions, Registries,
 };
 use berth_error::{Report, ResultExt as _};
 use berth_image::{Image, ImageStore, Reference};
@@ -213,18 +213,15 @@ impl Target {
     async fn find(client: &Client, data: &Path) -> Result<Self, Report> {
         let host = match &client.server().registry {
             Some(host) => host.clone(),
-            None => {
-                let server: Value = client.get("berth/server").await?;
-                let host = server["registry"].as_str().unwrap_or_default().to_owned();
-                if host.is_empty() {
-                    return Err(Report::new(
-                        "the server does not say where its registry is",
-                        Some("name it with CLOUDFLARE_CONTAINER_REGISTRY".to_owned()),
-                    ));
-                }
-                host
-            }
+            // It has a listener of its own, which may be its machine's alone.
+            None => client.authority().to_owned(),
         };
+        if !berth_image::Reference::is_host(&host) {
+            return Err(Report::new(
+                format!("`{host}` cannot be the host of an image's name"),
+                Some("name the server with its port, or with its whole name".to_owned()),
+            ));
+        }
         let path = format!("containers/registries/{}/credentials", segment(&host));
         let call = client.call(Method::POST, path);
         let wanted = json!({"expiration_minutes": 60, "permissions": ["push", "pull"]});
@@ -236,7 +233,14 @@ impl Target {
             "the server, for its registry",
         );
         let keyring = Keyring::only(&host, credential);
-        let registries = Registries::load(data)?;
+        let mut registries = Registries::load(data)?;
+        if client.server().registry.is_none() {
+            let config = HostConfig {
+                plain_http: client.server().api.starts_with("http:"),
+                ..registries.host(&host)
+            };
+            registries = registries.with_host(&host, config);
+        }
         Ok(Self {
             registry: Registry::new(registries, keyring, ClientOptions::default()),
             account: word("account_id"),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_config::ServerConfig;
 use berth_control::Control;
@@ -26,6 +26,7 @@ use super::containers::{Classes, Containers};
 use super::crash::crash_point;
 use super::health::Health;
 use super::links::Links;
+use super::moves::{Held, Move};
 use super::pause::{self, PauseRequest, Paused};
 use super::process::{Generation, Process, ProcessOptions, Running};
 use super::reach::Reach;
@@ -69,10 +70,21 @@ pub(super) struct Wanted {
     pub(super) links: Links,
     /// Of its classes.
     pub(super) applications: Vec<Application>,
+    /// Objects that were another Worker's.
+    pub(super) moves: Vec<Move>,
 }
 
-/// What is to run. `None`: nothing, and what it kept goes, too.
-type Desired = (u64, Option<Arc<Wanted>>);
+/// What is to run.
+#[derive(Debug)]
+struct Desired {
+    /// Greater than of all before it.
+    count: u64,
+    /// When that was said.
+    since: Instant,
+    /// `None`: nothing, and what it kept goes, too.
+    wanted: Option<Arc<Wanted>>,
+}
+
 /// Up to which desire it has been seen to, and how that went.
 type Applied = (u64, Result<(), String>);
 
@@ -86,6 +98,7 @@ pub(super) struct App {
     desired: watch::Sender<Desired>,
     applied: watch::Receiver<Applied>,
     pub(super) answering: Answering,
+    pub(super) held: watch::Receiver<Held>,
     /// Ends when the app has.
     pub(super) task: tokio::task::JoinHandle<()>,
 }
@@ -93,13 +106,18 @@ pub(super) struct App {
 impl App {
     pub(super) fn start(surroundings: Surroundings) -> Self {
         let site = Site::new(surroundings.config.gateway.hold);
-        let (desired, wanted) = watch::channel((0, None));
+        let (desired, wanted) = watch::channel(Desired {
+            count: 0,
+            since: Instant::now(),
+            wanted: None,
+        });
         let (done, applied) = watch::channel((0, Ok(())));
         let (reach, reached) = watch::channel(Reach::Held);
         let (events, received) = mpsc::unbounded_channel();
         let (pauses, asked) = mpsc::channel(1);
         let health = Arc::new(Health::default());
         let answering = Answering::default();
+        let (holds, held) = watch::channel(Held::new());
         let options = ProcessOptions {
             executable: surroundings.toolchain.workerd.clone(),
             directory: surroundings.directory.clone(),
@@ -116,6 +134,7 @@ impl App {
             health: Arc::clone(&health),
             version: None,
             answering: answering.clone(),
+            holds,
         };
         let task = tokio::spawn(runner.run(wanted, done, received, asked));
         Self {
@@ -126,26 +145,28 @@ impl App {
             desired,
             applied,
             answering,
+            held,
             task,
         }
     }
 
     /// Says what is to run. What is already wanted is not wanted anew.
     pub(super) fn want(&self, wanted: Option<Wanted>) {
-        self.desired.send_if_modified(|(count, present)| {
-            let same = match (&present, &wanted) {
+        self.desired.send_if_modified(|desired| {
+            let same = match (&desired.wanted, &wanted) {
                 (Some(one), Some(other)) => {
                     one.worker.modified == other.worker.modified
                         && one.classes == other.classes
                         && one.images == other.images
                         && one.links == other.links
                 }
-                (None, None) => *count > 0,
+                (None, None) => desired.count > 0,
                 _ => false,
             };
             if !same {
-                *count += 1;
-                *present = wanted.map(Arc::new);
+                desired.count += 1;
+                desired.since = Instant::now();
+                desired.wanted = wanted.map(Arc::new);
             }
             !same
         });
@@ -158,9 +179,16 @@ impl App {
         async move { pause::ask(&pauses).await }
     }
 
+    /// The Worker's name, if something else is wanted of it since then.
+    pub(super) fn changed_since(&self, since: Instant) -> Option<String> {
+        let desired = self.desired.borrow();
+        let wanted = desired.wanted.as_ref()?;
+        (desired.since >= since).then(|| wanted.worker.name.clone())
+    }
+
     /// Waits until what is wanted now has been seen to.
     pub(super) fn settled(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
-        let wanted = self.desired.borrow().0;
+        let wanted = self.desired.borrow().count;
         let mut applied = self.applied.clone();
         async move {
             let done = applied.wait_for(|(count, _)| *count >= wanted).await;
@@ -180,6 +208,7 @@ struct Runner {
     /// Which version runs, or is just being started.
     version: Option<String>,
     answering: Answering,
+    holds: watch::Sender<Held>,
 }
 
 impl Runner {
@@ -197,7 +226,10 @@ impl Runner {
                         // The server ends; what the app keeps stays.
                         return self.process.stop().await;
                     }
-                    let (count, wanted) = desired.borrow_and_update().clone();
+                    let (count, wanted) = {
+                        let desired = desired.borrow_and_update();
+                        (desired.count, desired.wanted.clone())
+                    };
                     let Some(wanted) = wanted else {
                         self.process.stop().await;
                         self.forget();
@@ -226,12 +258,15 @@ impl Runner {
             images,
             links,
             applications,
+            moves,
         } = wanted;
         let Some(version) = worker.live() else {
             self.process.stop().await;
+            self.holds.send_replace(Held::new());
             self.health.stopped();
             return Ok(());
         };
+        self.receive(&worker.name, moves).await?;
         let state = self.surroundings.directory.join("state");
         let listen = Listen::Unix(self.surroundings.socket.clone());
         let containers = Arc::clone(&self.surroundings.containers);
@@ -276,6 +311,8 @@ impl Runner {
         });
         if switch.is_some() || !self.process.runs(&config) {
             let new = Running::new(config, source_map, layout)?;
+            let keys: Held = worker.classes.values().map(|it| it.key.clone()).collect();
+            self.holds.send_modify(|held| held.extend(keys.clone()));
             let former = self.version.replace(version.id.clone());
             crash_point("deploy.replacing");
             if let Err(report) = self.process.take_over(new, switch.as_mut()).await {
@@ -284,6 +321,7 @@ impl Runner {
                 self.version = former;
                 return Err(report);
             }
+            self.holds.send_replace(keys);
             crash_point("deploy.replaced");
             if former.as_ref() != Some(&version.id) {
                 self.say(Level::Info, format!("version {} is live", version.id));
@@ -291,6 +329,23 @@ impl Runner {
         }
         self.answering.set(worker);
         self.discard(worker, &state);
+        Ok(())
+    }
+
+    /// Takes objects that were another Worker's into its own directory.
+    async fn receive(&self, name: &str, moves: &[Move]) -> Result<(), Report> {
+        if moves.is_empty() {
+            return Ok(());
+        }
+        private(&self.surroundings.directory)?;
+        for one in moves {
+            one.make(&self.surroundings.directory).await?;
+        }
+        crash_point("class.moved");
+        let keys: Vec<String> = moves.iter().map(|one| one.key.clone()).collect();
+        let (control, name) = (self.surroundings.control.clone(), name.to_owned());
+        let arrived = tokio::task::spawn_blocking(move || control.arrived(&name, &keys)).await;
+        arrived.context("the record of a transferred class was not written")??;
         Ok(())
     }
 

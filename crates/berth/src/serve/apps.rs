@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_api::{Host, Instance, OtherRegistry, RegistryPassword, Runtime, Stored};
 use berth_config::ServerConfig;
@@ -29,6 +29,7 @@ use super::crash::crash_point;
 use super::health;
 use super::host::Machine;
 use super::links::Records;
+use super::moves;
 use super::pause::Still;
 use super::peers::{self, Peers, Target};
 use super::plane::DataPlane;
@@ -110,9 +111,15 @@ impl Apps {
         let records = Records::read(&self.control, workers, &self.session)?;
         for worker in records.workers() {
             gone.retain(|id| *id != worker.id);
-            let app = running
+            running
                 .entry(worker.id.clone())
                 .or_insert_with(|| App::start(self.surroundings(worker)));
+        }
+        for worker in records.workers() {
+            let moves = moves::of(worker, &self.directory, &running);
+            let Some(app) = running.get(&worker.id) else {
+                continue;
+            };
             if worker.subdomain.enabled {
                 table
                     .hosts
@@ -123,6 +130,7 @@ impl Apps {
                 classes: Containers::classes(worker, &applications),
                 images: Containers::images_now(worker, &applications),
                 applications: own(worker, &applications),
+                moves,
                 worker: worker.clone(),
                 links: records.of(worker),
             }));
@@ -218,10 +226,20 @@ impl Apps {
         }
     }
 
-    /// Waits until every Worker has been seen to.
-    pub(super) async fn all_settled(&self) {
-        let waits: Vec<_> = self.lock().values().map(App::settled).collect();
-        futures_util::future::join_all(waits).await;
+    /// Waits until every Worker has been seen to. What became of those that were given something else `since`
+    /// then and do not run with it.
+    pub(super) async fn all_settled(&self, since: Instant) -> Vec<String> {
+        let waits: Vec<_> = self
+            .lock()
+            .values()
+            .map(|app| (app.changed_since(since), app.settled()))
+            .map(|(changed, settled)| async move { (changed, settled.await) })
+            .collect();
+        let settled = futures_util::future::join_all(waits).await.into_iter();
+        let failed = settled.filter_map(|(name, outcome)| Some((name?, outcome.err()?)));
+        failed
+            .map(|(name, reason)| format!("the Worker `{name}` does not run with it: {reason}"))
+            .collect()
     }
 
     /// Ends every workerd; what they keep stays.
@@ -365,10 +383,17 @@ impl Runtime for Deployed {
         provided.map_err(|report| report.chain().join(": "))
     }
 
-    fn registry_password(&self, host: &str, push: bool, seconds: u64) -> Option<RegistryPassword> {
+    fn registry_password(
+        &self,
+        host: Option<&str>,
+        push: bool,
+        seconds: u64,
+    ) -> Option<RegistryPassword> {
         let registry = &self.0.containers.registry;
         // wrangler leaves the port out where it pulls for `dev`.
-        let own = registry.host == host || registry.host.split(':').next() == Some(host);
+        let own = host.is_none_or(|host| {
+            registry.host == host || registry.host.split(':').next() == Some(host)
+        });
         own.then(|| registry.password(push, seconds))
     }
 
@@ -393,12 +418,18 @@ impl Runtime for Deployed {
         self.0.containers.instances(namespace_id)
     }
 
-    async fn shared_changed(&self) -> Result<(), String> {
+    async fn shared_changed(&self, since: Instant) -> Result<(), String> {
         let synced = self.0.sync().await;
         synced.map_err(|error| berth_error::chain(&error))?;
         // Workers that were given something else have it when this is answered.
-        self.0.all_settled().await;
-        Ok(())
+        let failed = self.0.all_settled(since).await;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "It is changed, but not everywhere: {}",
+            failed.join("; ")
+        ))
     }
 
     async fn data(

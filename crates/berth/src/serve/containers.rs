@@ -128,7 +128,7 @@ impl Containers {
     pub(super) async fn provide(&self, reference: &str) -> Result<(), Report> {
         if self.store.resolve(reference)?.is_none() {
             let parsed: Reference = reference.parse()?;
-            if parsed.host() == self.registry.host {
+            if self.registry.has(&parsed) {
                 self.registry.pull(&self.store, &parsed).await?;
             } else {
                 let quiet = |message: String| tracing::info!("{message}");
@@ -223,7 +223,7 @@ impl Containers {
             return;
         }
         self.watch.retired(name);
-        if let Err(error) = self.engine.stop(name, self.stop_grace).await {
+        if let Err(error) = self.engine.retire(name, self.stop_grace).await {
             tracing::debug!(%error, name, "it was gone already");
         }
     }

@@ -1,12 +1,13 @@
 //! Steps of a deployment at which a test can have the server killed.
 
 /// Every step there is.
-const POINTS: [&str; 8] = [
+const POINTS: [&str; 9] = [
     "deploy.tried",
     "deploy.recorded",
     "deploy.replacing",
     "deploy.between",
     "deploy.replaced",
+    "class.moved",
     "image.provided",
     "rollout.recorded",
     "rollout.ending",

@@ -1,11 +1,15 @@
 //! The server's own registry: where images are pushed that are to run here.
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_api::RegistryPassword;
-use berth_distribution::{Client, ClientOptions, Credential, Keyring, PullOptions, Registries};
+use berth_distribution::{
+    Client, ClientOptions, Credential, HostConfig, Keyring, PullOptions, Registries,
+};
 use berth_error::{Report, ResultExt as _};
 use berth_image::{ImageStore, Reference};
 use berth_registry::auth::{
@@ -25,8 +29,12 @@ const COLLECT_EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A registry that listens.
 pub(super) struct OwnRegistry {
-    /// As in image names: host and port.
+    /// As in image names: host and port, as they are now.
     pub(super) host: String,
+    /// Hosts and ports that it had before.
+    former: BTreeSet<String>,
+    /// First part of the repositories that clients push to.
+    account: String,
     /// The file of its certificate, which clients are to trust.
     pub(super) certificate: Option<PathBuf>,
     authority: SignedCredentials,
@@ -39,8 +47,12 @@ pub(super) struct OwnRegistry {
 }
 
 impl OwnRegistry {
-    /// Serves `<data>/registry`.
-    pub(super) async fn start(data: &Path, listen: SocketAddr) -> Result<Self, Report> {
+    /// Serves `<data>/registry`, for this account.
+    pub(super) async fn start(
+        data: &Path,
+        listen: SocketAddr,
+        account: &str,
+    ) -> Result<Self, Report> {
         let options = certificate::for_address(&data.join("keys"), listen.ip()).await?;
         let certificate = options
             .tls
@@ -76,6 +88,7 @@ impl OwnRegistry {
         );
         let registry = registry.await.context("could not open the registry")?;
         let host = server.address().to_string();
+        let former = hosts(&root.join("hosts.json"), &host)?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.run(registry.router(false), stop.clone()));
         let collecting = tokio::spawn({
@@ -84,6 +97,8 @@ impl OwnRegistry {
         });
         Ok(Self {
             host,
+            former,
+            account: account.to_owned(),
             certificate,
             authority,
             registry,
@@ -110,7 +125,20 @@ impl OwnRegistry {
         }
     }
 
-    /// Brings an image of its own into the store.
+    /// Whether an image is in it, or was pushed to it: at whatever address it was then, and whatever clients call
+    /// this machine.
+    pub(super) fn has(&self, reference: &Reference) -> bool {
+        let host = reference.host();
+        let own = reference.repository().split('/').next() == Some(&self.account);
+        own || host == self.host || self.former.contains(host)
+    }
+
+    /// The service, for the listener of the API: clients elsewhere reach no other.
+    pub(super) fn router(&self) -> axum::Router {
+        self.registry.router(false)
+    }
+
+    /// Brings an image of its own into the store, under the name that it is asked for by.
     pub(super) async fn pull(
         &self,
         store: &ImageStore,
@@ -118,7 +146,16 @@ impl OwnRegistry {
     ) -> Result<(), Report> {
         let RegistryPassword { user, password } = self.password(false, OWN_SECONDS);
         let credential = Credential::password(user, password, "the server's own registry");
-        let registries = Registries::load(store.root())?;
+        let mut registries = Registries::load(store.root())?;
+        if reference.host() != self.host {
+            let here = format!("http://{}/", self.host);
+            let here = here.parse().context("the registry has no address")?;
+            let config = HostConfig {
+                mirrors: vec![here],
+                ..HostConfig::default()
+            };
+            registries = registries.with_host(reference.host(), config);
+        }
         let keyring = Keyring::only(&self.host, credential);
         let client = Client::new(registries, keyring, ClientOptions::default());
         client
@@ -134,4 +171,28 @@ impl OwnRegistry {
         let _ = self.serving.await;
         drop(self.registry);
     }
+}
+
+/// Every host that image names have had for it. The present one is remembered.
+fn hosts(path: &Path, present: &str) -> Result<BTreeSet<String>, Report> {
+    let mut hosts: BTreeSet<String> = match fs_err::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .context(format!("`{}` cannot be understood", path.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
+        Err(error) => return Err(Report::from_error(&error)),
+    };
+    if hosts.insert(present.to_owned()) {
+        let text = serde_json::to_vec(&hosts).context("could not write the registry's hosts")?;
+        keep(path, &text).context("could not keep the registry's hosts")?;
+    }
+    Ok(hosts)
+}
+
+/// The former or the new content, whatever happens.
+fn keep(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let next = path.with_extension("new");
+    let mut file = fs_err::File::create(&next)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs_err::rename(&next, path)
 }

@@ -107,7 +107,8 @@ impl Server {
             versions: usize::try_from(config.versions.keep).unwrap_or(usize::MAX),
             max_age: config.versions.max_age,
         });
-        let registry = OwnRegistry::start(&paths.data, config.listen.registry).await?;
+        let registry =
+            OwnRegistry::start(&paths.data, config.listen.registry, &control.account().id).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
         let services = endpoint.services();
         let keep_for = Some(config.containers.keep_for);
@@ -116,6 +117,7 @@ impl Server {
         let kept = std::mem::take(&mut daemon.host.kept);
         let lost = std::mem::take(&mut daemon.host.lost);
         let notes = std::mem::take(&mut daemon.host.notes);
+        let images_at_api = registry.router();
         let images_max_size = config.images.max_size;
         let addresses = Addresses {
             api: format!("http://{}/client/v4", listener.address()),
@@ -186,7 +188,8 @@ impl Server {
         apps.sync().await?;
         // What is deployed is held from here on.
         let limit = images_max_size.map(|bytes| StoreLimit::keep(&daemon.host.store, bytes));
-        apps.all_settled().await;
+        // What does not run has been said.
+        let _ = apps.all_settled(Instant::now()).await;
         let rolling = tokio::spawn(super::rollouts::run(Arc::clone(&apps)));
         let machine = Machine {
             apps: Arc::clone(&apps),
@@ -197,7 +200,7 @@ impl Server {
         };
         let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();
-        let service = Router::new().nest(
+        let service = Router::new().merge(images_at_api).nest(
             "/client/v4",
             berth_api::router(
                 control,

@@ -30,7 +30,7 @@ export default {
 
 const OBJECTS: [&str; 3] = ["/a", "/b", "/c"];
 
-fn project(world: &World) -> Project {
+pub(crate) fn project(world: &World) -> Project {
     let project = serve_rollout::project(world, &json!({}));
     project.write("index.js", WORKER);
     project
@@ -49,11 +49,11 @@ fn configure(project: &Project, word: &str, container: &Value, more: &Value) {
 }
 
 /// wrangler passes this on.
-fn wrangler_says() -> Value {
+pub(crate) fn wrangler_says() -> Value {
     json!({"unsafe": {"metadata": {"berth": {"rollout": "atomic"}}}})
 }
 
-fn say(project: &Project, word: &str, more: &Value) {
+pub(crate) fn say(project: &Project, word: &str, more: &Value) {
     configure(project, word, &json!({}), more);
     project.write("greeting", word);
 }

@@ -1,10 +1,14 @@
 //! The server killed at each named step of a deployment: the next one has the old or the new version, whole,
-//! with what its containers ran with, and goes on with what was under way; with the real wrangler.
+//! with what its containers ran with, and goes on with what was under way. The same for its workerds, killed all
+//! the time. With the real wrangler.
+
+use std::time::Duration;
 
 use berth_test::{Project, ServerSession};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::serve_atomic;
 use crate::serve_rollout::{answers, configure, project, until};
 use crate::serve_versions::WORKER;
 use crate::world;
@@ -68,7 +72,12 @@ async fn killed_at_any_step_the_old_or_the_new_version_is_live_and_whole() {
         say(&project, &next);
         std::fs::write(points.path().join(point), "").unwrap();
         // It loses its server, or is done before.
-        server.wrangler(&project, ["deploy"], "").await;
+        let output = server.wrangler(&project, ["deploy"], "").await;
+        println!(
+            "{point}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         let killed = server.crashed().await;
         killed.footprint.assert_server_ends();
         server = world.server_that_crashes(data.path(), points.path()).await;
@@ -99,5 +108,86 @@ async fn killed_at_any_step_the_old_or_the_new_version_is_live_and_whole() {
     })
     .await;
     assert_eq!(server.text("greeter", "/word").await, "later");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_and_its_containers_change_together_or_not_at_all() {
+    let world = world();
+    let (data, points) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut server = world.server_that_crashes(data.path(), points.path()).await;
+    let project = serve_atomic::project(&world);
+    serve_atomic::say(&project, "word0", &serve_atomic::wrangler_says());
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    let mut word = "word0".to_owned();
+    for (step, (point, is_new)) in [
+        ("deploy.tried", false),
+        ("image.provided", false),
+        ("deploy.replacing", true),
+        ("deploy.between", true),
+        ("deploy.replaced", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let pair = format!("{word} {word} {word} ");
+        let answer = server.text("greeter", "/a").await;
+        assert!(answer.starts_with(&pair), "before {point}: {answer}");
+        let next = format!("word{}", step + 1);
+        serve_atomic::say(&project, &next, &serve_atomic::wrangler_says());
+        std::fs::write(points.path().join(point), "").unwrap();
+        server.wrangler(&project, ["deploy"], "").await;
+        let killed = server.crashed().await;
+        killed.footprint.assert_server_ends();
+        server = world.server_that_crashes(data.path(), points.path()).await;
+        if is_new {
+            word = next;
+        }
+        let answer = server.text("greeter", "/a").await;
+        let pair = format!("{word} {word} {word} ");
+        assert!(answer.starts_with(&pair), "after {point}: {answer}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_deployment_while_its_workerds_are_killed_leaves_a_version_whole() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let project = project(&world, &json!({}));
+    project.write("index.js", WORKER);
+    say(&project, "word0");
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    assert_eq!(answers(&server, &["/a"]).await, ["word0 1"]);
+    let mut killed = 0;
+    for round in 1..=3 {
+        let former = server.text("greeter", "/word").await;
+        let next = format!("word{round}");
+        say(&project, &next);
+        // Another rhythm in each round, so that they die in other moments.
+        let rhythm = Duration::from_millis(100 * round + 37);
+        let deploy = server.wrangler(&project, ["deploy"], "");
+        tokio::pin!(deploy);
+        let output = loop {
+            tokio::select! {
+                output = &mut deploy => break output,
+                () = tokio::time::sleep(rhythm) => killed += server.kill_children("workerd"),
+            }
+        };
+        let word = server.text("greeter", "/word").await;
+        assert!(word == former || word == next, "round {round}: {word}");
+        // What was said to be done is; what was not is done by the next one.
+        if output.status.success() {
+            assert_eq!(word, next);
+        }
+        server.wrangler_ok(&project, ["deploy"], "").await;
+        assert_eq!(server.text("greeter", "/word").await, next);
+        until(&server, &["/a"], |answers, rollout| {
+            answers[0].starts_with(&next) && rollout["status"] != "progressing"
+        })
+        .await;
+    }
+    assert!(killed > 3, "{killed}");
     server.stop().await;
 }

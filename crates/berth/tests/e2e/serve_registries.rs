@@ -1,9 +1,11 @@
 //! `berth serve`: images of the server's own registry, and credentials for those of others, by an
 //! unmodified wrangler.
 
-use berth_test::Project;
-use serde_json::Value;
+use berth_test::{Project, ServerSession};
+use http::Method;
+use serde_json::{Value, json};
 
+use crate::serve_rollout::{self, until};
 use crate::world;
 
 #[tokio::test]
@@ -96,5 +98,87 @@ async fn credentials_of_others_are_configured_and_forgotten() {
     server.wrangler_ok(&project, delete, "").await;
     let listed = server.wrangler_ok(&project, list, "").await;
     assert!(!listed.contains("docker.io"), "{listed}");
+    server.stop().await;
+}
+
+/// Id of the live version.
+async fn live(server: &ServerSession) -> String {
+    let path = "/workers/scripts/greeter/deployments";
+    let listed = server.api(Method::GET, path, Value::Null).await.ok().json();
+    let live = &listed["result"]["deployments"][0]["versions"][0]["version_id"];
+    live.as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn images_are_found_when_the_registry_has_moved() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let project = serve_rollout::project(&world, &json!({"max_instances": 1}));
+    serve_rollout::deploy(&server, &project, "one").await;
+    assert_eq!(server.text("greeter", "/a").await, "one 1");
+    let first = live(&server).await;
+    serve_rollout::deploy(&server, &project, "two").await;
+    let former = server.variable("CLOUDFLARE_CONTAINER_REGISTRY").to_owned();
+    server.stop().await;
+
+    // Nothing of the images is left but what the registry has.
+    let mut prune = world.command();
+    prune
+        .args(["images", "prune", "--all"])
+        .env("BERTH_DATA_DIR", data.path());
+    let pruned = prune.output().unwrap();
+    assert!(pruned.status.success(), "{pruned:?}");
+    let mut list = world.command();
+    list.args(["images", "list"])
+        .env("BERTH_DATA_DIR", data.path());
+    let listed = String::from_utf8(list.output().unwrap().stdout).unwrap();
+    assert!(!listed.contains("greeter"), "{listed}");
+
+    // Somebody else has the port now.
+    let taken = std::net::TcpListener::bind(&former).unwrap();
+    let server = world.server(data.path()).await;
+    assert_ne!(server.variable("CLOUDFLARE_CONTAINER_REGISTRY"), former);
+    assert_eq!(server.text("greeter", "/a").await, "two 1");
+    server
+        .wrangler_ok(&project, ["rollback", &first, "--yes"], "")
+        .await;
+    until(&server, &["/a"], |answers, rollout| {
+        answers[0].starts_with("one") && rollout["status"] == "completed"
+    })
+    .await;
+    drop(taken);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_elsewhere_pushes_to_the_address_of_the_api() {
+    let world = world();
+    let (data, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = world.server(data.path()).await;
+    let project = serve_rollout::project(&world, &json!({"max_instances": 1}));
+    project.write("greeting", "far");
+    let api = server.variable("CLOUDFLARE_API_BASE_URL");
+    let variables = [
+        ("BERTH_DATA_DIR", elsewhere.path().to_str().unwrap()),
+        (
+            "CLOUDFLARE_API_TOKEN",
+            server.variable("CLOUDFLARE_API_TOKEN"),
+        ),
+    ];
+    let deployed = server
+        .berth(&project, ["deploy", "--server", api], "", &variables)
+        .await;
+    assert!(deployed.status.success(), "{deployed:?}");
+    let image = serve_rollout::application(&server).await["configuration"]["image"].clone();
+    let image = image.as_str().unwrap();
+    let host = api.split('/').nth(2).unwrap();
+    assert!(image.starts_with(&format!("{host}/")), "{image}");
+    assert_eq!(server.text("greeter", "/a").await, "far 1");
+
+    // Without a token of the server's nobody is let in there.
+    let client = berth_test::Client::new(&format!("http://{host}"));
+    let refused = client.send(client.request(Method::GET, "/v2/", "")).await;
+    assert_eq!(refused.status, 401);
     server.stop().await;
 }

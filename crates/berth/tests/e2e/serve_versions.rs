@@ -72,9 +72,9 @@ async fn a_rollback_brings_the_image_back_or_changes_nothing() {
     .await;
     assert_eq!(rolled["description"], "Going back to a version");
 
-    // The image of the other version is lost while the server does not run: its name, and the registry,
-    // which is at another port afterwards.
+    // The image of the other version is lost while the server does not run: its name, and the registry.
     server.stop().await;
+    std::fs::remove_dir_all(data.path().join("registry")).unwrap();
     let mut delete = world.command();
     delete.args(["images", "delete", image.as_str().unwrap()]);
     let deleted = delete.env("BERTH_DATA_DIR", data.path()).output().unwrap();

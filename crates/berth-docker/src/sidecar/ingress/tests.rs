@@ -26,6 +26,7 @@ struct Fake {
     carried_out: AtomicUsize,
     hold_began: Notify,
     hold_dropped: Arc<Notify>,
+    gives_way: std::sync::atomic::AtomicBool,
 }
 
 struct OnDrop(Arc<Notify>);
@@ -65,6 +66,10 @@ impl Service for Fake {
             Carried::End => return,
         };
         counter.0.fetch_add(counter.1, Ordering::Relaxed);
+    }
+
+    fn gives_way(&self, _traffic: &()) -> bool {
+        self.gives_way.load(Ordering::Relaxed)
     }
 
     fn traced(&self, step: Step) {
@@ -190,6 +195,46 @@ async fn an_idle_tunnel_ends_when_the_app_closes_it() {
     let (app, _) = listener.accept().await.unwrap();
     drop(app);
     assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+/// One exchange over a tunnel.
+async fn exchange(client: &mut TcpStream, app: &mut TcpStream, answer: &str) {
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+    client.write_all(REQUEST).await.unwrap();
+    let mut request = [0; REQUEST.len()];
+    app.read_exact(&mut request).await.unwrap();
+    assert_eq!(request, REQUEST);
+    app.write_all(answer.as_bytes()).await.unwrap();
+    let mut received = vec![0; answer.len()];
+    client.read_exact(&mut received).await.unwrap();
+    assert_eq!(received, answer.as_bytes());
+}
+
+#[tokio::test]
+async fn a_tunnel_outlives_a_container_that_gives_way() {
+    let (listener, fake) = app().await;
+    let port = listener.local_addr().unwrap().port();
+    let ingress = Ingress::with(fake).await;
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
+    let mut client = ingress.tunnel(port).await;
+    let (mut former, _) = listener.accept().await.unwrap();
+    exchange(&mut client, &mut former, answer).await;
+    ingress.service.gives_way.store(true, Ordering::Relaxed);
+    drop(former);
+    let next = async { listener.accept().await.unwrap().0 };
+    client.write_all(b"GET /b HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut next = next.await;
+    let mut request = [0; 19];
+    next.read_exact(&mut request).await.unwrap();
+    assert_eq!(&request[..7], b"GET /b ");
+    next.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nb")
+        .await
+        .unwrap();
+    // An answer that ends with the connection does.
+    drop(next);
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.ends_with("\r\n\r\nb"), "{rest}");
 }
 
 #[tokio::test]
