@@ -106,7 +106,7 @@ pub const INSTANCE_VARIABLE: &str = "BERTH_INSTANCE";
 
 /// What limits a size means (the content of [`INSTANCE_VARIABLE`]); `None`: it is not understood.
 #[derive(Clone)]
-pub struct Sizer(pub fn(&str) -> Option<Limits>);
+pub struct Sizer(pub Arc<dyn Fn(&str) -> Option<Limits> + Send + Sync>);
 
 impl std::fmt::Debug for Sizer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -138,6 +138,16 @@ impl Index {
         Ok(result)
     }
 
+    /// Whether any object or part has bytes.
+    pub(crate) fn has_bytes(&self) -> Result<bool, Failure> {
+        let connection = self.lock();
+        let count: i64 =
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM segments)", [], |row| {
+                row.get(0)
+            })?;
+        Ok(count != 0)
+    }
+
     /// Which of these blobs belong to nobody.
     pub(crate) fn unknown(&self, blobs: Vec<String>) -> Result<Vec<String>, Failure> {
         let mut unknown = Vec::new();

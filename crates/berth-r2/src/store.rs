@@ -54,6 +54,18 @@ impl From<BodyError> for R2Error {
     }
 }
 
+/// Makes a store's directory, for its owner only.
+pub(crate) fn make(directory: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(directory);
+    made.map_err(|source| Failure::Io {
+        action: "make",
+        path: directory.to_owned(),
+        source,
+    })
+}
+
 /// Buckets of objects. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct R2 {
@@ -86,14 +98,7 @@ impl R2 {
     /// # Errors
     /// As [`R2::open`].
     pub fn with_blobs(directory: &Path, blobs: Arc<dyn Blobs>) -> Result<Self, Failure> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let mut builder = std::fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(directory);
-        made.map_err(|source| Failure::Io {
-            action: "make",
-            path: directory.to_owned(),
-            source,
-        })?;
+        make(directory)?;
         let index = Index::open(&directory.join("index.db"))?;
         let (leases, freed) = Leases::new();
         let run = format!("{}-{}-", index.id, &fresh()[..8]);

@@ -103,6 +103,7 @@ impl<L: Launcher> Actor<L> {
             watch.abort();
         }
         self.rest_is_over();
+        self.info.used = Some(self.shared.metered());
         self.guest = None;
         self.kill_at = None;
         self.info.pid = None;

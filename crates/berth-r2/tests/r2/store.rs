@@ -353,3 +353,39 @@ async fn a_later_process_finds_everything_and_sweeps_the_rest() {
     let page = store.list("bucket", ListOptions::default()).await.unwrap();
     assert_eq!(page.objects.len(), 1);
 }
+
+#[tokio::test]
+async fn bytes_have_one_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let bucket = |prefix: &str| {
+        berth_r2::Place::Bucket(berth_r2::BucketOptions {
+            name: "bytes".to_owned(),
+            prefix: prefix.to_owned(),
+            endpoint: Some("http://127.0.0.1:9".to_owned()),
+        })
+    };
+    // Nothing is there: it may be anywhere.
+    R2::open_at(directory, &bucket("a")).unwrap();
+    R2::open_at(directory, &bucket("b")).unwrap();
+    let store = R2::open_at(directory, &berth_r2::Place::Directory).unwrap();
+    store
+        .create_bucket("bucket", Default::default())
+        .await
+        .unwrap();
+    drop(store);
+    // A bucket without objects has no bytes.
+    drop(R2::open_at(directory, &bucket("b")).unwrap());
+    let store = R2::open_at(directory, &berth_r2::Place::Directory).unwrap();
+    store
+        .put("bucket", "key", Put::default(), body(b"bytes"))
+        .await
+        .unwrap();
+    drop(store);
+    let refused = R2::open_at(directory, &bucket("b")).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the bytes of R2's objects are in its own directory, not in the bucket `bytes` with the prefix `b`"
+    );
+    R2::open_at(directory, &berth_r2::Place::Directory).unwrap();
+}

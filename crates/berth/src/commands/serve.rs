@@ -31,6 +31,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
             "tls_address": server.tls_address().map(|address| address.to_string()),
             "api": server.client.addresses.api,
             "s3": server.client.addresses.s3,
+            "metrics": server.metrics_address().map(|address| address.to_string()),
             "account": server.client.account,
             "session": server.session(),
         });
@@ -41,10 +42,13 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
     loop {
         tokio::select! {
             () = signals.next() => break,
-            Some(event) = requests.recv() => tracing::info!(
-                method = event.method, path = event.path, status = event.status,
-                took = ?event.duration, "request"
-            ),
+            Some(event) = requests.recv() => {
+                server.count(&event);
+                tracing::info!(
+                    method = event.method, path = event.path, status = event.status,
+                    took = ?event.duration, "request"
+                );
+            }
         }
     }
     tokio::select! {

@@ -89,7 +89,7 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn start(surroundings: Surroundings) -> Self {
-        let site = Site::new(surroundings.config.gateway.hold);
+        let site = Site::named(&surroundings.name, surroundings.config.gateway.hold);
         let (desired, wanted) = watch::channel((0, None));
         let (done, applied) = watch::channel((0, Ok(())));
         let (reach, reached) = watch::channel(Reach::Held);
