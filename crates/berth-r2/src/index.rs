@@ -4,6 +4,7 @@
 //! what is read in a call is what the call changes. Keys are compared as bytes.
 
 mod buckets;
+mod lifecycle;
 mod objects;
 mod uploads;
 

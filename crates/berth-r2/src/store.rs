@@ -3,6 +3,7 @@
 //! Invariants: bytes are durable before the index names them; what the index does not name any more is
 //! deleted when its last reader is done; what a dead process left is found by [`R2::tidy`].
 
+mod lifecycle;
 mod objects;
 mod read;
 mod tidy;
@@ -79,6 +80,8 @@ struct Inner {
     leases: Leases,
     /// What the names of this process's blobs begin with.
     run: String,
+    /// The rules of a bucket have changed.
+    ruled: tokio::sync::Notify,
     /// Until there is a runtime to delete them in.
     freed: std::sync::Mutex<Option<mpsc::UnboundedReceiver<String>>>,
 }
@@ -108,6 +111,7 @@ impl R2 {
                 blobs,
                 leases,
                 run,
+                ruled: tokio::sync::Notify::new(),
                 freed: std::sync::Mutex::new(Some(freed)),
             }),
         })

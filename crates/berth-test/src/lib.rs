@@ -54,7 +54,7 @@ pub use screen::{Ended, Frame, Screen};
 pub use server::{RunningWrangler, ServerSession, run};
 pub use session::{DevSession, Failed, Killed, SessionBuilder};
 pub use terminal::Terminal;
-pub use tls::{TlsStream, handshake};
+pub use tls::{TlsStream, handshake, try_handshake};
 pub use websocket::WebSocket;
 pub use world::World;
 pub use wrangler::Release;

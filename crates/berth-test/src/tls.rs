@@ -15,6 +15,16 @@ pub async fn handshake(
     name: &'static str,
     alpn: &[&[u8]],
 ) -> (TlsStream, CertificateDer<'static>) {
+    let spoken = try_handshake(address, name, alpn).await;
+    spoken.unwrap_or_else(|error| panic!("no TLS at {address}: {error}"))
+}
+
+/// The same with a server that may have no certificate.
+pub async fn try_handshake(
+    address: SocketAddr,
+    name: &'static str,
+    alpn: &[&[u8]],
+) -> std::io::Result<(TlsStream, CertificateDer<'static>)> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -24,15 +34,15 @@ pub async fn handshake(
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = TcpStream::connect(address).await.expect("connect");
+    let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from(name).expect("it is a name");
-    let stream = connector.connect(name, stream).await.expect("speak TLS");
+    let stream = connector.connect(name, stream).await?;
     let shown = stream.get_ref().1.peer_certificates();
     let shown = shown
         .and_then(|chain| chain.first())
         .expect("a certificate");
     let shown = shown.clone().into_owned();
-    (stream, shown)
+    Ok((stream, shown))
 }
 
 /// The test compares certificates itself.

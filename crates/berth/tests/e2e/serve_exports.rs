@@ -193,7 +193,7 @@ async fn lines_come_over_http_as_they_are_said() {
     let refused = client.get(&path).await;
     assert_eq!(
         refused.status,
-        StatusCode::BAD_REQUEST,
+        StatusCode::UNAUTHORIZED,
         "{}",
         refused.text()
     );

@@ -11,6 +11,7 @@ use crate::world;
 mod bucket;
 mod clients;
 mod mount;
+mod rules;
 
 const CONFIG: &str = r#"{
   "name": "files",
