@@ -59,7 +59,7 @@ async fn bytes_are_in_the_bucket_and_whole_wherever_the_server_dies() {
         .await
         .unwrap();
     for _ in 0..500 {
-        if s3.keys().await.len() == 0 {
+        if s3.keys().await.is_empty() {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
