@@ -79,7 +79,8 @@ impl World {
     /// The same for one that kills itself at the points whose names are files in `crash`.
     pub async fn server_that_crashes(&self, data: &Path, crash: &Path) -> ServerSession {
         let crash = crash.to_str().expect("a test's directory is text");
-        self.server_in(data, &[], &[(berth_crash::VARIABLE, crash)]).await
+        self.server_in(data, &[], &[(berth_crash::VARIABLE, crash)])
+            .await
     }
 
     /// The same with more arguments and variables.
