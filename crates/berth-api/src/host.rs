@@ -27,6 +27,12 @@ pub trait Host: Send + Sync + 'static {
     /// Why they cannot be listed.
     async fn containers(&self) -> Result<Vec<Value>, String>;
 
+    /// What Workers and their containers have used, and what it costs.
+    ///
+    /// # Errors
+    /// Why it cannot be told.
+    async fn usage(&self, wanted: UsageRequest) -> Result<Value, String>;
+
     /// Starts a command in a container, which is named by its id.
     ///
     /// # Errors
@@ -51,6 +57,17 @@ pub trait Host: Send + Sync + 'static {
     /// # Errors
     /// Why there is none.
     async fn backup(&self, wanted: BackupRequest) -> Result<Backup, String>;
+}
+
+/// Which usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRequest {
+    /// From the hour of this time on, Unix milliseconds.
+    pub since_ms: u64,
+    /// Hours that begin before this time.
+    pub until_ms: u64,
+    /// Of one Worker only.
+    pub app: Option<String>,
 }
 
 /// What to run.

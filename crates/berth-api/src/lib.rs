@@ -37,6 +37,7 @@ use http::{Request, Response};
 
 pub use host::{
     Backup, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host, SshKeys, SshStream,
+    UsageRequest,
 };
 
 /// Bytes of a request's body; uploads of Workers are the largest.

@@ -373,6 +373,22 @@ fn buckets() -> Routes {
                 .delete(r2::delete, "Deletes an empty R2 bucket"),
         )
         .route(
+            "/r2/buckets/{bucket}/cors",
+            get(r2::rules::cors, "Which other origins may ask a bucket")
+                .put(
+                    r2::rules::set_cors,
+                    about("Sets which other origins may ask a bucket").json::<r2::rules::Rules>(),
+                )
+                .delete(r2::rules::delete_cors, "No other origin may ask a bucket"),
+        )
+        .route(
+            "/r2/buckets/{bucket}/lifecycle",
+            get(r2::rules::lifecycle, "What becomes of objects in time").put(
+                r2::rules::set_lifecycle,
+                about("Sets what becomes of objects in time").json::<r2::rules::Rules>(),
+            ),
+        )
+        .route(
             "/r2/buckets/{bucket}/usage",
             get(r2::usage, "How many objects a bucket has, and how many bytes"),
         )

@@ -34,8 +34,7 @@ mod worker;
 pub use crons::check_cron;
 pub(crate) use cx::Cx;
 pub(crate) use field::{Field, Fields, member};
-pub use instance::{
-    INSTANCE_TYPES, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, instance_type,
-};
+pub(crate) use instance::may_be_called;
+pub use instance::{InstanceTypes, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, instance_type};
 pub(crate) use nearest::{list, nearest};
 pub(crate) use project::{Decoded, Settings, decode};

@@ -23,7 +23,7 @@ mod spans;
 mod value;
 
 pub use decode::{
-    INSTANCE_TYPES, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, check_cron, instance_type,
+    InstanceTypes, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, check_cron, instance_type,
 };
 pub use diagnostic::{ConfigErrors, Diagnostic, Location, Severity};
 pub use load::{LoadOptions, Loaded, Purpose, load, watched_files};

@@ -10,7 +10,6 @@ mod limits;
 mod listen;
 mod units;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,10 +18,10 @@ use ipnet::IpNet;
 
 pub use listen::is_host_name;
 
-use crate::decode::{Cx, INSTANCE_TYPES};
+use crate::ConfigErrors;
+use crate::decode::{Cx, InstanceTypes};
 use crate::parse::{Format, parse};
 use crate::source::Source;
-use crate::{ConfigErrors, Resources};
 
 /// Name of the file, in `/etc/berth` or in the data directory.
 pub const SERVER_CONFIG_NAME: &str = "berth.toml";
@@ -50,6 +49,8 @@ pub struct ServerConfig {
     pub containers: ContainersConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[r2]`; `None`: bytes of objects are in the data directory.
+    pub r2: Option<R2Config>,
     /// `[versions]`
     pub versions: VersionsConfig,
     /// `[logs]`
@@ -57,7 +58,7 @@ pub struct ServerConfig {
     /// `[images]`
     pub images: ImagesConfig,
     /// `[instance_types]`: the built-in ones, and those that the file adds or changes.
-    pub instance_types: BTreeMap<String, Resources>,
+    pub instance_types: InstanceTypes,
     /// `[prices]`
     pub prices: PricesConfig,
 }
@@ -111,6 +112,8 @@ pub struct AcmeConfig {
     pub domains: Vec<String>,
     /// `ca`: PEM file with the root that the authority's own address is checked with, for one of one's own.
     pub ca: Option<PathBuf>,
+    /// `renew_before`: a certificate is renewed when less than this is left of it; `None`: a third of its time.
+    pub renew_before: Option<Duration>,
     /// `terms_accepted`: must be `true`.
     pub terms_accepted: bool,
 }
@@ -124,6 +127,8 @@ pub struct GatewayConfig {
     pub max_headers: u32,
     /// `max_body_size`: bytes of a request's body; `None`: any number.
     pub max_body_size: Option<u64>,
+    /// `max_connections`: of clients at the same time, WebSockets included; one more is closed.
+    pub max_connections: u32,
     /// `header_timeout`: a request's head must be there after this long.
     pub header_timeout: Duration,
     /// `body_timeout`: a request's body may pause this long.
@@ -177,6 +182,17 @@ pub struct LimitsConfig {
     pub memory: Option<u64>,
     /// `disk`, in bytes.
     pub disk: Option<u64>,
+}
+
+/// `[r2]`: a bucket that speaks S3, for the bytes of R2's objects. Its keys come from the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct R2Config {
+    /// `bucket`: its name.
+    pub bucket: String,
+    /// `prefix`: what names of its objects begin with.
+    pub prefix: String,
+    /// `endpoint`: where it is; `None`: Amazon.
+    pub endpoint: Option<String>,
 }
 
 /// `[versions]`: what is kept of each Worker.
@@ -261,7 +277,6 @@ const fn seconds(seconds: u64) -> Duration {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        let types = INSTANCE_TYPES.iter();
         Self {
             data_dir: None,
             base_domain: "localhost".to_owned(),
@@ -276,6 +291,7 @@ impl Default for ServerConfig {
             },
             containers: ContainersConfig::default(),
             limits: LimitsConfig::default(),
+            r2: None,
             versions: VersionsConfig {
                 keep: 100,
                 max_age: None,
@@ -286,9 +302,7 @@ impl Default for ServerConfig {
                 export: Vec::new(),
             },
             images: ImagesConfig::default(),
-            instance_types: types
-                .map(|(name, size)| ((*name).to_owned(), *size))
-                .collect(),
+            instance_types: InstanceTypes::default(),
             prices: PricesConfig::default(),
         }
     }
@@ -315,6 +329,7 @@ impl Default for GatewayConfig {
             // As on Cloudflare: 128 KB of headers in all, 100 MB of body and more on larger plans.
             max_header_size: 128 << 10,
             max_headers: 256,
+            max_connections: 10_000,
             max_body_size: Some(500_000_000),
             header_timeout: seconds(30),
             body_timeout: seconds(60),
@@ -342,6 +357,11 @@ impl Default for PricesConfig {
 }
 
 impl ServerConfig {
+    /// Whether there is something that TLS can be spoken with.
+    pub fn has_certificates(&self) -> bool {
+        !self.tls.certificates.is_empty() || self.acme.is_some()
+    }
+
     /// Reads a file; paths in it are relative to its directory.
     ///
     /// # Errors

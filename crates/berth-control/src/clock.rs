@@ -25,6 +25,12 @@ pub fn is_past(text: &str) -> bool {
     !OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|time| time > OffsetDateTime::now_utc())
 }
 
+/// Whether a point in time comes before so long from now. What cannot be read does.
+pub fn is_within(text: &str, time: std::time::Duration) -> bool {
+    let limit = OffsetDateTime::now_utc() + time;
+    !OffsetDateTime::parse(text, &Rfc3339).is_ok_and(|time| time > limit)
+}
+
 /// Whether a point in time is longer ago than so many seconds. What cannot be read is.
 pub(crate) fn is_older(text: &str, seconds: i64) -> bool {
     let limit = OffsetDateTime::now_utc() - time::Duration::seconds(seconds);
@@ -48,5 +54,7 @@ mod tests {
         assert_eq!(of_unix_ms(1_500), "1970-01-01T00:00:01.5Z");
         assert!(is_past("whenever"));
         assert!(!is_past("2200-01-01T00:00:00Z"));
+        let day = std::time::Duration::from_secs(86_400);
+        assert!(is_within(&now(), day) && !is_within("2200-01-01T00:00:00Z", day));
     }
 }

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use berth_config::{MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, Resources, instance_type};
+use berth_config::{InstanceTypes, MAX_DISK_MB, MAX_MEMORY_MIB, MAX_VCPU, MIN_VCPU, Resources};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -235,8 +235,8 @@ pub(crate) fn policy(sent: &Map<String, Value>) -> Policy {
 }
 
 /// The size of an instance whose object says nothing.
-pub(crate) fn unsized_instance() -> Instance {
-    let lite = instance_type("lite");
+pub(crate) fn unsized_instance(types: &InstanceTypes) -> Instance {
+    let lite = types.get("lite");
     let (vcpu, memory_mib, disk_mb) = lite.map_or((MIN_VCPU, 256, 2000), |lite| {
         (lite.vcpu, lite.memory_mib, lite.disk_mb)
     });
@@ -250,10 +250,10 @@ pub(crate) fn unsized_instance() -> Instance {
 
 /// What an object asks for with `instance` of `ctx.container.start()`: the name of an instance type, or
 /// `{vcpu, memoryMib, diskMb}`, what is left out being that of `lite`. `None`: neither.
-pub fn asked(instance: &Value) -> Option<Instance> {
-    let mut found = unsized_instance();
+pub fn asked(instance: &Value, types: &InstanceTypes) -> Option<Instance> {
+    let mut found = unsized_instance(types);
     if let Some(name) = instance.as_str() {
-        let named = instance_type(name)?;
+        let named = types.get(name)?;
         (found.vcpu, found.memory_mib, found.disk_mb) =
             (named.vcpu, named.memory_mib, named.disk_mb);
         return Some(found);
@@ -283,7 +283,10 @@ pub fn asked(instance: &Value) -> Option<Instance> {
 ///
 /// # Errors
 /// A field that is missing or out of range.
-pub(crate) fn instance(configuration: &Map<String, Value>) -> Result<Instance, ApplicationError> {
+pub(crate) fn instance(
+    configuration: &Map<String, Value>,
+    types: &InstanceTypes,
+) -> Result<Instance, ApplicationError> {
     let wrong = |field: &'static str, problem: &str| ApplicationError::Field {
         field: field.into(),
         problem: problem.to_owned(),
@@ -297,9 +300,15 @@ pub(crate) fn instance(configuration: &Map<String, Value>) -> Result<Instance, A
         mut vcpu,
         mut memory_mib,
         mut disk_mb,
-    } = instance_type(base).ok_or_else(|| ApplicationError::Field {
-        field: "configuration.instance_type".into(),
-        problem: format!("`{base}` is not known"),
+    } = types.get(base).ok_or_else(|| {
+        let known: Vec<&str> = types.iter().map(|(name, _)| name).collect();
+        ApplicationError::Field {
+            field: "configuration.instance_type".into(),
+            problem: format!(
+                "names `{base}`, which this server does not have: it has {}",
+                known.join(", ")
+            ),
+        }
     })?;
     if let Some(own) = configuration.get("vcpu") {
         vcpu = own.as_f64().unwrap_or(0.0);
@@ -338,7 +347,7 @@ mod tests {
     use super::*;
 
     fn parse(json: Value) -> Result<Instance, ApplicationError> {
-        instance(json.as_object().unwrap())
+        instance(json.as_object().unwrap(), &InstanceTypes::default())
     }
 
     #[test]
@@ -357,6 +366,7 @@ mod tests {
 
     #[test]
     fn objects_ask_for_a_name_or_for_numbers() {
+        let asked = |instance: &Value| asked(instance, &InstanceTypes::default());
         let standard = asked(&json!("standard-1")).unwrap();
         assert_eq!((standard.vcpu, standard.memory_mib), (0.5, 4096));
         let own = asked(&json!({"vcpu": 1, "memoryMib": 512})).unwrap();
@@ -369,6 +379,31 @@ mod tests {
         ] {
             assert_eq!(asked(&wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_server_has_sizes_of_its_own() {
+        let mut types = InstanceTypes::default();
+        let size = Resources {
+            vcpu: 16.0,
+            memory_mib: 65_536,
+            disk_mb: 100,
+        };
+        types.set("big", size);
+        types.set("lite", Resources { vcpu: 0.5, ..size });
+        let big = asked(&json!("big"), &types).unwrap();
+        assert_eq!((big.vcpu, big.memory_mib, big.disk_mb), (16.0, 65_536, 100));
+        let unnamed = json!({"image": "a"});
+        let unnamed = instance(unnamed.as_object().unwrap(), &types).unwrap();
+        assert_eq!(unnamed.vcpu, 0.5, "what says nothing is lite");
+        let unknown = json!({"image": "a", "instance_type": "huge"});
+        let error = instance(unknown.as_object().unwrap(), &types).unwrap_err();
+        assert!(error.to_string().contains("big"), "{error}");
+        let names: Vec<&str> = types.iter().map(|(name, _)| name).collect();
+        assert!(
+            !names.contains(&"dev"),
+            "old names are not offered: {names:?}"
+        );
     }
 
     #[test]

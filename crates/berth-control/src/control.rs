@@ -23,6 +23,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use berth_config::InstanceTypes;
+use berth_r2::{Place, R2, R2Error};
 use berth_store::{SealKey, Store, StoreError};
 use tokio::sync::watch;
 
@@ -57,6 +59,7 @@ struct Inner {
     /// Held while routes and domains are given to a Worker, so that two do not get the same one.
     places: Mutex<()>,
     retention: Mutex<Retention>,
+    instance_types: Mutex<Arc<InstanceTypes>>,
 }
 
 impl Control {
@@ -65,6 +68,14 @@ impl Control {
     /// # Errors
     /// The directory cannot be used, or is a newer version's.
     pub fn open(directory: &Path, key: &Path) -> Result<Self, ControlError> {
+        Self::open_at(directory, key, &Place::Directory)
+    }
+
+    /// The same with the bytes of R2's objects at a place.
+    ///
+    /// # Errors
+    /// As [`Control::open`]; they are at another place.
+    pub fn open_at(directory: &Path, key: &Path, r2: &Place) -> Result<Self, ControlError> {
         fs_err::create_dir_all(directory).map_err(crate::content::failed("make", directory))?;
         let store = Store::open(&directory.join("records.db"))?;
         let account = own_account(&store)?;
@@ -72,13 +83,14 @@ impl Control {
             store,
             key: SealKey::open(key)?,
             content: Content::open(&directory.join("modules"))?,
-            r2: berth_r2::R2::open(&directory.join("r2")).map_err(berth_r2::R2Error::from)?,
+            r2: R2::open_at(&directory.join("r2"), r2).map_err(R2Error::from)?,
             account,
             changes: watch::Sender::new(0),
             resources: Mutex::default(),
             pending: Mutex::default(),
             places: Mutex::default(),
             retention: Mutex::default(),
+            instance_types: Mutex::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -97,6 +109,21 @@ impl Control {
     fn retention(&self) -> Retention {
         let retention = self.inner.retention.lock();
         retention.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says which sizes of containers have names, from the next deployment of each application on.
+    pub fn set_instance_types(&self, types: InstanceTypes) {
+        *self
+            .inner
+            .instance_types
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(types);
+    }
+
+    /// The named sizes of containers.
+    pub fn instance_types(&self) -> Arc<InstanceTypes> {
+        let known = self.inner.instance_types.lock();
+        Arc::clone(&known.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whose machine this is.

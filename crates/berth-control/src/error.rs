@@ -203,6 +203,7 @@ impl Hint for ControlError {
             ),
             Self::Upload(error) => error.hint(),
             Self::Migration(error) => error.hint(),
+            Self::R2(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Seal(error) => error.hint(),
             _ => None,

@@ -106,9 +106,12 @@ impl std::fmt::Debug for Chooser {
 /// the container.
 pub const INSTANCE_VARIABLE: &str = "BERTH_INSTANCE";
 
+/// From a size to limits.
+type Size = dyn Fn(&str) -> Option<Limits> + Send + Sync;
+
 /// What limits a size means (the content of [`INSTANCE_VARIABLE`]); `None`: it is not understood.
 #[derive(Clone)]
-pub struct Sizer(pub fn(&str) -> Option<Limits>);
+pub struct Sizer(pub Arc<Size>);
 
 impl std::fmt::Debug for Sizer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

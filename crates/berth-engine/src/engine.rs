@@ -363,15 +363,7 @@ impl Engine {
     /// What a container uses and has used; `None`: there is none. Wakes nobody.
     pub fn metered(&self, name: &str) -> Option<Metered> {
         let handle = self.table.find(name)?;
-        let shared = handle.shared();
-        let mut metered = shared.meter.read();
-        if let Some(network) = shared.network.get() {
-            let carried = network.usage();
-            let before = shared.carried_before.get().copied().unwrap_or_default();
-            metered.ingress_bytes = carried.ingress_bytes.saturating_sub(before.ingress_bytes);
-            metered.egress_bytes = carried.egress_bytes.saturating_sub(before.egress_bytes);
-        }
-        Some(metered)
+        Some(handle.shared().metered())
     }
 
     /// What happens from now on. A listener that lags loses lines first, other events last.

@@ -11,6 +11,8 @@ use berth_jail::{ExitStatus, Limits, SandboxExtras, SpawnTimings};
 use berth_net::Network;
 use serde::{Deserialize, Serialize};
 
+use crate::Metered;
+
 /// Settings of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -258,6 +260,8 @@ pub struct ContainerInfo {
     /// How long each phase of its life's beginning took.
     #[serde(skip)]
     pub timings: Timings,
+    /// What it has used until its process ended, over all its starts; `None`: no process of it has ended yet.
+    pub used: Option<Metered>,
 }
 
 /// How long the phases of a container's (latest) start took; `None`: not reached yet.

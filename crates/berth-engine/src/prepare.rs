@@ -297,6 +297,7 @@ fn snapshot(
         restart_count: 0,
         restarting: false,
         timings: Timings::default(),
+        used: None,
     }
 }
 

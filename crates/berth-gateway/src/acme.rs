@@ -126,13 +126,13 @@ impl Acme {
                 continue;
             }
             let files = self.files(&name);
-            if is_fresh(&files.certificate) {
-                // It may be from before this start.
+            if let Some(due) = self.due(&files.certificate) {
+                // It may be from before this start. While a new one is obtained, this one is used.
                 if let Err(error) = self.certificates.obtained(&name, &files) {
                     tracing::warn!(error = berth_error::chain(&error), name, "a certificate");
-                } else {
-                    self.pauses
-                        .insert(name, (Instant::now() + LAST_PAUSE, FIRST_PAUSE));
+                } else if !due.is_zero() {
+                    let next = Instant::now() + due.min(LAST_PAUSE);
+                    self.pauses.insert(name, (next, FIRST_PAUSE));
                     continue;
                 }
             }
@@ -140,7 +140,10 @@ impl Acme {
             let (pause, next) = match obtained {
                 Ok(Ok(())) => {
                     tracing::info!(name, "a certificate was obtained");
-                    (LAST_PAUSE, FIRST_PAUSE)
+                    let due = self.due(&files.certificate).unwrap_or_default();
+                    // One that is due at once is not asked for without end.
+                    let due = if due.is_zero() { LAST_PAUSE } else { due };
+                    (due.min(LAST_PAUSE), FIRST_PAUSE)
                 }
                 failed => {
                     let reason = match &failed {
@@ -157,6 +160,13 @@ impl Acme {
             };
             self.pauses.insert(name, (Instant::now() + pause, next));
         }
+    }
+
+    /// In what time a certificate is to be renewed; `None`: there is none that can be read.
+    fn due(&self, certificate: &Path) -> Option<Duration> {
+        let left = time_left(certificate)?;
+        let before = self.config.renew_before.unwrap_or(left.whole / 3);
+        Some(left.now.saturating_sub(before))
     }
 
     /// Obtains one certificate and has it used.
@@ -287,22 +297,29 @@ fn is_public(name: &str) -> bool {
     name.contains('.') && !local && name.parse::<std::net::IpAddr>().is_err()
 }
 
-/// Whether more than a third of its time is left.
-fn is_fresh(certificate: &Path) -> bool {
-    let Ok(der) = CertificateDer::from_pem_file(certificate) else {
-        return false;
-    };
-    let Ok((_, certificate)) = X509Certificate::from_der(&der) else {
-        return false;
-    };
+/// The time of a certificate.
+struct TimeLeft {
+    /// From its begin to its end.
+    whole: Duration,
+    /// From now to its end.
+    now: Duration,
+}
+
+/// `None`: there is no certificate that can be read.
+fn time_left(certificate: &Path) -> Option<TimeLeft> {
+    let der = CertificateDer::from_pem_file(certificate).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
     let validity = certificate.validity();
-    let whole = validity.not_after.timestamp() - validity.not_before.timestamp();
-    let now = std::time::UNIX_EPOCH
-        .elapsed()
-        .unwrap_or_default()
-        .as_secs();
-    let left = validity.not_after.timestamp() - i64::try_from(now).unwrap_or(i64::MAX);
-    left > whole / 3
+    let seconds = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let (begin, end) = (
+        validity.not_before.timestamp(),
+        validity.not_after.timestamp(),
+    );
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Some(TimeLeft {
+        whole: seconds(end.saturating_sub(begin)),
+        now: seconds(end).saturating_sub(now),
+    })
 }
 
 fn private(directory: &Path) -> std::io::Result<()> {

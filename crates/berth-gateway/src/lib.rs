@@ -31,7 +31,7 @@ use berth_config::GatewayConfig;
 use berth_error::Hint;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,7 +42,7 @@ pub use challenges::Challenges;
 pub use gate::{Count, Epoch};
 pub use site::Site;
 pub use sites::{Sites, Table};
-pub use tls::{CertificateError, Certificates};
+pub use tls::{CertificateError, Certificates, ListedCertificate};
 
 use server::{Door, Shared};
 
@@ -100,6 +100,8 @@ pub struct RequestEvent {
     pub method: String,
     /// Path with query.
     pub path: String,
+    /// Whose it was: the name of its [`Site`]; `None`: it has none, or nobody's.
+    pub site: Option<Arc<str>>,
     /// Status of the response (101 for a WebSocket, 499 when the client went away first).
     pub status: u16,
     /// From the request's head to the response's head.
@@ -185,6 +187,8 @@ impl Gateway {
             closed: CancellationToken::new(),
         };
         let tls = tls::server_config(options.certificates).map_err(GatewayError::Tls)?;
+        let slots = usize::try_from(options.config.max_connections).unwrap_or(usize::MAX);
+        let slots = slots.min(Semaphore::MAX_PERMITS);
         let redirect = tls_address.filter(|_| options.redirect);
         let door = Door {
             shared: Arc::new(Shared {
@@ -196,6 +200,7 @@ impl Gateway {
             tls: None,
             redirect: redirect.map(|address| address.port()),
             connections: gateway.connections.clone(),
+            slots: Arc::new(Semaphore::new(slots)),
             closing: gateway.closing.clone(),
             closed: gateway.closed.clone(),
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
@@ -18,7 +19,7 @@ use crate::gate::{Gate, Kind, Pass};
 use crate::headers::{self, Client};
 use crate::pool::UpstreamError;
 use crate::request_body::RequestBody;
-use crate::server::Shared;
+use crate::server::{Shared, Slot};
 use crate::site::Site;
 
 /// The status in reports of a request whose client went away first, as nginx has it.
@@ -37,6 +38,7 @@ pub(crate) struct Proxy {
     /// Requests are sent to the same place with TLS at this port.
     pub(crate) redirect: Option<u16>,
     pub(crate) tunnels: TaskTracker,
+    pub(crate) slot: Slot,
     pub(crate) closed: CancellationToken,
 }
 
@@ -45,6 +47,7 @@ struct Report {
     shared: Arc<Shared>,
     method: Method,
     path: String,
+    site: Option<Arc<str>>,
     start: Instant,
     status: u16,
 }
@@ -54,6 +57,7 @@ impl Drop for Report {
         let _ = self.shared.events.send(RequestEvent {
             method: self.method.to_string(),
             path: std::mem::take(&mut self.path),
+            site: self.site.take(),
             status: self.status,
             duration: self.start.elapsed(),
         });
@@ -68,22 +72,29 @@ impl Proxy {
             shared: Arc::clone(&self.shared),
             method: request.method().clone(),
             path: path.map_or("*", |path| path.as_str()).to_owned(),
+            site: None,
             start: Instant::now(),
             // Until there is a response.
             status: CLIENT_CLOSED,
         };
         let ray = headers::ray();
-        let mut response = self.respond(request, &ray).await;
+        let mut response = self.respond(request, &ray, &mut report.site).await;
         report.status = response.status().as_u16();
         response.headers_mut().insert(headers::RAY, ray);
         response
     }
 
-    async fn respond(self, request: Request<Incoming>, ray: &HeaderValue) -> Response<ProxyBody> {
+    /// Says whose the request is as soon as it is known: the answer may never be waited for.
+    async fn respond(
+        self,
+        request: Request<Incoming>,
+        ray: &HeaderValue,
+        of: &mut Option<Arc<str>>,
+    ) -> Response<ProxyBody> {
         if let Some(answer) = self.shared.challenges.answer(request.uri().path()) {
             return own(StatusCode::OK, answer);
         }
-        let request = match checked(request) {
+        let request = match checked(as_upgrade(request)) {
             Ok(request) => request,
             Err(reason) => return own(StatusCode::BAD_REQUEST, reason.to_owned()),
         };
@@ -101,7 +112,10 @@ impl Proxy {
             return refusal(&UpstreamError::TooLarge);
         }
         match self.site(&request) {
-            Some(site) => self.forward(request, &site, ray).await,
+            Some(site) => {
+                of.clone_from(&site.name);
+                self.forward(request, &site, ray).await
+            }
             None => nobody(&request),
         }
     }
@@ -119,6 +133,7 @@ impl Proxy {
         site: &Arc<Site>,
         ray: &HeaderValue,
     ) -> Response<ProxyBody> {
+        let http2 = request.version() == Version::HTTP_2;
         let upgrade = headers::upgrade(request.headers());
         let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         headers::remove_hop_by_hop(request.headers_mut());
@@ -137,7 +152,7 @@ impl Proxy {
         match sent(request, site).await {
             Ok((response, pass, lease)) => match client {
                 Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    self.tunnel(response, client, pass)
+                    self.tunnel(response, client, pass, http2)
                 }
                 _ => passed_on(response, pass, lease),
             },
@@ -151,13 +166,14 @@ impl Proxy {
         mut response: Response<Incoming>,
         client: OnUpgrade,
         pass: Pass,
+        http2: bool,
     ) -> Response<ProxyBody> {
         // A WebSocket may last for days: whoever waits for requests does not wait for it.
         let pass = pass.becomes(Kind::Tunnel);
         let server = hyper::upgrade::on(&mut response);
-        let closed = self.closed.clone();
+        let (closed, slot) = (self.closed.clone(), self.slot);
         self.tunnels.spawn(async move {
-            let _pass = pass;
+            let _held = (pass, slot);
             let joined = async {
                 let (client, server) = tokio::try_join!(client, server)?;
                 let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
@@ -178,7 +194,11 @@ impl Proxy {
         let protocol = headers::upgrade(response.headers());
         let (mut head, _) = response.into_parts();
         headers::remove_hop_by_hop(&mut head.headers);
-        if let Some(protocol) = protocol {
+        if http2 {
+            // What HTTP/1.1 says in headers is in the protocol itself (RFC 8441).
+            head.status = StatusCode::OK;
+            head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+        } else if let Some(protocol) = protocol {
             set_upgrade(&mut head.headers, protocol);
         }
         Response::from_parts(head, ProxyBody::empty())
@@ -219,6 +239,23 @@ async fn sent(
             _ => return Err(Box::new(refusal(&failed.error))),
         }
     }
+}
+
+/// A WebSocket that HTTP/2 asks for with `CONNECT` (RFC 8441), as HTTP/1.1 asks for it.
+fn as_upgrade(mut request: Request<Incoming>) -> Request<Incoming> {
+    let protocol = request.extensions().get::<hyper::ext::Protocol>();
+    let websocket = protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
+    if !websocket || request.method() != Method::CONNECT {
+        return request;
+    }
+    *request.method_mut() = Method::GET;
+    let headers = request.headers_mut();
+    set_upgrade(headers, HeaderValue::from_static("websocket"));
+    let key = base64::engine::general_purpose::STANDARD.encode(rand::random::<[u8; 16]>());
+    if let Ok(key) = HeaderValue::from_str(&key) {
+        headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    }
+    request
 }
 
 /// The request in the form that is sent on, or why it is none: a path, and a `Host`.

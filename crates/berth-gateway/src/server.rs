@@ -8,7 +8,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_config::GatewayConfig;
 use hyper::server::conn::{http1, http2};
@@ -17,7 +17,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +38,12 @@ const PIECE_PAUSE: Duration = Duration::from_millis(5);
 /// HTTP/2: a client that does not answer a ping for this long is gone.
 const PING_LIMIT: Duration = Duration::from_secs(20);
 
+/// Between two words about too many connections.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// The right of a connection to be, also of a tunnel that it has become.
+pub(crate) type Slot = Arc<OwnedSemaphorePermit>;
+
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) sites: Arc<Sites>,
@@ -54,12 +60,15 @@ pub(crate) struct Door {
     /// Requests are sent to the same place with TLS at this port.
     pub(crate) redirect: Option<u16>,
     pub(crate) connections: TaskTracker,
+    /// One for each connection that there may be.
+    pub(crate) slots: Arc<Semaphore>,
     pub(crate) closing: CancellationToken,
     pub(crate) closed: CancellationToken,
 }
 
 /// Accepts until it is closing.
 pub(crate) async fn accept(listener: TcpListener, door: Door) {
+    let mut full = Full::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -67,9 +76,14 @@ pub(crate) async fn accept(listener: TcpListener, door: Door) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => {
-                door.connections.spawn(serve(stream, address, door.clone()));
-            }
+            Ok((stream, address)) => match Arc::clone(&door.slots).try_acquire_owned() {
+                Ok(slot) => {
+                    door.connections
+                        .spawn(serve(stream, address, Arc::new(slot), door.clone()));
+                }
+                // It is closed: whoever has one keeps it.
+                Err(_) => full.say(),
+            },
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -78,8 +92,29 @@ pub(crate) async fn accept(listener: TcpListener, door: Door) {
     }
 }
 
+/// Says that there are too many connections, not for each of them.
+#[derive(Default)]
+struct Full {
+    closed: u64,
+    said: Option<Instant>,
+}
+
+impl Full {
+    fn say(&mut self) {
+        self.closed += 1;
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            let closed = self.closed;
+            tracing::warn!(
+                closed,
+                "there are too many connections: new ones are closed"
+            );
+            self.said = Some(Instant::now());
+        }
+    }
+}
+
 /// Serves one connection until its client leaves or the gateway closes.
-async fn serve(stream: TcpStream, address: SocketAddr, door: Door) {
+async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "could not set TCP_NODELAY");
     }
@@ -90,7 +125,7 @@ async fn serve(stream: TcpStream, address: SocketAddr, door: Door) {
         None => {
             let http2 = tokio::time::timeout(limit, has_preface(&stream));
             if let Some(Ok(Ok(http2))) = closing.run_until_cancelled(http2).await {
-                spoken(stream, http2, Client::plain(address, http2), door).await;
+                spoken(stream, http2, Client::plain(address, http2), slot, door).await;
             }
         }
         Some(acceptor) => {
@@ -100,7 +135,7 @@ async fn serve(stream: TcpStream, address: SocketAddr, door: Door) {
                     let (_, session) = stream.get_ref();
                     let http2 = session.alpn_protocol() == Some(b"h2");
                     let client = Client::tls(address, http2, session);
-                    spoken(stream, http2, client, door).await;
+                    spoken(stream, http2, client, slot, door).await;
                 }
                 Some(Ok(Err(error))) => tracing::trace!(%error, "a client gave up TLS"),
                 Some(Err(_)) | None => {}
@@ -110,7 +145,7 @@ async fn serve(stream: TcpStream, address: SocketAddr, door: Door) {
 }
 
 /// Serves a connection on which it is known what is spoken.
-async fn spoken<S>(stream: S, http2: bool, client: Client, door: Door)
+async fn spoken<S>(stream: S, http2: bool, client: Client, slot: Slot, door: Door)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -119,6 +154,7 @@ where
         client: Arc::new(client),
         redirect: door.redirect,
         tunnels: door.connections.clone(),
+        slot,
         closed: door.closed.clone(),
     };
     let result = if http2 {
@@ -213,6 +249,8 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(config.idle_timeout))
         .keep_alive_timeout(PING_LIMIT)
+        // WebSockets (RFC 8441).
+        .enable_connect_protocol()
         .max_header_list_size(u32::try_from(config.max_header_size).unwrap_or(u32::MAX))
         .serve_connection(
             TokioIo::new(stream),

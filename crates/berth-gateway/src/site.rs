@@ -13,6 +13,8 @@ const TRIGGER_PATHS: &str = "/cdn-cgi/handler/";
 /// An application. There is no upstream at first: requests are held until [`Site::set_upstream`].
 #[derive(Debug)]
 pub struct Site {
+    /// What reports of its requests call it.
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) gate: Gate,
     triggers: RwLock<Option<Arc<Pool>>>,
     pub(crate) hold_limit: Duration,
@@ -22,7 +24,17 @@ impl Site {
     /// A site whose requests wait for an upstream at most for `hold_limit`; then they are answered
     /// with 503.
     pub fn new(hold_limit: Duration) -> Arc<Self> {
+        Self::make(None, hold_limit)
+    }
+
+    /// The same for one that [`RequestEvent::site`](crate::RequestEvent::site) names.
+    pub fn named(name: &str, hold_limit: Duration) -> Arc<Self> {
+        Self::make(Some(Arc::from(name)), hold_limit)
+    }
+
+    fn make(name: Option<Arc<str>>, hold_limit: Duration) -> Arc<Self> {
         Arc::new(Self {
+            name,
             gate: Gate::default(),
             triggers: RwLock::default(),
             hold_limit,

@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,17 @@ pub struct Certificates {
     held: RwLock<Held>,
 }
 
+/// A certificate that clients may get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedCertificate {
+    /// Host names that it is for.
+    pub name: String,
+    /// When it ends, Unix seconds.
+    pub expires: i64,
+    /// It comes from an authority, not from files of the operator.
+    pub obtained: bool,
+}
+
 #[derive(Debug, Default)]
 struct Held {
     /// In the order of the configuration.
@@ -100,6 +112,16 @@ impl Certificates {
         held.files.iter().any(|key| is_for(key, name))
     }
 
+    /// Every certificate, files first.
+    pub fn list(&self) -> Vec<ListedCertificate> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let files = held.files.iter().map(|key| (None, key));
+        let obtained = held.obtained.iter();
+        let obtained = obtained.map(|(name, key)| (Some(name.as_str()), key));
+        let all = files.chain(obtained);
+        all.filter_map(|(name, key)| listed(name, key)).collect()
+    }
+
     /// The one for a name, or that for clients that name none which is there.
     fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
@@ -120,6 +142,25 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.find(hello.server_name())
     }
+}
+
+/// What is worth knowing of a certificate; `name`: what it was obtained for.
+fn listed(name: Option<&str>, key: &CertifiedKey) -> Option<ListedCertificate> {
+    let (_, certificate) = X509Certificate::from_der(key.cert.first()?).ok()?;
+    let names = || {
+        let names = certificate.subject_alternative_name().ok().flatten();
+        let names = names.map(|names| names.value.general_names.iter());
+        let names = names.into_iter().flatten().filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        });
+        names.collect::<Vec<_>>().join(", ")
+    };
+    Some(ListedCertificate {
+        obtained: name.is_some(),
+        name: name.map_or_else(names, str::to_owned),
+        expires: certificate.validity().not_after.timestamp(),
+    })
 }
 
 fn is_for(key: &CertifiedKey, name: &str) -> bool {

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use berth_config::CertificateFiles;
 use berth_gateway::{Certificates, Gateway, GatewayOptions, Site, Sites};
+use berth_test::TlsStream;
 use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -249,69 +251,8 @@ async fn handshake(
     world: &World,
     name: &'static str,
     alpn: &[&[u8]],
-) -> (
-    tokio_rustls::client::TlsStream<TcpStream>,
-    CertificateDer<'static>,
-) {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone))
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = TcpStream::connect(world.gateway.tls_addr().unwrap())
-        .await
-        .unwrap();
-    let name = ServerName::try_from(name).unwrap();
-    let stream = connector.connect(name, stream).await.unwrap();
-    let shown = stream.get_ref().1.peer_certificates().unwrap()[0]
-        .clone()
-        .into_owned();
-    (stream, shown)
-}
-
-/// The test compares certificates itself.
-#[derive(Debug)]
-struct Anyone;
-
-impl rustls::client::danger::ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        rustls::crypto::ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+) -> (TlsStream, CertificateDer<'static>) {
+    berth_test::handshake(world.gateway.tls_addr().unwrap(), name, alpn).await
 }
 
 #[tokio::test]
@@ -402,4 +343,118 @@ async fn a_client_that_does_not_speak_tls_is_let_go() {
         stream.write_all(said).await.unwrap();
         read_all(&mut stream).await;
     }
+}
+
+/// A connection over HTTP/2.
+async fn http2(world: &World) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+    let stream = TokioIo::new(world.connect().await);
+    let connected = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
+    let (sender, connection) = connected.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn get(path: &str) -> Request<Full<Bytes>> {
+    let request = Request::get(format!("http://app.example{path}"));
+    request.body(Full::default()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_on_the_way_over_http2_is_answered_when_the_gateway_ends() {
+    let world = world(|_| {}).await;
+    let mut sender = http2(&world).await;
+    let slow: Vec<_> = (0..5).map(|_| sender.send_request(get("/slow"))).collect();
+    let mut slow = futures_util::future::join_all(slow);
+    // All of them are at the upstream before it ends.
+    tokio::select! {
+        _ = &mut slow => panic!("nothing was slow"),
+        () = world.server.arrived.notified() => {}
+    }
+    let address = world.gateway.local_addr();
+    let ending = world.gateway.shutdown(SOON);
+    let (answers, ()) = tokio::time::timeout(SOON, async { tokio::join!(slow, ending) })
+        .await
+        .unwrap();
+    for answer in answers {
+        let body = answer.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(body.to_bytes(), "slow");
+    }
+    // The connection has ended, and there is no other one.
+    let late = sender.send_request(get("/fixed")).await;
+    assert!(late.is_err(), "{late:?}");
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_is_a_stream_among_others() {
+    let world = world(|_| {}).await;
+    let stream = TokioIo::new(world.connect().await);
+    let connected =
+        hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), stream);
+    let (mut sender, connection) = connected.await.unwrap();
+    tokio::spawn(connection);
+    // The server's settings say that it can; they come before the first answer.
+    let first = sender.send_request(get("/fixed")).await.unwrap();
+    assert_eq!(first.status(), 200);
+    let mut open = get("/ws");
+    *open.method_mut() = hyper::Method::CONNECT;
+    open.headers_mut()
+        .insert("sec-websocket-version", "13".parse().unwrap());
+    let websocket = hyper::ext::Protocol::from_static("websocket");
+    open.extensions_mut().insert(websocket);
+    let mut opened = sender.send_request(open).await.unwrap();
+    assert_eq!(opened.status(), 200);
+    for name in ["upgrade", "connection", "sec-websocket-accept"] {
+        assert!(!opened.headers().contains_key(name), "{name}");
+    }
+    let stream = TokioIo::new(hyper::upgrade::on(&mut opened).await.unwrap());
+    let client = tokio_tungstenite::tungstenite::protocol::Role::Client;
+    let mut socket =
+        tokio_tungstenite::WebSocketStream::from_raw_socket(stream, client, None).await;
+    for text in ["one", "two"] {
+        let message = tokio_tungstenite::tungstenite::Message::text(text);
+        socket.send(message.clone()).await.unwrap();
+        let answer = tokio::time::timeout(SOON, socket.next()).await.unwrap();
+        assert_eq!(answer.unwrap().unwrap(), message);
+    }
+    // Others go on beside it.
+    let beside = sender.send_request(get("/fixed")).await.unwrap();
+    assert_eq!(beside.status(), 200);
+    socket.close(None).await.unwrap();
+    // Any other `CONNECT` is none of ours.
+    let mut proxy = get("/");
+    *proxy.method_mut() = hyper::Method::CONNECT;
+    *proxy.uri_mut() = "app.example:443".parse().unwrap();
+    let refused = sender.send_request(proxy).await.unwrap();
+    assert_eq!(refused.status(), 400);
+}
+
+#[tokio::test]
+async fn there_are_no_more_connections_than_allowed() {
+    let world = world(|options| options.config.max_connections = 2).await;
+    let request = b"GET /fixed HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answered = async |stream: &mut TcpStream| {
+        stream.write_all(request).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"fixed") {
+            answer.push(stream.read_u8().await?);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        std::io::Result::Ok(())
+    };
+    let (mut first, mut second) = (world.connect().await, world.connect().await);
+    answered(&mut first).await.unwrap();
+    answered(&mut second).await.unwrap();
+    let mut third = world.connect().await;
+    let refused = answered(&mut third).await;
+    assert!(refused.is_err(), "{refused:?}");
+    // Who has one keeps it, and its end makes room.
+    answered(&mut second).await.unwrap();
+    drop(first);
+    let room = async {
+        while answered(&mut world.connect().await).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, room).await.unwrap();
 }

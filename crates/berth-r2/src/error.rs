@@ -127,6 +127,14 @@ pub enum Failure {
     /// The bucket that bytes are kept in.
     #[error("the bucket fails")]
     Bucket(#[source] Box<object_store::Error>),
+    /// Bytes of objects are at another place than they are to be.
+    #[error("the bytes of R2's objects are in {was}, not in {wanted}")]
+    Elsewhere {
+        /// Where they are.
+        was: String,
+        /// Where they are to be.
+        wanted: String,
+    },
     /// A task of ours died.
     #[error("a task ended early")]
     Task(#[from] tokio::task::JoinError),
@@ -148,6 +156,10 @@ impl Hint for R2Error {
             Self::Storage(Failure::Newer { .. }) => {
                 Some("start the version of Berth that wrote it".to_owned())
             }
+            Self::Storage(Failure::Elsewhere { .. }) => Some(
+                "set `[r2]` as it was; only while there are no objects and no parts of any can it change"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

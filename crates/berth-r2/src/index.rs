@@ -4,6 +4,7 @@
 //! what is read in a call is what the call changes. Keys are compared as bytes.
 
 mod buckets;
+mod lifecycle;
 mod objects;
 mod uploads;
 
@@ -136,6 +137,16 @@ impl Index {
         let result = change(&transaction)?;
         transaction.commit()?;
         Ok(result)
+    }
+
+    /// Whether any object or part has bytes.
+    pub(crate) fn has_bytes(&self) -> Result<bool, Failure> {
+        let connection = self.lock();
+        let count: i64 =
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM segments)", [], |row| {
+                row.get(0)
+            })?;
+        Ok(count != 0)
     }
 
     /// Which of these blobs belong to nobody.

@@ -29,7 +29,9 @@ mod index;
 mod list;
 mod name;
 mod object;
+mod place;
 mod range;
+mod rules;
 pub mod s3;
 mod store;
 
@@ -42,5 +44,7 @@ pub use index::BucketInfo;
 pub use list::{ListOptions, Listing, Position};
 pub use name::{is_bucket_name, is_key};
 pub use object::{HttpMetadata, Metadata, Object, Part, StorageClass, Upload};
+pub use place::Place;
 pub use range::{Range, Resolved};
+pub use rules::{Allowed, ClassTransition, CorsRule, LifecycleRule, Transition, When, Which};
 pub use store::{Body, BodyError, Found, NewUpload, Put, R2};

@@ -11,12 +11,14 @@
 //! | `payload`, `chunked` | the bytes that were signed |
 //! | `keys` | who may do what |
 //! | `xml`, `error`, `metadata` | forms |
+//! | `cors` | pages of other origins |
 //! | `buckets`, `lists`, `objects`, `copies`, `uploads` | what is done |
 
 mod authenticate;
 mod buckets;
 mod chunked;
 mod copies;
+mod cors;
 mod error;
 mod head;
 mod keys;
@@ -37,6 +39,7 @@ use axum::response::Response;
 use http::{Method, Request};
 
 use crate::R2;
+use cors::Origin;
 use error::S3Error;
 use head::Head;
 pub use keys::{AccessKey, Keys, Permission};
@@ -77,10 +80,21 @@ async fn handle(State(service): State<Arc<Service>>, request: Request<HttpBody>)
     let id = crate::index::fresh();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let mut response = match service.answer(request).await {
+    let (parts, body) = request.into_parts();
+    let head = Head::parse(&parts, &service.options);
+    let origin = head.as_ref().ok().and_then(Origin::of);
+    let answered = match (head, &origin) {
+        (Ok(_), Some(origin)) if origin.is_preflight() => service.preflight(origin).await,
+        (Ok(head), _) => service.answer(head, body).await,
+        (Err(error), _) => Err(error),
+    };
+    let mut response = match answered {
         Ok(response) => response,
         Err(error) => error.response(&path, &id, method == Method::HEAD),
     };
+    if let Some(origin) = origin.filter(|origin| !origin.is_preflight()) {
+        service.allow(&origin, &mut response).await;
+    }
     if let Ok(id) = http::HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-amz-request-id", id);
     }
@@ -88,9 +102,7 @@ async fn handle(State(service): State<Arc<Service>>, request: Request<HttpBody>)
 }
 
 impl Service {
-    async fn answer(&self, request: Request<HttpBody>) -> Result<Response, S3Error> {
-        let (parts, body) = request.into_parts();
-        let head = Head::parse(&parts, &self.options)?;
+    async fn answer(&self, head: Head, body: HttpBody) -> Result<Response, S3Error> {
         let keys = Arc::clone(&self.keys);
         let (head, authentic) = tokio::task::spawn_blocking(move || {
             let authentic = authenticate::check(&head, keys.as_ref());

@@ -3,6 +3,7 @@
 //! Invariants: bytes are durable before the index names them; what the index does not name any more is
 //! deleted when its last reader is done; what a dead process left is found by [`R2::tidy`].
 
+mod lifecycle;
 mod objects;
 mod read;
 mod tidy;
@@ -54,6 +55,18 @@ impl From<BodyError> for R2Error {
     }
 }
 
+/// Makes a store's directory, for its owner only.
+pub(crate) fn make(directory: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(directory);
+    made.map_err(|source| Failure::Io {
+        action: "make",
+        path: directory.to_owned(),
+        source,
+    })
+}
+
 /// Buckets of objects. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct R2 {
@@ -67,6 +80,8 @@ struct Inner {
     leases: Leases,
     /// What the names of this process's blobs begin with.
     run: String,
+    /// The rules of a bucket have changed.
+    ruled: tokio::sync::Notify,
     /// Until there is a runtime to delete them in.
     freed: std::sync::Mutex<Option<mpsc::UnboundedReceiver<String>>>,
 }
@@ -86,14 +101,7 @@ impl R2 {
     /// # Errors
     /// As [`R2::open`].
     pub fn with_blobs(directory: &Path, blobs: Arc<dyn Blobs>) -> Result<Self, Failure> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let mut builder = std::fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(directory);
-        made.map_err(|source| Failure::Io {
-            action: "make",
-            path: directory.to_owned(),
-            source,
-        })?;
+        make(directory)?;
         let index = Index::open(&directory.join("index.db"))?;
         let (leases, freed) = Leases::new();
         let run = format!("{}-{}-", index.id, &fresh()[..8]);
@@ -103,6 +111,7 @@ impl R2 {
                 blobs,
                 leases,
                 run,
+                ruled: tokio::sync::Notify::new(),
                 freed: std::sync::Mutex::new(Some(freed)),
             }),
         })

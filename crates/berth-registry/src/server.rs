@@ -7,7 +7,7 @@ mod patient;
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -30,11 +30,17 @@ use tokio_util::task::TaskTracker;
 
 use patient::Patient;
 pub use tls::TlsError;
+use tokio_rustls::rustls::server::ResolvesServerCert;
 
 /// Rest after an `accept` that failed for want of descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// Bytes that are read at once from a connection.
 const READ_BUFFER: usize = 1024 * 1024;
+
+/// What a client from elsewhere is told that does not speak TLS.
+const NEEDS_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 55\r\n\
+    Connection: close\r\n\r\nThis address speaks TLS: ask again with `https://` URLs";
 
 /// The first byte of a TLS connection: a record of the type "handshake".
 const HANDSHAKE: u8 = 0x16;
@@ -44,9 +50,10 @@ const HANDSHAKE: u8 = 0x16;
 pub struct ServerOptions {
     /// Certificate chain and key, both PEM; `None` serves plain HTTP.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// With a certificate: whether clients without TLS are served, too. The first byte of a connection
-    /// says which it is.
-    pub plain_too: bool,
+    /// In the place of files: who chooses a certificate for each connection.
+    pub resolver: Option<Arc<dyn ResolvesServerCert>>,
+    /// With a certificate: who is served without TLS, too. The first byte of a connection says which it is.
+    pub plain: Plain,
     /// Connections at the same time.
     pub max_connections: usize,
     /// A request's head must be complete, and a handshake done, after this time.
@@ -61,13 +68,25 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             tls: None,
-            plain_too: false,
+            resolver: None,
+            plain: Plain::Nobody,
             max_connections: 1024,
             head_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
         }
     }
+}
+
+/// Whom a server with a certificate serves without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    /// Nobody.
+    Nobody,
+    /// Programs of this machine: clients whose address is of the loopback network.
+    ThisMachine,
+    /// Everybody.
+    Everybody,
 }
 
 /// The server cannot serve.
@@ -110,9 +129,11 @@ impl Server {
     /// Listens; requests wait until [`Self::run`].
     pub async fn bind(address: SocketAddr, options: ServerOptions) -> Result<Self, ServerError> {
         let tls = options.tls.as_ref();
-        let tls = tls
-            .map(|(chain, key)| tls::acceptor(chain, key))
-            .transpose()?;
+        let tls = match (&options.resolver, tls) {
+            (Some(resolver), _) => Some(tls::resolved(Arc::clone(resolver))?),
+            (None, Some((chain, key))) => Some(tls::acceptor(chain, key)?),
+            (None, None) => None,
+        };
         let listen = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -192,7 +213,13 @@ impl Shared {
     async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
         // Only costs latency if it fails.
         let _ = stream.set_nodelay(true);
-        let secure = !self.options.plain_too || self.is_handshake(&stream).await;
+        let plain = self.options.plain;
+        let secure = plain == Plain::Nobody || self.is_handshake(&stream).await;
+        let here = stream.local_addr().ok().map(|address| address.ip());
+        if self.tls.is_some() && !secure && plain == Plain::ThisMachine && !is_near(peer.ip(), here)
+        {
+            return sent_away(stream).await;
+        }
         let stream = Patient::new(stream, self.options.write_timeout);
         let Some(tls) = self.tls.as_ref().filter(|_| secure) else {
             return self.serve(stream, peer).await;
@@ -238,5 +265,47 @@ impl Shared {
         if let Err(error) = served {
             tracing::debug!(%error, "a connection ended early");
         }
+    }
+}
+
+/// Whether a client is a program of this machine: it comes from the loopback network, or from the address that
+/// it has come to.
+fn is_near(peer: IpAddr, here: Option<IpAddr>) -> bool {
+    peer.to_canonical().is_loopback() || Some(peer) == here
+}
+
+async fn sent_away(mut stream: TcpStream) {
+    let told = async {
+        stream.write_all(NEEDS_TLS).await?;
+        stream.shutdown().await
+    };
+    // Whoever left has no need of it.
+    let _ = tokio::time::timeout(ACCEPT_BACKOFF, told).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_this_machine_are_near() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (peer, here, near) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("::ffff:127.0.0.9", "::", true),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.2", "192.0.2.1", false),
+            ("2001:db8::2", "2001:db8::1", false),
+        ] {
+            assert_eq!(is_near(ip(peer), Some(ip(here))), near, "{peer}");
+        }
+        assert!(!is_near(ip("192.0.2.2"), None));
+    }
+
+    #[test]
+    fn what_is_told_is_whole() {
+        let text = std::str::from_utf8(NEEDS_TLS).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
     }
 }

@@ -21,12 +21,14 @@
 )]
 
 mod app;
+mod authority;
 mod capability;
 mod client;
 mod docker_registry;
 mod engine;
 mod event;
 mod leak;
+mod moto;
 mod process;
 mod project;
 mod schemathesis;
@@ -34,21 +36,25 @@ mod screen;
 mod server;
 mod session;
 mod terminal;
+mod tls;
 mod websocket;
 mod world;
 mod wrangler;
 
 pub use app::{Program, compile_static};
+pub use authority::{Authority, free_port};
 pub use client::{Body, Client, Reply, channel_body};
 pub use docker_registry::DockerRegistry;
 pub use engine::{EngineSession, Wrangler};
 pub use event::{Event, Events};
 pub use leak::Footprint;
+pub use moto::Moto;
 pub use project::Project;
 pub use screen::{Ended, Frame, Screen};
 pub use server::{RunningWrangler, ServerSession, run};
 pub use session::{DevSession, Failed, Killed, SessionBuilder};
 pub use terminal::Terminal;
+pub use tls::{TlsStream, handshake, try_handshake};
 pub use websocket::WebSocket;
 pub use world::World;
 pub use wrangler::Release;

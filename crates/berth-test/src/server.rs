@@ -23,19 +23,20 @@ pub struct ServerSession {
     variables: serde_json::Value,
     release: Release,
     data: PathBuf,
-    session: String,
+    /// What it said when it was ready.
+    ready: crate::Event,
 }
 
 impl ServerSession {
-    /// `crash`: the directory of the points at which it is to kill itself.
+    /// With these arguments and variables besides those that it always has.
     pub(crate) async fn start(
         world: World,
         data: &Path,
         more: &[&str],
-        crash: Option<&Path>,
+        variables: &[(&str, &str)],
     ) -> Self {
         let command = world.command();
-        Self::start_as(world, command, data, more, crash).await
+        Self::start_as(world, command, data, more, variables).await
     }
 
     /// `command` runs `berth`.
@@ -44,7 +45,7 @@ impl ServerSession {
         mut command: Command,
         data: &Path,
         more: &[&str],
-        crash: Option<&Path>,
+        variables: &[(&str, &str)],
     ) -> Self {
         let slot = world.slot().await;
         command.args(["serve", "--json"]);
@@ -54,9 +55,7 @@ impl ServerSession {
             }
         }
         command.args(more).env("BERTH_DATA_DIR", data);
-        if let Some(crash) = crash {
-            command.env(berth_crash::VARIABLE, crash);
-        }
+        command.envs(variables.iter().copied());
         // Nothing of the server is in a project.
         let mut process = Process::spawn_in(data, command, Path::new("/nonexistent"));
         process.slot = Some(slot);
@@ -83,7 +82,7 @@ impl ServerSession {
             world,
             release: Release::default(),
             data: data.to_owned(),
-            session: ready.text("session").to_owned(),
+            ready,
         }
     }
 
@@ -102,6 +101,16 @@ impl ServerSession {
     /// What `berth env` says of a variable.
     pub fn variable(&self, name: &str) -> &str {
         self.variables[name].as_str().expect("it is a variable")
+    }
+
+    /// An address that it said when it was ready (`api`, `metrics`, …).
+    pub fn said(&self, name: &str) -> &str {
+        self.ready.text(name)
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// `GET path` of a deployed Worker.
@@ -158,6 +167,18 @@ impl ServerSession {
     ) -> Output {
         let command = self.wrangler_command(project, arguments);
         run(command, input.as_bytes()).await
+    }
+
+    /// The same with other variables than those of `berth env`.
+    pub async fn wrangler_with<const N: usize>(
+        &self,
+        project: &Project,
+        arguments: [&str; N],
+        variables: &[(&str, &str)],
+    ) -> Output {
+        let mut command = self.wrangler_command(project, arguments);
+        command.envs(variables.iter().copied());
+        run(command, b"").await
     }
 
     /// Runs `berth` itself in a project, as a client that finds the server by `variables`, which are
@@ -286,12 +307,12 @@ impl ServerSession {
 
     /// The id of its session.
     pub fn session(&self) -> &str {
-        &self.session
+        self.ready.text("session")
     }
 
     /// The processes of its containers whose command line has this in it.
     pub fn container_processes(&self, needle: &str) -> Vec<i32> {
-        crate::process::of_containers(&self.session, needle)
+        crate::process::of_containers(self.session(), needle)
     }
 
     /// Asks it to end by SIGTERM, and waits for that.
@@ -307,6 +328,11 @@ impl ServerSession {
             child.kill();
         }
         children.len()
+    }
+
+    /// Asks it to read its certificates again, as `systemctl reload` does.
+    pub fn hang_up(&self) {
+        self.process.signal(rustix::process::Signal::HUP);
     }
 
     /// Kills its process without warning.

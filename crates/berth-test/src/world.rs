@@ -68,23 +68,35 @@ impl World {
 
     /// A running `berth serve` with this data directory.
     pub async fn server(&self, data: &Path) -> ServerSession {
-        ServerSession::start(self.clone(), data, &[], None).await
+        ServerSession::start(self.clone(), data, &[], &[]).await
     }
 
     /// The same with more arguments.
     pub async fn server_with(&self, data: &Path, more: &[&str]) -> ServerSession {
-        ServerSession::start(self.clone(), data, more, None).await
+        ServerSession::start(self.clone(), data, more, &[]).await
     }
 
     /// The same, run from another file with the program.
     pub async fn server_from(&self, program: &Path, data: &Path) -> ServerSession {
         let command = self.command_of(program);
-        ServerSession::start_as(self.clone(), command, data, &[], None).await
+        ServerSession::start_as(self.clone(), command, data, &[], &[]).await
     }
 
     /// The same for one that kills itself at the points whose names are files in `crash`.
     pub async fn server_that_crashes(&self, data: &Path, crash: &Path) -> ServerSession {
-        ServerSession::start(self.clone(), data, &[], Some(crash)).await
+        let crash = crash.to_str().expect("a test's directory is text");
+        self.server_in(data, &[], &[(berth_crash::VARIABLE, crash)])
+            .await
+    }
+
+    /// The same with more arguments and variables.
+    pub async fn server_in(
+        &self,
+        data: &Path,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> ServerSession {
+        ServerSession::start(self.clone(), data, more, variables).await
     }
 
     /// The binary under test.

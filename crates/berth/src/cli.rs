@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Show how a server does; fails if something is wrong
     Status(StatusArgs),
+    /// Show what Workers and their containers have used, and what it costs
+    Usage(UsageArgs),
     /// Write what a server keeps into a file, while it runs or not
     Backup(BackupArgs),
     /// Make a data directory of a backup

@@ -26,6 +26,7 @@ pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod trace;
+pub(crate) mod usage;
 pub(crate) mod versions;
 pub(crate) mod whoami;
 pub(crate) mod workflows;

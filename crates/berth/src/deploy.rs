@@ -86,6 +86,7 @@ async fn deploy(
     let client = client(&args.source, paths)?;
     if let Some(client) = &client {
         steps.head(&source.project, &client.server().api);
+        containers::check_types(client, &source.project).await?;
     }
     let (bundle, (images, mut live)) = tokio::try_join!(
         source.bundle(&args.source, paths, steps),

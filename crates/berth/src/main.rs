@@ -85,6 +85,7 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
         Command::Secret(command) => commands::secret::run(command, &paths).await,
         Command::Token(command) => commands::token::run(command, &paths).await,
         Command::Status(args) => commands::status::run(&args, &paths).await,
+        Command::Usage(args) => commands::usage::run(&args, &paths).await,
         Command::Backup(args) => Box::pin(commands::backup::run(&args, &paths)).await,
         Command::Restore(args) => commands::restore::run(args, &paths).await,
         Command::Ssh(args) => commands::ssh::run(args, &paths).await,

@@ -18,6 +18,10 @@
 //! | [`health`] | how each of them does |
 //! | [`pause`] | standing one still, for a backup |
 //! | [`host`] | the machine as the API shows it: status, commands in containers, backups |
+//! | [`meters`] | counts what Workers and containers use |
+//! | [`figures`] | what grows of that, for Prometheus |
+//! | [`metrics`] | the endpoint for Prometheus |
+//! | [`usage`] | amounts and what they cost, for the API |
 //! | [`du`] | room on disks |
 //! | [`containers`] | images and limits of container classes, and what runs of them |
 //! | [`certificate`] | the registry's own |
@@ -45,9 +49,12 @@ mod containers;
 mod crash;
 mod deliver;
 mod du;
+mod figures;
 mod health;
 mod host;
 mod links;
+mod meters;
+mod metrics;
 mod moves;
 mod others;
 mod pause;
@@ -68,4 +75,5 @@ mod stored;
 mod switch;
 mod trial;
 mod unix;
+mod usage;
 mod watch;

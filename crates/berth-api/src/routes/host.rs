@@ -23,7 +23,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use crate::describe::{Routes, about, get};
 use crate::envelope::{Answer, result};
 use crate::failure::Failure;
-use crate::{Api, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host};
+use crate::{Api, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host, UsageRequest};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -32,6 +32,18 @@ pub(super) fn routes() -> Routes {
             get(server, "The server: version, addresses, since when"),
         )
         .route("/berth/status", get(status, "Health at a glance"))
+        .route(
+            "/berth/instance-types",
+            get(instance_types, "Sizes of containers that have names"),
+        )
+        .route(
+            "/berth/usage",
+            get(
+                usage,
+                about("What Workers and their containers have used, and what it costs")
+                    .query::<Period>(),
+            ),
+        )
         .route("/berth/containers", get(containers, "Every container"))
         .route(
             "/berth/containers/{id}/exec",
@@ -60,6 +72,53 @@ async fn server(State(api): State<Api>) -> Answer {
 async fn status(State(api): State<Api>) -> Answer {
     let status = host(&api)?.status().await;
     result(status.map_err(unavailable)?)
+}
+
+async fn instance_types(State(api): State<Api>) -> Answer {
+    let types = api.control.instance_types();
+    let types = types.iter().map(|(name, size)| {
+        json!({
+            "name": name,
+            "vcpu": size.vcpu,
+            "memory_mib": size.memory_mib,
+            "disk_mb": size.disk_mb,
+        })
+    });
+    result(types.collect::<Vec<_>>())
+}
+
+/// Which usage. It is kept by the hour.
+#[derive(Deserialize, JsonSchema)]
+struct Period {
+    /// From the hour of this time on: RFC 3339, Unix milliseconds, or how long ago (`12h`, `7d`). Not there:
+    /// 30 days ago.
+    since: Option<String>,
+    /// Hours that begin before this time. Not there: until now.
+    until: Option<String>,
+    /// Of one Worker only.
+    app: Option<String>,
+}
+
+async fn usage(State(api): State<Api>, Query(period): Query<Period>) -> Answer {
+    let time = |name, value: Option<String>| match value {
+        None => Ok(None),
+        Some(value) => match berth_logs::Query::time(name, &value) {
+            Ok(time) => Ok(Some(time)),
+            Err(error) => Err(Failure::bad_request(error.to_string())),
+        },
+    };
+    let month_ago = time("since", Some("30d".to_owned()))?;
+    let wanted = UsageRequest {
+        since_ms: time("since", period.since)?.or(month_ago).unwrap_or(0),
+        until_ms: time("until", period.until)?.unwrap_or(u64::MAX),
+        app: period.app,
+    };
+    if wanted.since_ms >= wanted.until_ms {
+        return Err(Failure::bad_request(
+            "`until` is not after `since`".to_owned(),
+        ));
+    }
+    result(host(&api)?.usage(wanted).await.map_err(unavailable)?)
 }
 
 async fn containers(State(api): State<Api>) -> Answer {

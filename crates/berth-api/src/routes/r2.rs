@@ -2,6 +2,7 @@
 
 pub(super) mod keys;
 pub(super) mod objects;
+pub(super) mod rules;
 
 use axum::extract::{Path, Query, State};
 use berth_control::clock;

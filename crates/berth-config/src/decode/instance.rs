@@ -1,12 +1,14 @@
 //! `instance_type`: named sizes, and sizes of one's own.
 
+use std::collections::BTreeMap;
+
 use super::field::{Field, Fields};
 use super::nearest::{list, nearest};
 use crate::Resources;
 use crate::value::Kind;
 
 /// The named sizes, as wrangler 4.164 knows them; `dev` and `standard` are old names that it warns of.
-pub const INSTANCE_TYPES: &[(&str, Resources)] = &[
+const INSTANCE_TYPES: &[(&str, Resources)] = &[
     ("lite", size(0.0625, 256, 2_000)),
     ("basic", size(0.25, 1_024, 4_000)),
     ("standard-1", size(0.5, 4_096, 8_000)),
@@ -16,6 +18,49 @@ pub const INSTANCE_TYPES: &[(&str, Resources)] = &[
     ("dev", size(0.0625, 256, 2_000)),
     ("standard", size(0.5, 4_096, 8_000)),
 ];
+
+/// The named sizes of a server: the built-in ones, and what its `[instance_types]` adds or changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceTypes(BTreeMap<String, Resources>);
+
+impl InstanceTypes {
+    /// The size behind a name.
+    pub fn get(&self, name: &str) -> Option<Resources> {
+        self.0.get(name).copied()
+    }
+
+    /// Adds a size, or changes one.
+    pub fn set(&mut self, name: &str, size: Resources) {
+        self.0.insert(name.to_owned(), size);
+    }
+
+    /// All of them by name, without the old names of built-in ones unless those have sizes of their own.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Resources)> {
+        let all = self.0.iter().map(|(name, size)| (name.as_str(), *size));
+        all.filter(|(name, size)| !is_old(name) || instance_type(name) != Some(*size))
+    }
+}
+
+impl Default for InstanceTypes {
+    fn default() -> Self {
+        let built_in = INSTANCE_TYPES.iter();
+        Self(
+            built_in
+                .map(|(name, size)| ((*name).to_owned(), *size))
+                .collect(),
+        )
+    }
+}
+
+fn is_old(name: &str) -> bool {
+    matches!(name, "dev" | "standard")
+}
+
+/// Whether `[instance_types]` of a server may call a size that. `custom` has another meaning.
+pub(crate) fn may_be_called(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    name != "custom" && !name.is_empty() && name.bytes().all(allowed)
+}
 
 /// Least share of a CPU.
 pub const MIN_VCPU: f64 = 0.0625;
@@ -98,11 +143,15 @@ fn named(field: &Field<'_>) -> Option<(String, Resources)> {
     }
     let name = field.text()?;
     let Some(resources) = instance_type(&name.value) else {
+        if field.cx.is_deployed() && may_be_called(&name.value) {
+            // The server may have it; whoever deploys asks.
+            return Some((name.value, DEFAULT.1));
+        }
         let known = || {
             INSTANCE_TYPES
                 .iter()
                 .map(|(name, _)| *name)
-                .filter(|name| !matches!(*name, "dev" | "standard"))
+                .filter(|name| !is_old(name))
         };
         field.cx.error(
             &name.span,

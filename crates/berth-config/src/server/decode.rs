@@ -1,10 +1,12 @@
 //! The tree of `berth.toml` → [`ServerConfig`].
 
+use super::exports::web_address;
 use super::limits::{gateway, instance_types, limits, prices};
 use super::listen::{acme, listen, name, path, tls};
 use super::units::{duration, duration_or_never, size, size_or_unlimited};
 use super::{
-    ContainersConfig, DeployConfig, ImagesConfig, LogsConfig, ServerConfig, VersionsConfig,
+    ContainersConfig, DeployConfig, ImagesConfig, LogsConfig, R2Config, ServerConfig,
+    VersionsConfig,
 };
 use crate::decode::{Cx, Fields};
 use crate::value::Value;
@@ -39,6 +41,7 @@ pub(super) fn decode(cx: &Cx<'_>, root: &Value) -> ServerConfig {
     if let Some(fields) = table("versions") {
         config.versions = versions(fields, config.versions);
     }
+    config.r2 = table("r2").and_then(r2);
     if let Some(fields) = table("logs") {
         config.logs = logs(fields, config.logs);
     }
@@ -125,6 +128,21 @@ fn logs(fields: Fields<'_>, mut logs: LogsConfig) -> LogsConfig {
     logs.export = super::exports::exports(&fields);
     fields.finish_strict();
     logs
+}
+
+fn r2(fields: Fields<'_>) -> Option<R2Config> {
+    let bucket = fields.require("bucket").and_then(|field| field.text());
+    let prefix = fields.text("prefix").map(|text| text.value);
+    let endpoint = match fields.get("endpoint") {
+        None => Some(None),
+        Some(field) => web_address(&field).map(Some),
+    };
+    fields.finish_strict();
+    Some(R2Config {
+        bucket: bucket?.value,
+        prefix: prefix.unwrap_or_else(|| "r2".to_owned()),
+        endpoint: endpoint?,
+    })
 }
 
 fn containers(fields: &Fields<'_>) -> ContainersConfig {

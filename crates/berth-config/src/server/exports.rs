@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::LogExport;
 use super::listen::path;
 use super::units::{duration, size};
-use crate::decode::Fields;
+use crate::decode::{Field, Fields};
 
 /// Bytes of a file, if nothing is said.
 const FILE_BYTES: u64 = 100_000_000;
@@ -21,6 +21,18 @@ pub(super) fn exports(fields: &Fields<'_>) -> Vec<LogExport> {
     let list = fields.get("export").map(|field| field.objects());
     let exports = list.unwrap_or_default().into_iter();
     exports.filter_map(export).collect()
+}
+
+/// A URL of the web.
+pub(super) fn web_address(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    if text.value.starts_with("http://") || text.value.starts_with("https://") {
+        return Some(text.value);
+    }
+    let message = format!("`{}` is no address: `{}`", field.path, text.value);
+    let hint = "it begins with `http://` or `https://`";
+    field.cx.error(&text.span, message, hint);
+    None
 }
 
 fn export(one: Fields<'_>) -> Option<LogExport> {
@@ -56,18 +68,8 @@ fn export(one: Fields<'_>) -> Option<LogExport> {
         (_, Some(url), _) => {
             let authorization_file = one.get("authorization_file");
             let authorization_file = authorization_file.and_then(|field| path(&field));
-            let address = url.text().filter(|text| {
-                let is_url =
-                    text.value.starts_with("http://") || text.value.starts_with("https://");
-                if !is_url {
-                    let message = format!("`{}` is no address: `{}`", url.path, text.value);
-                    let hint = "it begins with `http://` or `https://`";
-                    one.cx.error(&text.span, message, hint);
-                }
-                is_url
-            });
-            address.map(|text| LogExport::Http {
-                url: text.value,
+            web_address(&url).map(|url| LogExport::Http {
+                url,
                 authorization_file,
             })
         }

@@ -1,11 +1,9 @@
 //! Numbers of `berth.toml`: limits, sizes of instances, prices.
 
-use std::collections::BTreeMap;
-
 use super::units::{duration, size, size_or_unlimited};
 use super::{GatewayConfig, LimitsConfig, PricesConfig};
 use crate::Resources;
-use crate::decode::{Field, Fields};
+use crate::decode::{Field, Fields, InstanceTypes, may_be_called};
 use crate::server::listen::networks;
 
 /// Most virtual CPUs that a machine is believed to have.
@@ -40,6 +38,10 @@ pub(super) fn gateway(fields: Fields<'_>) -> GatewayConfig {
         .and_then(|field| field.whole(16, 4096))
     {
         gateway.max_headers = found;
+    }
+    let connections = fields.get("max_connections");
+    if let Some(found) = connections.and_then(|field| field.whole(1, 1_000_000)) {
+        gateway.max_connections = found;
     }
     let body = fields.get("max_body_size");
     if let Some(found) = body.and_then(|field| size_or_unlimited(&field)) {
@@ -84,7 +86,7 @@ fn vcpu(field: &Field<'_>) -> Option<f64> {
 }
 
 /// Adds to and changes the types that there are.
-pub(super) fn instance_types(field: &Field<'_>, types: &mut BTreeMap<String, Resources>) {
+pub(super) fn instance_types(field: &Field<'_>, types: &mut InstanceTypes) {
     for (entry, one) in field.members() {
         let Some(fields) = one.fields() else {
             continue;
@@ -97,8 +99,7 @@ pub(super) fn instance_types(field: &Field<'_>, types: &mut BTreeMap<String, Res
         let vcpu = fields.require("vcpu").and_then(|field| vcpu(&field));
         let (memory, disk) = (whole("memory_mib"), whole("disk_mb"));
         fields.finish_strict();
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if entry.key == "custom" || entry.key.is_empty() || !entry.key.bytes().all(allowed) {
+        if !may_be_called(&entry.key) {
             let message = format!("an instance type cannot be called `{}`", entry.key);
             let hint = "lower-case letters, digits and `-`; `custom` has another meaning";
             one.cx.error(&entry.key_span, message, hint);
@@ -108,7 +109,7 @@ pub(super) fn instance_types(field: &Field<'_>, types: &mut BTreeMap<String, Res
                 memory_mib: memory.into(),
                 disk_mb: disk.into(),
             };
-            types.insert(entry.key.clone(), size);
+            types.set(&entry.key, size);
         }
     }
 }

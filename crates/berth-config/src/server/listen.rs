@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::units::duration;
 use super::{AcmeConfig, CertificateFiles, ListenConfig, TlsConfig};
 use crate::decode::{Field, Fields};
 
@@ -153,8 +154,10 @@ pub(super) fn acme(fields: Fields<'_>) -> Option<AcmeConfig> {
         }
         Some(accepted)
     });
+    let renew_before = fields.get("renew_before");
     fields.finish_strict();
     Some(AcmeConfig {
+        renew_before: renew_before.and_then(|field| duration(&field)),
         directory: directory?,
         email,
         domains: domains.unwrap_or_default(),

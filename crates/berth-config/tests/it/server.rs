@@ -51,10 +51,33 @@ fn the_documented_example_is_read_whole() {
         config.versions.max_age,
         Some(Duration::from_secs(90 * 86_400))
     );
-    let big = config.instance_types["big"];
+    let size = |name| config.instance_types.get(name).unwrap();
+    let big = size("big");
     assert_eq!((big.vcpu, big.memory_mib), (16.0, 65_536));
-    assert_eq!(config.instance_types["lite"].memory_mib, 512);
-    assert_eq!(config.instance_types["basic"].memory_mib, 1024);
+    assert_eq!(size("lite").memory_mib, 512);
+    assert_eq!(size("basic").memory_mib, 1024);
+}
+
+#[test]
+fn a_bucket_of_r2_has_a_name_and_an_address() {
+    let config = load("[r2]\nbucket = \"bytes\"\nendpoint = \"https://s3.example.com\"\n");
+    let r2 = config.unwrap().r2.unwrap();
+    assert_eq!((r2.bucket.as_str(), r2.prefix.as_str()), ("bytes", "r2"));
+    let wrong = says("[r2]\nendpoint = \"s3.example.com\"\n");
+    assert!(wrong.contains("`r2.bucket` is missing"), "{wrong}");
+    assert!(wrong.contains("`r2.endpoint` is no address"), "{wrong}");
+}
+
+#[test]
+fn limits_of_connections_and_renewals_are_read() {
+    let text = "[gateway]\nmax_connections = 12\n[acme]\nterms_accepted = true\n\
+                renew_before = \"10d\"\n";
+    let config = load(text).unwrap();
+    assert_eq!(config.gateway.max_connections, 12);
+    let before = config.acme.unwrap().renew_before;
+    assert_eq!(before, Some(Duration::from_secs(10 * 86_400)));
+    let wrong = says("[gateway]\nmax_connections = 0\n");
+    assert!(wrong.contains("`gateway.max_connections`"), "{wrong}");
 }
 
 /// A key that is read is in the documentation: what is unknown is said together with what is known.
@@ -62,7 +85,7 @@ fn the_documented_example_is_read_whole() {
 fn every_key_is_documented() {
     for table in [
         "", "listen", "tls", "acme", "gateway", "deploy", "limits", "versions", "logs", "images",
-        "prices",
+        "prices", "r2",
     ] {
         let text = match table {
             "" => "zzzzzzzzzzzz = 1".to_owned(),

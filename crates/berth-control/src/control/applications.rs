@@ -60,10 +60,12 @@ impl Control {
         let namespace = namespace
             .ok_or_else(|| missing("durable_objects.namespace_id"))?
             .to_owned();
-        let policy = containers::policy(&sent);
+        let (policy, types) = (containers::policy(&sent), self.instance_types());
         let live = match policy {
-            Policy::Application => containers::instance(configuration(&sent, "configuration")?)?,
-            Policy::Object => containers::unsized_instance(),
+            Policy::Application => {
+                containers::instance(configuration(&sent, "configuration")?, &types)?
+            }
+            Policy::Object => containers::unsized_instance(&types),
         };
         let waiting = self.waiting_for(&namespace)?;
         self.check_namespace(&namespace)?;
@@ -119,7 +121,8 @@ impl Control {
         self.update_application(id, |application| {
             let policy = application.policy();
             if policy == Policy::Application && changes.contains_key("configuration") {
-                containers::instance(configuration(changes, "configuration")?)?;
+                let wanted = configuration(changes, "configuration")?;
+                containers::instance(wanted, &self.instance_types())?;
             }
             if changes.contains_key("scheduling_policy") && containers::policy(changes) != policy {
                 return Err(ApplicationError::Field {

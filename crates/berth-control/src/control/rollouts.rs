@@ -28,7 +28,7 @@ impl Control {
     ) -> Result<(Application, Rollout), ControlError> {
         let request = &containers::checked(request)?;
         let target = configuration(request, "target_configuration")?;
-        let live = containers::instance(target)?;
+        let live = containers::instance(target, &self.instance_types())?;
         let new = Rollout::new(request, target, live)?;
         let application = self.application(id)?;
         if application.policy() == Policy::Application
@@ -126,7 +126,7 @@ impl Control {
         deployment: &Deployment,
         wanted: &Map<String, Value>,
     ) -> Result<(), ControlError> {
-        let live = containers::instance(wanted)?;
+        let live = containers::instance(wanted, &self.instance_types())?;
         // All at once: somebody who goes back has no time for steps.
         let description = match deployment.atomic {
             true => "Together with its Worker",

@@ -106,6 +106,7 @@ impl<L: Launcher> Actor<L> {
             watch.abort();
         }
         self.rest_is_over();
+        self.info.used = Some(self.shared.metered());
         let ended = self.guest.take().filter(|_| self.keeper.is_some());
         self.kill_at = None;
         self.kill_at_ms = None;

@@ -12,7 +12,7 @@ use crate::activity::Activity;
 use crate::commit::Origin;
 use crate::hold::Liveness;
 use crate::log::LogStore;
-use crate::meter::Meter;
+use crate::meter::{Meter, Metered};
 use crate::state::Ask;
 use crate::visit::{Gate, Visit};
 use crate::{ContainerInfo, EngineError, Exec, ExecSpec};
@@ -115,6 +115,20 @@ pub(crate) struct Shared {
     pub(crate) trusts_ca: AtomicBool,
     pub(crate) gate: Gate,
     pub(crate) reach: Reach,
+}
+
+impl Shared {
+    /// What it uses and has used.
+    pub(crate) fn metered(&self) -> Metered {
+        let mut metered = self.meter.read();
+        if let Some(network) = self.network.get() {
+            let carried = network.usage();
+            let before = self.carried_before.get().copied().unwrap_or_default();
+            metered.ingress_bytes = carried.ingress_bytes.saturating_sub(before.ingress_bytes);
+            metered.egress_bytes = carried.egress_bytes.saturating_sub(before.egress_bytes);
+        }
+        metered
+    }
 }
 
 /// What connections have come to.

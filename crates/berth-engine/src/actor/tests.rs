@@ -311,6 +311,7 @@ impl World {
                 restart_count: 0,
                 restarting: false,
                 timings: Timings::default(),
+                used: None,
             },
             sleep: *self.sleep.lock().unwrap(),
             criu: Some("/criu".into()),

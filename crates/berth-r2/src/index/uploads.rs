@@ -214,6 +214,33 @@ impl Index {
         })
     }
 
+    /// Gives up uploads of keys that begin with `prefix` and that were begun until `until`; the blobs that nobody
+    /// needs.
+    pub(crate) fn abort_uploads(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        until: u64,
+    ) -> Result<Vec<String>, R2Error> {
+        let prefix = prefix.as_bytes();
+        self.change(|transaction| {
+            let (bucket, _) = find(transaction, bucket)?;
+            let ids: Vec<String> = transaction
+                .prepare_cached(
+                    "SELECT id FROM uploads WHERE bucket = ?1 AND NOT finished AND key >= ?2 \
+                     AND substr(key, 1, length(?2)) = ?2 AND created <= ?3",
+                )?
+                .query_map(params![bucket, prefix, kept(until)], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let mut free = Vec::new();
+            for id in ids {
+                free.extend(forget(transaction, &id)?);
+                transaction.execute("DELETE FROM uploads WHERE id = ?", [&id])?;
+            }
+            Ok(free)
+        })
+    }
+
     /// Parts with greater numbers than `after`.
     pub(crate) fn parts(
         &self,

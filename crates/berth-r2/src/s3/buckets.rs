@@ -106,7 +106,11 @@ impl Service {
             }
             "versioning" => Ok(Xml::new("VersioningConfiguration", Some(NAMESPACE)).response()),
             "acl" => Ok(private()),
-            "cors" => none("NoSuchCORSConfiguration", "CORS configuration"),
+            "cors" => self.cors(call.head.bucket()).await,
+            // The API has them in R2's form.
+            "lifecycle" if !self.store.lifecycle(call.head.bucket()).await?.is_empty() => {
+                Err(S3Error::not_implemented(&call.head))
+            }
             "lifecycle" => none("NoSuchLifecycleConfiguration", "lifecycle configuration"),
             "policy" => none("NoSuchBucketPolicy", "policy"),
             "tagging" => none("NoSuchTagSet", "tags"),

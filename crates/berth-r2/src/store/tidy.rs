@@ -1,4 +1,5 @@
-//! Bytes that nobody needs: after a deletion, after a dead process, after an upload that was given up.
+//! Bytes that nobody needs: after a deletion, after a dead process, after an upload that was given up; and what the
+//! rules of buckets say is due.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -87,7 +88,13 @@ impl R2 {
             if let Err(error) = self.expire_uploads(now().saturating_sub(lasts)).await {
                 said(&error);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            if let Err(error) = self.obey_rules().await {
+                said(&error);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.inner.ruled.notified() => {}
+            }
         }
     }
 }

@@ -353,3 +353,104 @@ async fn a_later_process_finds_everything_and_sweeps_the_rest() {
     let page = store.list("bucket", ListOptions::default()).await.unwrap();
     assert_eq!(page.objects.len(), 1);
 }
+
+#[tokio::test]
+async fn bytes_have_one_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let bucket = |prefix: &str| {
+        berth_r2::Place::Bucket(berth_r2::BucketOptions {
+            name: "bytes".to_owned(),
+            prefix: prefix.to_owned(),
+            endpoint: Some("http://127.0.0.1:9".to_owned()),
+        })
+    };
+    // Nothing is there: it may be anywhere.
+    R2::open_at(directory, &bucket("a")).unwrap();
+    R2::open_at(directory, &bucket("b")).unwrap();
+    let store = R2::open_at(directory, &berth_r2::Place::Directory).unwrap();
+    store
+        .create_bucket("bucket", Default::default())
+        .await
+        .unwrap();
+    drop(store);
+    // A bucket without objects has no bytes.
+    drop(R2::open_at(directory, &bucket("b")).unwrap());
+    let store = R2::open_at(directory, &berth_r2::Place::Directory).unwrap();
+    store
+        .put("bucket", "key", Put::default(), body(b"bytes"))
+        .await
+        .unwrap();
+    drop(store);
+    let refused = R2::open_at(directory, &bucket("b")).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the bytes of R2's objects are in its own directory, not in the bucket `bytes` with the prefix `b`"
+    );
+    R2::open_at(directory, &berth_r2::Place::Directory).unwrap();
+}
+
+#[tokio::test]
+async fn rules_of_time_are_obeyed() {
+    let (directory, store) = new().await;
+    for key in ["old/a", "old/b", "cold/c", "kept/d"] {
+        store
+            .put("bucket", key, Put::default(), body(b"bytes"))
+            .await
+            .unwrap();
+    }
+    let upload = store
+        .create_upload("bucket", "old/parts", Metadata::default(), None)
+        .await
+        .unwrap();
+    let other = store
+        .create_upload("bucket", "kept/parts", Metadata::default(), None)
+        .await
+        .unwrap();
+    let rules = serde_json::json!([
+        {
+            "id": "old", "enabled": true, "conditions": { "prefix": "old/" },
+            "deleteObjectsTransition": { "condition": { "type": "Date", "date": "2020-01-01" } },
+            "abortMultipartUploadsTransition": { "condition": { "type": "Age", "maxAge": 0 } },
+        },
+        {
+            "id": "cold", "enabled": true, "conditions": { "prefix": "cold/" },
+            "storageClassTransitions": [
+                { "condition": { "type": "Age", "maxAge": 0 }, "storageClass": "InfrequentAccess" },
+            ],
+        },
+        {
+            "id": "later", "enabled": true, "conditions": {},
+            "deleteObjectsTransition": { "condition": { "type": "Age", "maxAge": 86400 } },
+        },
+        {
+            "id": "off", "enabled": false, "conditions": {},
+            "deleteObjectsTransition": { "condition": { "type": "Age", "maxAge": 0 } },
+        },
+    ]);
+    let rules: Vec<berth_r2::LifecycleRule> = serde_json::from_value(rules).unwrap();
+    store.set_lifecycle("bucket", &rules).await.unwrap();
+    assert_eq!(store.lifecycle("bucket").await.unwrap(), rules);
+    store.obey_rules().await.unwrap();
+    let listing = store.list("bucket", ListOptions::default()).await.unwrap();
+    let left = listing.objects.iter();
+    let left: Vec<_> = left
+        .map(|object| (object.key.as_str(), object.metadata.class.word()))
+        .collect();
+    assert_eq!(
+        left,
+        [("cold/c", "InfrequentAccess"), ("kept/d", "Standard")]
+    );
+    settle(directory.path(), 2).await;
+    let gone = store
+        .parts(("bucket", "old/parts", &upload.id), 0, 10)
+        .await;
+    assert!(matches!(gone, Err(R2Error::NoSuchUpload)), "{gone:?}");
+    store
+        .parts(("bucket", "kept/parts", &other.id), 0, 10)
+        .await
+        .unwrap();
+    // Of nothing that was deleted a rule is left.
+    let none = store.set_lifecycle("nowhere", &rules).await;
+    assert!(matches!(none, Err(R2Error::NoSuchBucket(_))), "{none:?}");
+}

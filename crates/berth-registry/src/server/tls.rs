@@ -8,6 +8,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::ResolvesServerCert;
 use tokio_rustls::rustls::{self, ServerConfig};
 
 /// The certificate or its key is not usable.
@@ -23,6 +24,9 @@ pub enum TlsError {
         /// Why.
         source: PemError,
     },
+    /// TLS itself cannot be set up.
+    #[error("TLS cannot be set up")]
+    Setup(#[source] rustls::Error),
     /// Both could be read, but do not go together.
     #[error("certificate `{}` and key `{}` are not usable together", chain.display(), key.display())]
     Unusable {
@@ -42,6 +46,16 @@ impl Hint for TlsError {
                 .into(),
         )
     }
+}
+
+/// With certificates that are chosen for each connection.
+pub(super) fn resolved(resolver: Arc<dyn ResolvesServerCert>) -> Result<TlsAcceptor, TlsError> {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?;
+    let mut config = config.with_no_client_auth().with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 pub(super) fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {

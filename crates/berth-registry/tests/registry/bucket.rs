@@ -1,89 +1,16 @@
 //! The storage in a bucket: against moto, a stand-in for S3 that pip installs.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
 use berth_registry::BUCKET_CRASH_POINTS;
-use rustix::fs::FlockOperation;
+use berth_test::Moto;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Image, Server, descriptor, sha256};
 
-/// A server of S3, killed when it goes.
-struct S3 {
-    child: Child,
-    endpoint: String,
-}
-
-/// Installs it once for all runs.
-fn moto() -> std::path::PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let environment = root.join("moto-5.2.5");
-    let lock = File::create(root.join("moto.lock")).unwrap();
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
-    let program = environment.join("bin/moto_server");
-    if !environment.join("complete").exists() {
-        let _ = std::fs::remove_dir_all(&environment);
-        let made = Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(&environment)
-            .status();
-        assert!(made.unwrap().success(), "python3 makes no environment");
-        let installed = Command::new(environment.join("bin/pip"))
-            .args([
-                "install",
-                "-q",
-                "--disable-pip-version-check",
-                "moto[server]==5.2.5",
-            ])
-            .status();
-        assert!(installed.unwrap().success(), "pip installs no moto");
-        File::create(environment.join("complete")).unwrap();
-    }
-    program
-}
-
-impl S3 {
-    /// With one bucket, `images`.
-    async fn start() -> Self {
-        let mut child = Command::new(moto())
-            .args(["-H", "127.0.0.1", "-p", "0"])
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let endpoint = lines
-            .by_ref()
-            .find_map(|line| Some(line.unwrap().split_once("Running on ")?.1.trim().to_owned()))
-            .expect("moto says where it listens");
-        // It writes a line for each request; nobody wants them.
-        std::thread::spawn(move || lines.for_each(drop));
-        let s3 = Self { child, endpoint };
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let made = client
-            .put(format!("{}/images", s3.endpoint))
-            .send()
-            .await
-            .unwrap();
-        assert!(made.status().is_success());
-        s3
-    }
-
-    fn config(&self, mut config: Value) -> Value {
-        config["bucket"] = json!("images");
-        config["endpoint"] = json!(self.endpoint);
-        config
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Settings of a registry that is in its bucket.
+fn config(s3: &Moto, mut config: Value) -> Value {
+    config["bucket"] = json!("images");
+    config["endpoint"] = json!(s3.endpoint());
+    config
 }
 
 fn bytes(n: u32) -> Vec<u8> {
@@ -95,9 +22,9 @@ fn bytes(n: u32) -> Vec<u8> {
 #[tokio::test]
 async fn a_bucket_serves_like_a_directory() {
     crate::support::provide_cryptography();
-    let s3 = S3::start().await;
-    let server = Server::start(s3.config(json!({"grace_ms": 0, "upload_ms": 0})));
-    let other = Server::start(s3.config(json!({})));
+    let s3 = Moto::start("images").await;
+    let server = Server::start(config(&s3, json!({"grace_ms": 0, "upload_ms": 0})));
+    let other = Server::start(config(&s3, json!({})));
     // Small and large, whole and in chunks that are not parts.
     let large = bytes(9_000_003);
     let digest = server.push_blob("a/b", &large).await;
@@ -195,8 +122,8 @@ async fn a_bucket_serves_like_a_directory() {
 #[tokio::test]
 async fn an_upload_into_a_bucket_survives_its_process() {
     crate::support::provide_cryptography();
-    let s3 = S3::start().await;
-    let mut server = Server::start(s3.config(json!({"grace_ms": 0})));
+    let s3 = Moto::start("images").await;
+    let mut server = Server::start(config(&s3, json!({"grace_ms": 0})));
     server.push_image("a", "kept", b"kept").await;
     for point in BUCKET_CRASH_POINTS {
         let mut content = bytes(9_000_000);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_registry::auth::{Anonymous, SignedCredentials, SigningKey};
-use berth_registry::server::{Server, ServerOptions};
+use berth_registry::server::{Plain, Server, ServerOptions};
 use berth_registry::storage::{Bucket, BucketOptions, Directory, Storage};
 use berth_registry::{CollectOptions, Limits, Registry, RegistryOptions};
 use serde_json::Value;
@@ -96,7 +96,10 @@ fn server_options(config: &Value) -> ServerOptions {
         tls: tls.map(|(cert, key)| (cert.into(), key.into())),
         head_timeout: millis(config, "head_ms").unwrap_or(usual.head_timeout),
         write_timeout: millis(config, "write_ms").unwrap_or(usual.write_timeout),
-        plain_too: config["plain_too"] == true,
+        plain: match config["plain_too"] == true {
+            true => Plain::Everybody,
+            false => Plain::Nobody,
+        },
         ..usual
     }
 }

@@ -69,6 +69,28 @@ pub(crate) struct StatusArgs {
     pub(crate) json: bool,
 }
 
+/// `berth usage`.
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// From the hour of this time on, or of so long ago (12h, 7d) [default: 30 days ago]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Hours that begin before this time [default: until now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only of this Worker and its containers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+    /// Show each instance, too
+    #[arg(long)]
+    pub(crate) instances: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `berth backup`.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {

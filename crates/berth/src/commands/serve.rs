@@ -32,6 +32,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
             "tls_address": server.tls_address().map(|address| address.to_string()),
             "api": server.client.addresses.api,
             "s3": server.client.addresses.s3,
+            "metrics": server.metrics_address().map(|address| address.to_string()),
             "account": server.client.account,
             "session": server.session(),
         });
@@ -42,10 +43,13 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
     let keep = loop {
         tokio::select! {
             terminated = signals.next_is_term() => break terminated && server.keeps_on_stop(),
-            Some(event) = requests.recv() => tracing::info!(
-                method = event.method, path = event.path, status = event.status,
-                took = ?event.duration, "request"
-            ),
+            Some(event) = requests.recv() => {
+                server.count(&event);
+                tracing::info!(
+                    method = event.method, path = event.path, status = event.status,
+                    took = ?event.duration, "request"
+                );
+            }
         }
     };
     tokio::select! {

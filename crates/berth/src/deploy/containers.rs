@@ -294,6 +294,34 @@ impl Deploying<'_> {
     }
 }
 
+/// A size that only the server can know must be one that it has. Nothing has been sent yet.
+pub(super) async fn check_types(client: &Client, project: &Project) -> Result<(), Report> {
+    let known_here = |name: &str| name == "custom" || berth_config::instance_type(name).is_some();
+    let mut unknown = project.containers.iter();
+    if unknown.all(|app| known_here(&app.instance_type)) {
+        return Ok(());
+    }
+    let types: Value = client.get("berth/instance-types").await?;
+    let types = types.as_array().into_iter().flatten();
+    let types: Vec<&str> = types.filter_map(|one| one["name"].as_str()).collect();
+    for app in &project.containers {
+        let name = app.instance_type.as_str();
+        if !known_here(name) && !types.contains(&name) {
+            return Err(Report::new(
+                format!(
+                    "the server has no instance type `{name}`, which the container `{}` wants",
+                    app.name
+                ),
+                Some(format!(
+                    "it has {}; or write an object with `vcpu`, `memory_mib` and `disk_mb`",
+                    types.join(", ")
+                )),
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn outcome(app: &ContainerApp, id: &Value, change: &str, rollout: Option<&Value>) -> Value {
     let mut outcome = json!({"name": app.name, "id": id, "change": change});
     if let Some(rollout) = rollout {

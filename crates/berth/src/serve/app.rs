@@ -105,7 +105,7 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn start(surroundings: Surroundings) -> Self {
-        let site = Site::new(surroundings.config.gateway.hold);
+        let site = Site::named(&surroundings.name, surroundings.config.gateway.hold);
         let (desired, wanted) = watch::channel(Desired {
             count: 0,
             since: Instant::now(),

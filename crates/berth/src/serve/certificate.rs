@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use berth_error::{Report, ResultExt as _};
-use berth_registry::server::{Server, ServerOptions};
+use berth_registry::server::{Plain, Server, ServerOptions};
 
 /// How its files' names begin.
 const PREFIX: &str = "berth-registry-";
@@ -31,7 +31,7 @@ pub(super) async fn for_address(
     let options = ServerOptions {
         tls: Some((certificate.clone(), key.clone())),
         // Everything else that pushes and pulls here asks for no TLS on this machine.
-        plain_too: true,
+        plain: Plain::Everybody,
         ..ServerOptions::default()
     };
     // Half of a pair, or one that is not of this key, is no certificate.

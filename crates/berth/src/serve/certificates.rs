@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use berth_config::{CertificateFiles, ServerConfig};
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Acme, Certificates, Challenges, Sites};
+use berth_registry::server::{Plain, ServerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -55,6 +56,25 @@ impl CertificateKeeper {
             tasks.push(tokio::spawn(acme.run()));
         }
         Ok(Self(tasks))
+    }
+}
+
+/// How the API, S3 and the figures are served: with the gateway's certificates, if there are any, and without
+/// TLS for programs of this machine only.
+pub(super) fn listener_options(
+    config: &ServerConfig,
+    certificates: &Arc<Certificates>,
+) -> ServerOptions {
+    if !config.has_certificates() {
+        return ServerOptions::default();
+    }
+    ServerOptions {
+        resolver: Some(Arc::clone(certificates) as Arc<_>),
+        plain: match config.listen.insecure {
+            true => Plain::Everybody,
+            false => Plain::ThisMachine,
+        },
+        ..ServerOptions::default()
     }
 }
 

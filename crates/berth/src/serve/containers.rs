@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use berth_api::{Instance, Size, Usage};
+use berth_config::InstanceTypes;
 use berth_control::containers::{Application, Policy};
 use berth_control::rollout::Seen;
 use berth_control::worker::Worker;
 use berth_docker::DockerApi;
-use berth_engine::{ContainerInfo, Engine, Kept, Lost, Status};
+use berth_engine::{ContainerInfo, Engine, Kept, Lost, Metered, Status};
 use berth_error::Report;
 use berth_image::{Hold, ImageStore, Reference};
 use berth_workerd::{ClassImages, ContainerOptions};
@@ -37,6 +38,8 @@ pub(super) struct Containers {
     watch: Arc<Watch>,
     /// They may mount file systems in user space.
     fuse: bool,
+    /// Names of sizes that objects may ask for.
+    types: Arc<InstanceTypes>,
     /// Images that classes run with stay in the store.
     held: Mutex<BTreeMap<String, Hold>>,
     told: Mutex<told::Told>,
@@ -52,6 +55,7 @@ impl Containers {
         stop_grace: Duration,
         watch: Arc<Watch>,
         fuse: bool,
+        types: Arc<InstanceTypes>,
     ) -> Self {
         Self {
             store: host.store.clone(),
@@ -64,6 +68,7 @@ impl Containers {
             stop_grace,
             watch,
             fuse,
+            types,
             held: Mutex::default(),
             told: Mutex::default(),
         }
@@ -263,6 +268,16 @@ impl Containers {
             instance(container, key, usage)
         });
         shown.collect()
+    }
+
+    /// Every container, and what it uses.
+    pub(super) fn metered(&self) -> Vec<(ContainerInfo, Metered)> {
+        let containers = self.engine.list().into_iter();
+        let metered = containers.filter_map(|container| {
+            let metered = self.engine.metered(&container.name)?;
+            Some((container, metered))
+        });
+        metered.collect()
     }
 
     fn usage(&self, name: &str) -> Usage {

@@ -2,26 +2,31 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use berth_api::{
     Backup, BackupRequest, Exec, ExecControl, ExecOutput, ExecRequest, Host as ApiHost, SshKeys,
-    SshStream,
+    SshStream, UsageRequest,
 };
 use berth_docker::client::{Client, ContainerSummary, ExecControl as Control, ExecOptions};
 use berth_docker::frame::StreamKind;
 use berth_error::chain;
+use berth_gateway::Certificates;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::apps::Apps;
 use super::du;
+use super::meters::Meters;
 use super::ssh::Ssh;
+use super::usage;
 use crate::backup;
 use crate::{listing, recent};
 
 /// A disk with less room than this share is a problem.
 const LEAST_FREE: f64 = 0.05;
+/// A certificate that ends before so long should have been renewed.
+const SOON: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The machine of a server.
 pub(super) struct Machine {
@@ -31,6 +36,8 @@ pub(super) struct Machine {
     pub(super) docker: Client,
     pub(super) started: (Instant, String),
     pub(super) ssh: Ssh,
+    pub(super) meters: Arc<Meters>,
+    pub(super) certificates: Arc<Certificates>,
 }
 
 #[async_trait::async_trait]
@@ -57,6 +64,7 @@ impl ApiHost for Machine {
         status["rollouts"] = rollouts.into();
         status["disk"] = disk;
         status["containers"] = summary(&containers);
+        status["certificates"] = self.certificates().into();
         status["errors"] = json!(recent::errors());
         let problems = problems(&status);
         status["healthy"] = problems.is_empty().into();
@@ -66,6 +74,10 @@ impl ApiHost for Machine {
 
     async fn containers(&self) -> Result<Vec<Value>, String> {
         Ok(self.list(true).await?.iter().map(listing::row).collect())
+    }
+
+    async fn usage(&self, wanted: UsageRequest) -> Result<Value, String> {
+        usage::report(&self.meters, &self.apps.config.prices, &wanted).await
     }
 
     async fn exec(&self, container: &str, wanted: ExecRequest) -> Result<Exec, String> {
@@ -118,6 +130,21 @@ impl ApiHost for Machine {
 }
 
 impl Machine {
+    /// The one that ends first comes first.
+    fn certificates(&self) -> Vec<Value> {
+        let mut listed = self.certificates.list();
+        listed.sort_by_key(|certificate| certificate.expires);
+        let shown = listed.into_iter().map(|certificate| {
+            let expires = u64::try_from(certificate.expires).unwrap_or_default();
+            json!({
+                "name": certificate.name,
+                "expires_on": berth_control::clock::of_unix_ms(expires.saturating_mul(1000)),
+                "obtained": certificate.obtained,
+            })
+        });
+        shown.collect()
+    }
+
     async fn list(&self, all: bool) -> Result<Vec<ContainerSummary>, String> {
         self.docker.list(all).await.map_err(|error| chain(&error))
     }
@@ -217,6 +244,15 @@ fn problems(status: &Value) -> Vec<String> {
             "failed" => problems.push(format!("`{name}` does not run: {}", word("problem"))),
             "crashed" => problems.push(format!("`{name}` has ended and is started again")),
             _ => {}
+        }
+    }
+    for certificate in status["certificates"].as_array().into_iter().flatten() {
+        let word = |name: &str| certificate[name].as_str().unwrap_or_default();
+        let (name, expires) = (word("name"), word("expires_on"));
+        if berth_control::clock::is_past(expires) {
+            problems.push(format!("the certificate of `{name}` has ended: {expires}"));
+        } else if berth_control::clock::is_within(expires, SOON) {
+            problems.push(format!("the certificate of `{name}` ends soon: {expires}"));
         }
     }
     let number = |name: &str| status["disk"][name].as_f64();

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use berth_config::ServerConfig;
 use berth_control::Control;
 use berth_error::Report;
 use berth_r2::binding::Unmade;
 use berth_r2::s3::{self, S3Options};
+use berth_r2::{BucketOptions, Place};
 use berth_registry::server::{Server as Listener, ServerOptions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,18 @@ pub(super) fn socket(session: &Path) -> PathBuf {
     session.join("r2.sock")
 }
 
+/// Where the bytes of objects are.
+pub(super) fn place(config: &ServerConfig) -> Place {
+    let Some(bucket) = &config.r2 else {
+        return Place::Directory;
+    };
+    Place::Bucket(BucketOptions {
+        name: bucket.bucket.clone(),
+        prefix: bucket.prefix.clone(),
+        endpoint: bucket.endpoint.clone(),
+    })
+}
+
 /// The listener of the S3 endpoint; what it serves is not known yet.
 pub(super) struct Endpoint {
     listener: Option<Listener>,
@@ -30,9 +44,12 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// Listens, if there is to be one.
-    pub(super) async fn bind(address: Option<SocketAddr>) -> Result<Self, Report> {
+    pub(super) async fn bind(
+        address: Option<SocketAddr>,
+        options: ServerOptions,
+    ) -> Result<Self, Report> {
         let listener = match address {
-            Some(address) => Some(Listener::bind(address, ServerOptions::default()).await?),
+            Some(address) => Some(Listener::bind(address, options).await?),
             None => None,
         };
         Ok(Self { listener })

@@ -19,18 +19,20 @@ use berth_engine::TotalLimits;
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Certificates, Challenges, Gateway, GatewayOptions, RequestEvent, Sites};
 use berth_logs::Level;
-use berth_registry::server::{Server as ApiServer, ServerOptions};
+use berth_registry::server::Server as ApiServer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::admin::{Addresses, Client};
 use super::apps::{Apps, Deployed};
 use super::assets::Layouts;
-use super::certificates::CertificateKeeper;
+use super::certificates::{CertificateKeeper, listener_options};
 use super::containers::Containers;
 use super::deliver;
 use super::health::Health;
 use super::host::Machine;
+use super::meters::{Meters, Reader};
+use super::metrics;
 use super::peers::Peers;
 use super::plane::DataPlane;
 use super::r2;
@@ -58,6 +60,8 @@ pub(crate) struct Server {
     buckets: r2::Buckets,
     daemon: Daemon,
     watching: Watching,
+    reader: Reader,
+    metrics: Option<metrics::Endpoint>,
     pub(crate) client: Client,
     /// The token is new.
     pub(crate) first: bool,
@@ -99,14 +103,18 @@ impl Server {
             config: config.gateway.clone(),
         };
         let gateway = Gateway::bind(gateway_options, Arc::clone(&sites), requests).await?;
-        let listener = ApiServer::bind(config.listen.api, ServerOptions::default()).await?;
-        let endpoint = r2::Endpoint::bind(config.listen.s3).await?;
+        let options = listener_options(&config, &certificates);
+        let listener = ApiServer::bind(config.listen.api, options.clone()).await?;
+        let endpoint = r2::Endpoint::bind(config.listen.s3, options.clone()).await?;
+        let metrics = metrics::Listener::bind(config.listen.metrics, options).await?;
         let s3 = endpoint.address();
-        let control = Control::open(&directory, &paths.data.join("keys/control.key"))?;
+        let key = paths.data.join("keys/control.key");
+        let control = Control::open_at(&directory, &key, &r2::place(&config))?;
         control.keep(Retention {
             versions: usize::try_from(config.versions.keep).unwrap_or(usize::MAX),
             max_age: config.versions.max_age,
         });
+        control.set_instance_types(config.instance_types.clone());
         let registry =
             OwnRegistry::start(&paths.data, config.listen.registry, &control.account().id).await?;
         let toolchain = toolchain(paths, Screen::Text).await?;
@@ -154,6 +162,7 @@ impl Server {
         engine.set_total_limits(total_limits(&config));
         let logs = directory.join("logs");
         let (watch, watching) = Watch::start(&logs, &session.dir, engine, &config).await?;
+        let reader = Meters::start(&directory, engine, &watch)?;
         let apps = Arc::new(Apps {
             control: control.clone(),
             toolchain,
@@ -167,6 +176,7 @@ impl Server {
                 config.deploy.stop_grace,
                 Arc::clone(&watch),
                 config.containers.fuse,
+                control.instance_types(),
             )),
             sites,
             watch,
@@ -197,15 +207,16 @@ impl Server {
             docker: berth_docker::client::Client::new(&daemon.host.session.socket),
             started: (Instant::now(), berth_control::clock::now()),
             ssh: Ssh::new(control.clone(), daemon.host.engine.clone()),
+            meters: Arc::clone(reader.meters()),
+            certificates,
         };
+        let machine = Arc::new(machine);
+        let metrics = metrics.map(|listener| listener.serve(Arc::clone(&machine)));
         let expiring = tokio::spawn(super::snapshots::keep_expiring(daemon.host.engine.clone()));
         let stop = CancellationToken::new();
         let service = Router::new().merge(images_at_api).nest(
             "/client/v4",
-            berth_api::router(
-                control,
-                Arc::new(Deployed(Arc::clone(&apps), Arc::new(machine))),
-            ),
+            berth_api::router(control, Arc::new(Deployed(Arc::clone(&apps), machine))),
         );
         let serving = tokio::spawn(listener.run(service, stop.clone()));
         Ok(Self {
@@ -220,6 +231,8 @@ impl Server {
             buckets,
             daemon,
             watching,
+            reader,
+            metrics,
             client,
             first,
             address,
@@ -239,6 +252,16 @@ impl Server {
         self.apps.address(name)
     }
 
+    /// A request has been answered.
+    pub(crate) fn count(&self, request: &RequestEvent) {
+        self.reader.meters().request(request);
+    }
+
+    /// Where figures for Prometheus are.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(metrics::Endpoint::address)
+    }
+
     /// Where they answer with TLS.
     pub(crate) fn tls_address(&self) -> Option<SocketAddr> {
         self.gateway.tls_addr()
@@ -254,6 +277,9 @@ impl Server {
     pub(crate) async fn end(self, keep: bool) {
         self.apps.leaving.store(keep, Ordering::Relaxed);
         self.stop.cancel();
+        if let Some(metrics) = self.metrics {
+            metrics.end().await;
+        }
         // Only tells that it was cancelled or aborted.
         let _ = self.serving.await;
         self.following.abort();
@@ -277,6 +303,8 @@ impl Server {
         } else {
             self.daemon.end().await;
         }
+        // What containers have used until now, or until their end, is known.
+        self.reader.end().await;
     }
 }
 

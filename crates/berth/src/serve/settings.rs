@@ -63,12 +63,11 @@ fn overrule(config: &mut ServerConfig, args: &ServeArgs) {
 /// Tokens in plain text stay on this machine, unless somebody insists.
 fn check_exposure(config: &ServerConfig) -> Result<(), Report> {
     let listen = &config.listen;
-    let open = [
-        Some(listen.api),
-        Some(listen.registry),
-        listen.s3,
-        listen.metrics,
-    ];
+    let mut open = vec![Some(listen.registry)];
+    // With a certificate these serve clients from elsewhere with TLS only.
+    if !config.has_certificates() {
+        open.extend([Some(listen.api), listen.s3, listen.metrics]);
+    }
     let open = open
         .into_iter()
         .flatten()
@@ -79,7 +78,8 @@ fn check_exposure(config: &ServerConfig) -> Result<(), Report> {
     Err(Report::new(
         format!("{open} can be reached from other machines without TLS"),
         Some(
-            "let it listen on 127.0.0.1, or give `--insecure` if something in front of it has TLS"
+            "let it listen on 127.0.0.1, give the server a certificate (`[tls]` or `[acme]`; not for the \
+             registry), or give `--insecure` if something in front of it has TLS"
                 .to_owned(),
         ),
     ))

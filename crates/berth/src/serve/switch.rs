@@ -24,13 +24,12 @@ impl Answering {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = deployment;
     }
 
-    /// Whether the Worker has yet to change together with its containers.
+    /// Whether the Worker has yet to change together with its containers: also one that nobody has made answer
+    /// since the server started, because containers of the former server may be those of a former version.
     pub(super) fn is_before(&self, worker: &Worker) -> bool {
         let answering = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = worker.deployments.first();
-        first.is_some_and(|first| {
-            first.atomic && answering.as_ref().is_some_and(|one| *one != first.id)
-        })
+        first.is_some_and(|first| first.atomic && answering.as_ref() != Some(&first.id))
     }
 }
 
@@ -66,6 +65,7 @@ impl Switch {
             let mut own = applications.iter();
             let own = own.find(|one| one.namespace_id == class.namespace_id);
             own.is_some_and(|one| one.policy() == Policy::Object)
+                && former.is_some()
                 && images(former, name) != images(worker.live(), name)
         });
         Self {

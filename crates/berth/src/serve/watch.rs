@@ -236,7 +236,7 @@ impl Watch {
     }
 
     /// Whose container has this name, and the id of its object.
-    fn owner(&self, container: &str) -> Option<(String, String)> {
+    pub(super) fn owner(&self, container: &str) -> Option<(String, String)> {
         let (rest, object) = container.rsplit_once('-')?;
         let known = self.lock();
         let mut keys = known.keys.iter();

@@ -8,7 +8,7 @@ use crate::deployed::{add_program, answering};
 use crate::world;
 
 /// Answers everything; leaves on SIGTERM.
-const SMALL: Program = Program {
+pub(crate) const SMALL: Program = Program {
     name: "small",
     source: answering!(
         "",
@@ -27,7 +27,7 @@ const CONFIG: &str = r#"{
   "migrations": [{ "tag": "v1", "new_sqlite_classes": ["Small"] }]
 }"#;
 
-const WORKER: &str = r#"
+pub(crate) const WORKER: &str = r#"
 import { Container, getContainer } from "@cloudflare/containers";
 export class Small extends Container {
   defaultPort = 8080;

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use crate::world;
 
+mod bucket;
 mod clients;
 mod mount;
+mod rules;
 
 const CONFIG: &str = r#"{
   "name": "files",
@@ -183,4 +185,22 @@ async fn wrangler_and_a_worker_share_a_bucket() {
     server.wrangler_ok(&project, bucket, "").await;
     server.stop().await;
     assert_eq!(blobs(data.path()), 0);
+}
+
+#[tokio::test]
+async fn a_dev_session_has_buckets_that_stay() {
+    let project = Project::empty();
+    project.write("wrangler.jsonc", CONFIG);
+    project.write("index.js", WORKER);
+    let session = world().dev(&project).start().await;
+    let told = session.get("/all").await.ok().json();
+    assert_eq!(told["wrong"], json!([]), "{told:#}");
+    assert!(told["checked"].as_u64().unwrap() > 60, "{told:#}");
+    session.client().text("/write?key=a/key&text=kept").await;
+    session.stop().await;
+    assert!(project.path().join(".berth/state/r2/index.db").exists());
+    let session = world().dev(&project).start().await;
+    let read = session.client().text("/read?key=a/key").await;
+    assert!(read.ends_with(": kept"), "{read}");
+    session.stop().await;
 }

@@ -89,7 +89,7 @@ impl Containers {
                 class_name: class_name.clone(),
                 limits: limits(&application.live),
                 chooser: chooser(application),
-                sizer: (application.policy() == Policy::Object).then_some(Sizer(size)),
+                sizer: (application.policy() == Policy::Object).then(|| self.sizer()),
                 sleep: None,
                 max_instances: application.max_instances(),
                 stop_grace: self.stop_grace,
@@ -98,6 +98,16 @@ impl Containers {
         }
         let known: Applications = known;
         self.docker.set_applications(known);
+    }
+
+    /// What sizes that objects ask for mean.
+    fn sizer(&self) -> Sizer {
+        let types = Arc::clone(&self.types);
+        Sizer(Arc::new(move |asked| {
+            let asked = serde_json::from_str(asked).ok()?;
+            let instance = berth_control::containers::asked(&asked, &types)?;
+            Some(limits(&instance))
+        }))
     }
 }
 
@@ -115,12 +125,6 @@ fn chooser(application: &Application) -> Option<Chooser> {
             version,
         }
     })))
-}
-
-/// What a size that an object asks for means.
-fn size(asked: &str) -> Option<Limits> {
-    let asked = serde_json::from_str(asked).ok()?;
-    berth_control::containers::asked(&asked).map(|instance| limits(&instance))
 }
 
 fn limits(instance: &berth_control::containers::Instance) -> Limits {
