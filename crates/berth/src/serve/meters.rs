@@ -149,7 +149,11 @@ impl Meters {
             Event::Removed(container) => {
                 self.lock().readings.remove(&container.id);
             }
-            Event::Adopted(container) => self.look(container, Metered::default()),
+            Event::Adopted(container) => {
+                if let Some(metered) = self.engine.metered(&container.name) {
+                    self.look(container, metered);
+                }
+            }
             Event::CreateFailed { .. } | Event::Asleep(_) | Event::Awake(_) | Event::Log { .. } => {
             }
         }
@@ -195,7 +199,8 @@ impl Meters {
             };
             let reading = Reading {
                 subject,
-                last: Metered::default(),
+                // Nothing yet, unless the server before has counted it.
+                last: metered,
                 listened: None,
             };
             state.readings.insert(container.id.clone(), reading);
