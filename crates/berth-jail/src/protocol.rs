@@ -44,7 +44,7 @@ use crate::error::Failure;
 use crate::spec::{Criu, ExitStatus, ProcessSpec, SandboxSpec, SpawnTimings};
 
 /// Version of this protocol: raised with every change that an older peer would not understand.
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 
 /// Names one request and what it started.
 pub(crate) type Ticket = u64;

@@ -145,7 +145,7 @@ async fn wrangler_deploys_a_worker_and_its_image_at_the_same_moment() {
         "{status}"
     );
     let killed = server.kill().await;
-    killed.footprint.assert_processes_end();
+    killed.footprint.assert_server_ends();
     let server = world.server(data.path()).await;
     let answer = server.text("greeter", "/a").await;
     assert!(answer.starts_with("word2 word2 word2 "), "{answer}");
