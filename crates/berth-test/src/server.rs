@@ -271,16 +271,6 @@ impl ServerSession {
         stdout
     }
 
-    /// Kills every child of its process that has this name as its first argument, or a path that ends with it,
-    /// without warning; how many.
-    pub fn kill_children(&self, name: &str) -> usize {
-        let children = crate::process::children(self.process.pid(), name);
-        for child in &children {
-            child.kill();
-        }
-        children.len()
-    }
-
     /// Kills its process without warning.
     pub async fn kill(self) -> Killed {
         self.process.kill().await
