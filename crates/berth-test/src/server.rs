@@ -320,16 +320,6 @@ impl ServerSession {
         self.process.terminate().await
     }
 
-    /// Kills every child of its process that has this name as its first argument, or a path that ends with it,
-    /// without warning; how many.
-    pub fn kill_children(&self, name: &str) -> usize {
-        let children = crate::process::children(self.process.pid(), name);
-        for child in &children {
-            child.kill();
-        }
-        children.len()
-    }
-
     /// Asks it to read its certificates again, as `systemctl reload` does.
     pub fn hang_up(&self) {
         self.process.signal(rustix::process::Signal::HUP);

@@ -1,8 +1,5 @@
 //! The server killed at each named step of a deployment: the next one has the old or the new version, whole,
-//! with what its containers ran with, and goes on with what was under way. The same for its workerds, killed all
-//! the time. With the real wrangler.
-
-use std::time::Duration;
+//! with what its containers ran with, and goes on with what was under way. With the real wrangler.
 
 use berth_test::{Project, ServerSession};
 use http::Method;
@@ -147,47 +144,5 @@ async fn a_worker_and_its_containers_change_together_or_not_at_all() {
         let pair = format!("{word} {word} {word} ");
         assert!(answer.starts_with(&pair), "after {point}: {answer}");
     }
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_deployment_while_its_workerds_are_killed_leaves_a_version_whole() {
-    let world = world();
-    let data = tempfile::tempdir().unwrap();
-    let server = world.server(data.path()).await;
-    let project = project(&world, &json!({}));
-    project.write("index.js", WORKER);
-    say(&project, "word0");
-    server.wrangler_ok(&project, ["deploy"], "").await;
-    assert_eq!(answers(&server, &["/a"]).await, ["word0 1"]);
-    let mut killed = 0;
-    for round in 1..=3 {
-        let former = server.text("greeter", "/word").await;
-        let next = format!("word{round}");
-        say(&project, &next);
-        // Another rhythm in each round, so that they die in other moments.
-        let rhythm = Duration::from_millis(100 * round + 37);
-        let deploy = server.wrangler(&project, ["deploy"], "");
-        tokio::pin!(deploy);
-        let output = loop {
-            tokio::select! {
-                output = &mut deploy => break output,
-                () = tokio::time::sleep(rhythm) => killed += server.kill_children("workerd"),
-            }
-        };
-        let word = server.text("greeter", "/word").await;
-        assert!(word == former || word == next, "round {round}: {word}");
-        // What was said to be done is; what was not is done by the next one.
-        if output.status.success() {
-            assert_eq!(word, next);
-        }
-        server.wrangler_ok(&project, ["deploy"], "").await;
-        assert_eq!(server.text("greeter", "/word").await, next);
-        until(&server, &["/a"], |answers, rollout| {
-            answers[0].starts_with(&next) && rollout["status"] != "progressing"
-        })
-        .await;
-    }
-    assert!(killed > 3, "{killed}");
     server.stop().await;
 }
