@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 const PACE: Duration = Duration::from_millis(20);
 /// A machine that cannot do so many gets no more while these wait.
 const MOST_WAITING: usize = 200;
+/// So many are asked for in any case, also when the work is done before.
+const LEAST: usize = 30;
 
 /// What the clients saw.
 #[derive(Default)]
@@ -44,7 +46,7 @@ impl Seen {
 }
 
 /// Asks these paths of a Worker one after the other, at the same rate however long answers take, as long as
-/// `work` goes on and until all are answered.
+/// `work` goes on, [`LEAST`] times at least, and until all are answered.
 pub(crate) async fn during<T>(
     server: &ServerSession,
     worker: &str,
@@ -71,9 +73,12 @@ async fn ask(
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
     let mut paths = paths.iter().cycle();
     let mut waiting = FuturesUnordered::new();
+    let mut asked = 0;
     loop {
+        let go_on = !until.is_cancelled() || asked < LEAST;
         tokio::select! {
-            _ = pace.tick(), if !until.is_cancelled() && waiting.len() < MOST_WAITING => {
+            _ = pace.tick(), if go_on && waiting.len() < MOST_WAITING => {
+                asked += 1;
                 let path = (*paths.next().unwrap()).to_owned();
                 waiting.push(async move { (server.get(worker, &path).await, path) });
             }
