@@ -130,6 +130,7 @@ async fn deploy_under_load(server: &ServerSession, project: &Project, config: &s
     assert!(seen.failed.is_empty(), "{:?}", seen.failed);
     assert!(seen.answers.len() > 200, "{}", seen.answers.len());
     assert!(seen.answers.iter().any(|(version, _)| version == "two"));
+    assert!(server.text("busy", "/").await.starts_with("two "));
     seen
 }
 
