@@ -109,6 +109,11 @@ impl World {
         self.inner.root.join("data")
     }
 
+    /// Where all of its directories are.
+    pub(crate) fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
     /// Its cache directory.
     pub fn cache_dir(&self) -> PathBuf {
         self.inner.root.join("cache")

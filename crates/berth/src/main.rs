@@ -15,6 +15,7 @@ mod dev;
 mod host;
 mod listing;
 mod lock;
+mod notify;
 mod paths;
 mod printer;
 mod recent;

@@ -6,6 +6,7 @@ use berth_error::Report;
 use tokio::sync::mpsc;
 
 use crate::cli::ServeArgs;
+use crate::notify;
 use crate::paths::Paths;
 use crate::printer;
 use crate::serve::server::Server;
@@ -40,6 +41,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
     } else {
         greet(&server);
     }
+    notify::ready(&format!("Workers at {}", server.app_at("<name>")));
     let keep = loop {
         tokio::select! {
             terminated = signals.next_is_term() => break terminated && server.keeps_on_stop(),
@@ -52,6 +54,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
             }
         }
     };
+    notify::stopping();
     tokio::select! {
         () = server.end(keep) => Ok(ExitCode::SUCCESS),
         () = twice.second() => Ok(ExitCode::from(130)),
@@ -64,7 +67,9 @@ fn greet(server: &Server) {
     if let Some(s3) = &server.client.addresses.s3 {
         printer::line(format!("S3 at {s3}"));
     }
-    if server.first {
+    if server.first && notify::is_journaled() {
+        printer::line("`berth env`, as root, prints what wrangler needs");
+    } else if server.first {
         printer::line("For wrangler, in a shell (`eval \"$(berth env)\"` sets them):");
         for line in server.client.exports() {
             printer::line(format!("  {line}"));

@@ -53,6 +53,7 @@ mod serve_secrets;
 mod serve_seeds;
 mod serve_ssh;
 mod serve_status;
+mod serve_systemd;
 mod serve_tail;
 mod serve_tls;
 mod serve_transfer;
