@@ -93,6 +93,8 @@ impl From<ControlError> for Failure {
             ControlError::ResourceUsed { .. } => (StatusCode::CONFLICT, BAD_REQUEST),
             ControlError::Resource { .. } => (StatusCode::BAD_REQUEST, BAD_REQUEST),
             ControlError::BindingTarget { .. } => (StatusCode::BAD_REQUEST, NOT_VALID),
+            ControlError::NoTailWorker(_) => (StatusCode::BAD_REQUEST, 10203),
+            ControlError::TailsOthers { .. } => (StatusCode::CONFLICT, BAD_REQUEST),
             ControlError::Assets(AssetsError::TooLarge { .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, BAD_REQUEST)
             }

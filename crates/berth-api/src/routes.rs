@@ -59,7 +59,10 @@ pub(crate) fn all() -> Routes {
                 workers::service,
                 "Whether there is a Worker, and its migrations",
             )
-            .delete(workers::delete, "Deletes a Worker with all that it keeps"),
+            .delete(
+                workers::delete,
+                about("Deletes a Worker with all that it keeps").query::<workers::Force>(),
+            ),
         )
         .route(
             "/workers/workers/{name}",
@@ -91,8 +94,8 @@ pub(crate) fn all() -> Routes {
         .route(
             "/workers/tails/by-consumer/{name}",
             get(
-                workers::nothing,
-                "Workers whose tails a Worker consumes: none",
+                workers::tail_producers,
+                "Workers that name a Worker as their tail consumer",
             ),
         )
         .route(
@@ -266,7 +269,10 @@ fn scripts() -> Routes {
                 upload::put,
                 about("Uploads a version, which is live").form::<upload::Form>(true),
             )
-            .delete(workers::delete, "Deletes a Worker with all that it keeps"),
+            .delete(
+                workers::delete,
+                about("Deletes a Worker with all that it keeps").query::<workers::Force>(),
+            ),
         )
         .nest("/workers/scripts/{name}", one)
 }

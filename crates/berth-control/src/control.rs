@@ -15,6 +15,7 @@ pub mod resources;
 mod rollouts;
 mod secrets;
 mod ssh;
+mod tail_consumers;
 mod tokens;
 mod transfers;
 mod triggers;
@@ -169,12 +170,16 @@ impl Control {
             .ok_or_else(|| ControlError::NoWorker(name.to_owned()))
     }
 
-    /// Deletes a Worker with everything that is its own.
+    /// Deletes a Worker with everything that is its own. `force`: although others are told by it what they do.
     ///
     /// # Errors
-    /// [`ControlError::NoWorker`]; it still keeps the objects of a class that is another Worker's now.
-    pub fn delete_worker(&self, name: &str) -> Result<(), ControlError> {
+    /// [`ControlError::NoWorker`]; it still keeps the objects of a class that is another Worker's now;
+    /// [`ControlError::TailsOthers`].
+    pub fn delete_worker(&self, name: &str, force: bool) -> Result<(), ControlError> {
         self.check_keeps_nothing(name)?;
+        if !force {
+            self.check_tails_nobody(name)?;
+        }
         loop {
             let found = self.inner.store.get::<Worker>(worker::KIND, name)?;
             let record = found.ok_or_else(|| ControlError::NoWorker(name.to_owned()))?;

@@ -124,6 +124,17 @@ pub enum ControlError {
         /// What is not there.
         problem: String,
     },
+    /// A tail consumer that is not there.
+    #[error("the tail Worker `{0}` does not exist")]
+    NoTailWorker(String),
+    /// A Worker that others name as their tail consumer is to be deleted.
+    #[error("the Worker `{worker}` is the tail consumer of {}", .producers.join(", "))]
+    TailsOthers {
+        /// It.
+        worker: String,
+        /// The others.
+        producers: Vec<String>,
+    },
     /// Its static assets.
     #[error(transparent)]
     Assets(#[from] AssetsError),
@@ -190,6 +201,13 @@ impl Hint for ControlError {
             Self::ResourceUsed { .. } => {
                 Some("take it out of the configuration there and deploy that first".to_owned())
             }
+            Self::NoTailWorker(_) => {
+                Some("check the name in `tail_consumers`, or deploy it first".to_owned())
+            }
+            Self::TailsOthers { .. } => Some(
+                "take it out of `tail_consumers` there and deploy that first, or delete it with `force`"
+                    .to_owned(),
+            ),
             Self::NotWaiting(_) => {
                 Some("somebody else has deployed meanwhile: deploy again".to_owned())
             }

@@ -9,6 +9,7 @@
 //! | [`pending`] | a version that goes live together with its containers |
 //! | [`containers`] | container applications: image and size of a class's containers |
 //! | [`rollout`] | how a change of those reaches the instances, as a state machine |
+//! | [`tail_consumers`] | Workers that are told what another one does |
 //! | [`upload`] | what wrangler uploads, checked |
 //! | [`resources`] | what outlives a Worker: KV namespaces, D1 databases, queues, Workflows, secrets stores |
 //! | [`content`] | modules and assets, by digest |
@@ -32,6 +33,7 @@ mod error;
 pub mod migrations;
 pub mod pending;
 pub mod rollout;
+pub mod tail_consumers;
 pub mod token;
 pub mod upload;
 pub mod worker;

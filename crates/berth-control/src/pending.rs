@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::containers::Application;
 use crate::migrations::Classes;
+use crate::tail_consumers::TailConsumer;
 use crate::worker::{Version, Worker};
 
 /// What waits to be live.
@@ -33,6 +34,9 @@ pub struct Pending {
     pub discarded: Vec<String>,
     /// `observability` of the upload.
     pub observability: Option<Value>,
+    /// `tail_consumers` of the upload.
+    #[serde(default)]
+    pub tail_consumers: Vec<TailConsumer>,
     /// `target_configuration` of the rollouts that were asked for, by namespace.
     #[serde(default)]
     pub configurations: BTreeMap<String, Map<String, Value>>,

@@ -16,6 +16,7 @@ pub use error::UploadError;
 
 use crate::assets::NewAssets;
 use crate::migrations::Migrations;
+use crate::tail_consumers::TailConsumer;
 use crate::worker::{Binding, BindingKind, ModuleKind};
 
 /// Bytes of all modules together, as for paid accounts.
@@ -74,6 +75,8 @@ pub struct Upload {
     pub annotations: BTreeMap<String, String>,
     /// As sent; it is the Worker's with the version that is live at once.
     pub observability: Option<serde_json::Value>,
+    /// Who is told what it does; the Worker's with the version that is live at once.
+    pub tail_consumers: Vec<TailConsumer>,
     /// Its containers are to change together with it.
     pub atomic: bool,
 }
@@ -100,6 +103,8 @@ pub struct Metadata {
     #[serde(default)]
     annotations: BTreeMap<String, Option<String>>,
     observability: Option<serde_json::Value>,
+    tail_consumers: Option<Vec<TailConsumer>>,
+    streaming_tail_consumers: Option<Vec<serde_json::Value>>,
     berth: Option<Own>,
 }
 
@@ -137,6 +142,12 @@ impl Upload {
         if metadata.exports.is_some_and(|exports| !exports.is_null()) {
             return Err(UploadError::Unsupported("exports"));
         }
+        let streaming = metadata.streaming_tail_consumers;
+        if streaming.is_some_and(|consumers| !consumers.is_empty()) {
+            return Err(UploadError::Unsupported("streaming_tail_consumers"));
+        }
+        let tail_consumers = metadata.tail_consumers.unwrap_or_default();
+        tail_consumers.iter().try_for_each(TailConsumer::check)?;
         let modules = modules::modules(parts)?;
         match &metadata.main_module {
             Some(main) if modules.iter().any(|module| module.name == *main) => {}
@@ -169,6 +180,7 @@ impl Upload {
                 .filter_map(|(name, value)| Some((name, value?)))
                 .collect(),
             observability: metadata.observability.filter(|value| !value.is_null()),
+            tail_consumers,
             atomic: metadata
                 .berth
                 .is_some_and(|own| own.rollout == Rollout::Atomic),

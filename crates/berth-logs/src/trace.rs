@@ -139,12 +139,27 @@ impl Trace {
         if let Some(method) = event["rpcMethod"].as_str() {
             return format!("call of {method}(){of}");
         }
+        if let Some(consumed) = event["consumedEvents"].as_array() {
+            return tail_of(consumed);
+        }
         if self.is_alarm() {
             return format!("alarm{of}");
         }
         let kind = event["type"].as_str().unwrap_or("event");
         format!("{kind}{of}")
     }
+}
+
+/// `tail of a, b: 3 invocations`.
+fn tail_of(consumed: &[Value]) -> String {
+    let names = consumed.iter().filter_map(|one| one["scriptName"].as_str());
+    let names: std::collections::BTreeSet<&str> = names.collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    format!(
+        "tail of {}: {} invocations",
+        names.join(", "),
+        consumed.len()
+    )
 }
 
 /// Queries often have tokens in them.
@@ -203,6 +218,12 @@ mod tests {
                 "alarm",
             ),
             (json!({"outcome": "ok"}), "event"),
+            (
+                json!({"outcome": "ok", "event": {"consumedEvents": [
+                    {"scriptName": "b"}, {"scriptName": "a"}, {"scriptName": "b"},
+                ]}}),
+                "tail of a, b: 3 invocations",
+            ),
         ];
         for (value, text) in others {
             assert_eq!(self::entry(value).text, text);

@@ -9,6 +9,7 @@ mod bundle;
 mod capnp;
 mod compat;
 mod compose;
+mod consumer;
 mod esbuild;
 mod plane;
 mod supervise;
@@ -21,10 +22,11 @@ pub use compose::{
     ClassImages, ComposeError, ComposeOptions, ContainerOptions, Entrypoint, Listen,
     RESOURCE_HEADER, ServerSide, TraceOptions, compose, keeps_state, unique_key,
 };
+pub use consumer::{CONSUMED_HEADER, NO_TAIL_HANDLER, TAIL_ENTRYPOINT, consume_tails};
 pub use esbuild::SessionError;
 pub use plane::{ConsumerPlan, PlaneOptions, QueuePlan, compose_plane};
 pub use supervise::{
-    ConfigFile, LogLevel, TraceSwitch, Upstream, Workerd, WorkerdError, WorkerdEvent,
+    ConfigFile, LogLevel, TraceSwitch, Traces, Upstream, Workerd, WorkerdError, WorkerdEvent,
     WorkerdOptions, remove_sockets,
 };
 pub use toolchain::{Toolchain, ToolchainError, ToolchainEvent};

@@ -25,7 +25,7 @@ pub use config_file::ConfigFile;
 pub use process::remove_sockets;
 use process::{Next, Process, send_line};
 use spawner::Spawner;
-pub use traces::TraceSwitch;
+pub use traces::{TraceSwitch, Traces};
 
 /// How workerd is run.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use berth_workerd::{Listen, TraceOptions, Workerd};
+use berth_workerd::{Listen, TraceOptions, Traces, Workerd};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -103,7 +103,7 @@ async fn traces_come_while_they_are_wanted() {
     assert_eq!(running.text("/unheard").await, "ok");
 
     let switch = running.workerd.trace_switch().unwrap();
-    switch.set(true).await.unwrap();
+    switch.set(Traces::Told).await.unwrap();
     assert_eq!(running.text("/heard?a=b").await, "ok");
     let heard = next(&mut events).await;
     let request = &heard["event"]["request"];
@@ -125,9 +125,9 @@ async fn traces_come_while_they_are_wanted() {
     assert_eq!(both[0]["logs"][0]["level"], "warn");
     assert_eq!(both[0]["durableObjectId"].as_str().unwrap().len(), 64);
 
-    switch.set(false).await.unwrap();
+    switch.set(Traces::Off).await.unwrap();
     assert_eq!(running.text("/unheard").await, "ok");
-    switch.set(true).await.unwrap();
+    switch.set(Traces::Told).await.unwrap();
     assert_eq!(running.text("/again").await, "ok");
     let again = next(&mut events).await;
     assert_eq!(
@@ -142,7 +142,7 @@ async fn nobody_at_the_sink_harms_nobody() {
     let world = world();
     let running = world.start().await;
     let switch = running.workerd.trace_switch().unwrap();
-    switch.set(true).await.unwrap();
+    switch.set(Traces::Told).await.unwrap();
     for _ in 0..3 {
         assert_eq!(running.text("/").await, "ok");
     }
@@ -161,7 +161,12 @@ async fn two_with_the_same_configuration_are_told_apart() {
     options.listen = Listen::Unix(world.root().join("a-socket-beside-the-other-one"));
     let (sender, _events) = mpsc::unbounded_channel();
     let workerd = Workerd::start(options, sender).await.unwrap();
-    workerd.trace_switch().unwrap().set(true).await.unwrap();
+    workerd
+        .trace_switch()
+        .unwrap()
+        .set(Traces::Told)
+        .await
+        .unwrap();
     let upstream = workerd.upstream().borrow().clone().unwrap();
     world::send(&upstream, "GET", "/beside", "").await;
     let heard = next(&mut events).await;

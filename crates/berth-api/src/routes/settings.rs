@@ -109,8 +109,31 @@ pub(super) async fn get(State(api): State<Api>, Path((_, name)): Named) -> Answe
 /// `PATCH script-settings`.
 pub(super) async fn patch(State(api): State<Api>, Path((_, name)): Named, body: Bytes) -> Answer {
     let settings: Map<String, Value> = parse(&body)?;
-    let control = api.control.clone();
-    result(blocking(move || control.set_settings(&name, &settings)).await?)
+    let others = try_tail_consumers(&api, &name, &settings).await?;
+    let (control, target) = (api.control.clone(), name.clone());
+    let all = blocking(move || control.set_settings(&target, &settings)).await?;
+    if others {
+        // They hear of every request that comes after the answer.
+        settle(&api, &name).await?;
+    }
+    result(all)
+}
+
+/// Whether there are other tail consumers than before. One without a `tail()` handler is refused.
+async fn try_tail_consumers(
+    api: &Api,
+    name: &str,
+    settings: &Map<String, Value>,
+) -> Result<bool, Failure> {
+    let mut tried = find(api, name).await?;
+    let before = tried.tail_consumers();
+    tried.settings.extend(settings.clone());
+    if tried.live().is_none() || tried.tail_consumers() == before {
+        return Ok(false);
+    }
+    let checked = api.runtime.check(&tried).await;
+    checked.map_err(Failure::not_valid)?;
+    Ok(true)
 }
 
 /// `GET subdomain` of a Worker.

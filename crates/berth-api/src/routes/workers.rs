@@ -100,10 +100,21 @@ pub(super) async fn subdomain(State(api): State<Api>) -> Answer {
     result(json!({"subdomain": api.runtime.base_domain()}))
 }
 
-pub(super) async fn delete(State(api): State<Api>, Path((_, name)): Named) -> Answer {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Force {
+    /// Also one that is the tail consumer of others.
+    force: Option<bool>,
+}
+
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Path((_, name)): Named,
+    Query(query): Query<Force>,
+) -> Answer {
     let control = api.control.clone();
     let deleted = name.clone();
-    blocking(move || control.delete_worker(&deleted)).await?;
+    let force = query.force.unwrap_or(false);
+    blocking(move || control.delete_worker(&deleted, force)).await?;
     if let Err(reason) = api.runtime.settled(&name).await {
         tracing::warn!(
             worker = name,
@@ -124,6 +135,16 @@ pub(super) async fn references(State(api): State<Api>, Path((_, name)): Named) -
     }))
 }
 
+/// `GET tails/by-consumer/{name}`: wrangler asks before it deletes one.
+pub(super) async fn tail_producers(State(api): State<Api>, Path((_, name)): Named) -> Answer {
+    let (control, consumer) = (api.control.clone(), name.clone());
+    let producers = blocking(move || control.tail_producers(&consumer)).await?;
+    let producers = producers
+        .into_iter()
+        .map(|producer| json!({"producer": {"script": producer}, "consumer": {"script": name}}));
+    envelope_list(producers.collect())
+}
+
 /// `GET durable_objects/namespaces`.
 pub(super) async fn namespaces(State(api): State<Api>, Query(query): Query<Page>) -> Answer {
     let mut namespaces = Vec::new();
@@ -139,9 +160,4 @@ pub(super) async fn namespaces(State(api): State<Api>, Query(query): Query<Page>
         }
     }
     page(namespaces, query.page)
-}
-
-/// An empty list.
-pub(super) async fn nothing() -> Answer {
-    envelope_list(Vec::new())
 }

@@ -23,6 +23,8 @@ pub(crate) enum Use {
     Ignored,
     /// Only a server runs this; in a dev session it is as if refused, with this name in the plural.
     Deployed(&'static str),
+    /// A server does this; a dev session goes on without, and says so.
+    Without(&'static str),
     /// Berth does not run this yet: a message says so, with the thing's name in the plural.
     Refused(&'static str),
 }
@@ -39,7 +41,7 @@ const fn key(name: &'static str, scope: Scope, usage: Use) -> Key {
 }
 
 use Scope::{Inherited, Own, TopLevel};
-use Use::{Deployed, Ignored, Read, Refused};
+use Use::{Deployed, Ignored, Read, Refused, Without};
 
 /// All of them.
 pub(crate) const KEYS: &[Key] = &[
@@ -89,7 +91,11 @@ pub(crate) const KEYS: &[Key] = &[
     key("placement", Inherited, Ignored),
     key("logpush", Inherited, Ignored),
     key("upload_source_maps", Inherited, Ignored),
-    key("tail_consumers", Own, Ignored),
+    key(
+        "tail_consumers",
+        Own,
+        Without("other Workers hear nothing of this one in a dev session"),
+    ),
     key("streaming_tail_consumers", Own, Ignored),
     key("send_metrics", TopLevel, Ignored),
     key("dependencies_instrumentation", TopLevel, Ignored),

@@ -124,6 +124,15 @@ impl<'a> Root<'a> {
             self.check_not_inherited(environment);
         }
         for key in KEYS {
+            if let Use::Without(what) = key.usage
+                && !self.cx.is_deployed()
+                && let Some(field) = self.get(key.name)
+                && !harmless(key.name, field.value)
+            {
+                let text = format!("`{}` has no effect here: {what}", key.name);
+                let hint = "deploy to a server to try it";
+                self.cx.warn(&field.key_span, text, hint);
+            }
             let refused = match key.usage {
                 Use::Refused(what) => Some(what),
                 Use::Deployed(what) if !self.cx.is_deployed() => Some(what),

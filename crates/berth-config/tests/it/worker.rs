@@ -610,9 +610,28 @@ fn ignored_fields_say_nothing() {
     project(
         r#"  "$schema": "./node_modules/wrangler/config-schema.json", "account_id": "x", "workers_dev": true,
   "routes": ["example.com/*"], "placement": { "mode": "smart" }, "limits": { "cpu_ms": 5 }, "logpush": true,
-  "upload_source_maps": true, "tail_consumers": [{ "service": "x" }], "send_metrics": false, "keep_vars": true,
+  "upload_source_maps": true, "tail_consumers": [], "send_metrics": false, "keep_vars": true,
   "preview_urls": false, "cache": { "enabled": true }, "hyperdrive": [], "unsafe": { "metadata": { "a": 1 } }"#,
     );
+}
+
+#[test]
+fn what_only_a_server_does() {
+    assert_snapshot!(both("  \"tail_consumers\": [{ \"service\": \"x\" }]", "tail_consumers = [{ service = \"x\" }]"), @r#"
+    warning: `tail_consumers` has no effect here: other Workers hear nothing of this one in a dev session
+     --> wrangler.jsonc:5:3
+      |
+    5 |   "tail_consumers": [{ "service": "x" }]
+      |   ^^^^^^^^^^^^^^^^
+    hint: deploy to a server to try it
+
+    warning: `tail_consumers` has no effect here: other Workers hear nothing of this one in a dev session
+     --> wrangler.toml:4:1
+      |
+    4 | tail_consumers = [{ service = "x" }]
+      | ^^^^^^^^^^^^^^
+    hint: deploy to a server to try it
+    "#);
 }
 
 #[test]

@@ -160,6 +160,7 @@ impl NewVersion {
             migration_tag: migrated.tag,
             discarded: migrated.deleted.into_iter().map(|it| it.key).collect(),
             observability: self.upload.observability.clone(),
+            tail_consumers: self.upload.tail_consumers.clone(),
             configurations: BTreeMap::new(),
             made: Vec::new(),
         }));
@@ -177,6 +178,7 @@ impl NewVersion {
         worker.migration_tag = migrated.tag;
         if live {
             worker.observe(self.upload.observability.clone());
+            worker.set_tail_consumers(&self.upload.tail_consumers);
         }
         let discarded = migrated.deleted.into_iter().map(|class| class.key);
         worker.discarded.extend(discarded);
@@ -204,6 +206,8 @@ impl NewVersion {
         let (bindings, secrets) = self.bindings(worker)?;
         self.control.check_buckets(&bindings)?;
         self.control.check_targets(&self.worker, &bindings)?;
+        let consumers = &self.upload.tail_consumers;
+        self.control.check_tail_consumers(&self.worker, consumers)?;
         let version = Version {
             id: self.id.clone(),
             number: worker.last_number + 1,

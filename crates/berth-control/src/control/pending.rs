@@ -105,6 +105,7 @@ impl Control {
             worker.migration_tag = pending.migration_tag;
             worker.discarded.extend(pending.discarded);
             worker.observe(pending.observability);
+            worker.set_tail_consumers(&pending.tail_consumers);
             let mut deployment =
                 worker.deploy(&pending.version_id, &pending.author, pending.annotations);
             if let Some(first) = worker.deployments.first_mut() {

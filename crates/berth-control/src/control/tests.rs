@@ -297,12 +297,12 @@ fn modules_that_nobody_needs_go() {
             .unwrap(),
     );
     assert_eq!(modules(&directory), 4);
-    control.delete_worker("app").unwrap();
+    control.delete_worker("app", false).unwrap();
     assert_eq!(modules(&directory), 1, "one is about to be a version");
     held.commit(true).unwrap();
     assert_eq!(control.worker("app").unwrap().live().unwrap().number, 1);
     assert!(matches!(
-        control.delete_worker("x"),
+        control.delete_worker("x", false),
         Err(ControlError::NoWorker(_))
     ));
 }
@@ -525,7 +525,7 @@ fn an_application_is_echoed_and_changes_with_rollouts() {
             .roll_out("nope", request.as_object().unwrap())
             .is_err()
     );
-    control.delete_worker("app").unwrap();
+    control.delete_worker("app", false).unwrap();
     assert_eq!(control.applications().unwrap(), []);
 }
 

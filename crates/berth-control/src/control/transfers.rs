@@ -223,14 +223,14 @@ mod tests {
         assert!(control.worker("app").unwrap().classes.is_empty());
 
         // Its objects are with the former one until somebody says otherwise.
-        let on_the_way = control.delete_worker("app").unwrap_err();
+        let on_the_way = control.delete_worker("app", false).unwrap_err();
         assert!(
             on_the_way.to_string().contains("on their way"),
             "{on_the_way}"
         );
         control.arrived("other", &[class.key]).unwrap();
         assert_eq!(control.worker("other").unwrap().classes["D"].kept_by, None);
-        control.delete_worker("app").unwrap();
+        control.delete_worker("app", false).unwrap();
         let gone = control.prepare("third", "me", upload("three", second()));
         let gone = gone.unwrap_err();
         assert!(

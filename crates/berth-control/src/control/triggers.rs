@@ -2,6 +2,7 @@
 
 use super::Control;
 use crate::ControlError;
+use crate::tail_consumers;
 use crate::worker::Subdomain;
 
 impl Control {
@@ -38,14 +39,24 @@ impl Control {
     /// Changes some of `script-settings`; `null` removes one. All of them.
     ///
     /// # Errors
-    /// [`ControlError::NoWorker`].
+    /// [`ControlError::NoWorker`]; tail consumers that are not there.
     pub fn set_settings(
         &self,
         worker: &str,
         settings: &serde_json::Map<String, serde_json::Value>,
     ) -> Result<serde_json::Map<String, serde_json::Value>, ControlError> {
+        let consumers = tail_consumers::of_settings(settings)?;
+        if let Some(consumers) = &consumers {
+            self.check_tail_consumers(worker, consumers)?;
+        }
         self.update(worker, |worker| {
+            if let Some(consumers) = &consumers {
+                worker.set_tail_consumers(consumers);
+            }
             for (name, value) in settings {
+                if name == tail_consumers::KEY {
+                    continue;
+                }
                 if value.is_null() {
                     worker.settings.remove(name);
                 } else {

@@ -58,6 +58,9 @@ pub enum UploadError {
     /// Part of the upload that Berth does not do.
     #[error("`{0}` is not supported")]
     Unsupported(&'static str),
+    /// A Worker that cannot be told what this one does.
+    #[error("the tail consumer `{0}` {1}")]
+    TailConsumer(String, &'static str),
     /// No date, or not one.
     #[error("the compatibility date `{0}` is not of the form YYYY-MM-DD")]
     Date(String),

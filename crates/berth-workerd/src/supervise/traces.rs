@@ -8,6 +8,29 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::Upstream;
 
+/// What of a Worker's traces somebody wants to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Traces {
+    /// Nothing.
+    #[default]
+    Off,
+    /// As JSON has them.
+    Told,
+    /// Also, in a field `extras`, what a Worker may ask of them: requests as they came, messages of diagnostics
+    /// channels as they were.
+    Whole,
+}
+
+impl Traces {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Off => "0",
+            Self::Told => "1",
+            Self::Whole => "2",
+        }
+    }
+}
+
 /// workerd answers at once, unless its Worker keeps it busy.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -20,11 +43,11 @@ impl TraceSwitch {
         Self(upstream)
     }
 
-    /// Says whether somebody wants to know.
+    /// Says what somebody wants to know.
     ///
     /// # Errors
     /// workerd does not answer, or has ended.
-    pub async fn set(&self, wanted: bool) -> io::Result<()> {
+    pub async fn set(&self, wanted: Traces) -> io::Result<()> {
         let said = async {
             match &self.0 {
                 Upstream::Unix(path) => say(UnixStream::connect(path).await?, wanted).await,
@@ -36,10 +59,10 @@ impl TraceSwitch {
     }
 }
 
-async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, wanted: bool) -> io::Result<()> {
+async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, wanted: Traces) -> io::Result<()> {
     let request = format!(
         "PUT / HTTP/1.1\r\nHost: traces\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{}",
-        u8::from(wanted)
+        wanted.word()
     );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

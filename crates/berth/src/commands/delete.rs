@@ -1,5 +1,6 @@
 //! `berth delete`.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
@@ -24,7 +25,9 @@ pub(crate) async fn run(args: &DeleteArgs, paths: &Paths) -> Result<ExitCode, Re
     let _: Value = client.get(path.clone()).await?;
     let references = format!("workers/scripts/{}/references", segment(&name));
     let references: Value = client.get(references).await?;
-    let users = users(&references);
+    let tails = format!("workers/tails/by-consumer/{}", segment(&name));
+    let tails: Value = client.get(tails).await?;
+    let users = users(&references, &tails);
     if args.dry_run {
         if args.json {
             return printer::json(&json!({"worker": name, "used_by": users, "deleted": false}));
@@ -60,13 +63,13 @@ pub(crate) async fn run(args: &DeleteArgs, paths: &Paths) -> Result<ExitCode, Re
 }
 
 /// Workers that need this one.
-fn users(references: &Value) -> Vec<String> {
+fn users(references: &Value, tails: &Value) -> Vec<String> {
     let incoming = references["services"]["incoming"].as_array();
     let objects = references["durable_objects"].as_array();
     let all = incoming.into_iter().chain(objects).flatten();
-    let names = all.filter_map(|user| {
-        let name = user.as_str().or_else(|| user["service"].as_str())?;
-        Some(name.to_owned())
-    });
-    names.collect()
+    let names = all.filter_map(|user| user.as_str().or_else(|| user["service"].as_str()));
+    let producers = tails.as_array().into_iter().flatten();
+    let producers = producers.filter_map(|tail| tail["producer"]["script"].as_str());
+    let names: BTreeSet<&str> = names.chain(producers).collect();
+    names.into_iter().map(str::to_owned).collect()
 }

@@ -194,6 +194,7 @@ pub(super) fn rest(project: &Project) -> Map<String, Value> {
         "logpush",
         "placement",
         "tail_consumers",
+        "streaming_tail_consumers",
         "limits",
         "observability",
     ] {

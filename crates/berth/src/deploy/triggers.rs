@@ -61,6 +61,10 @@ impl Triggers<'_> {
                 wanted.insert(name.to_owned(), value.clone());
             }
         }
+        // An empty list is none at all, and none takes away those that there were.
+        let consumers = wanted.remove("tail_consumers");
+        let consumers = consumers.filter(|all| *all != json!([]));
+        wanted.insert("tail_consumers".to_owned(), consumers.unwrap_or_default());
         let was_on = self.live.settings["observability"]["enabled"] == true;
         if !wanted.contains_key("observability") && was_on {
             wanted.insert("observability".to_owned(), json!({"enabled": false}));

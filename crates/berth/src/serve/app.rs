@@ -17,7 +17,7 @@ use berth_error::{Report, ResultExt as _};
 use berth_gateway::Site;
 use berth_logs::Level;
 use berth_workerd::{
-    ComposeOptions, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
+    ComposeOptions, Entrypoint, Listen, LogLevel, Toolchain, Workerd, WorkerdEvent, WorkerdOptions,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -479,6 +479,14 @@ fn configuration(
         return Err(Report::new(text, None));
     };
     let (project, mut bundle) = project::of(control, worker, version, directory, layout)?;
+    let entrypoints = options.server.iter().flat_map(|server| &server.entrypoints);
+    if entrypoints
+        .into_iter()
+        .any(|one| *one == Entrypoint::tail())
+    {
+        let written = berth_workerd::consume_tails(&mut bundle, directory);
+        written.context("could not write a module")?;
+    }
     if let Some(containers) = &options.containers {
         let images = containers.images.iter();
         let choosing = images.filter(|(_, images)| images.default.is_none());

@@ -36,7 +36,7 @@ use super::plane::DataPlane;
 use super::reach::{self, CallError};
 use super::stored;
 use super::trial;
-use super::watch::Watch;
+use super::watch::{Consumer, Watch};
 
 /// What the apps of a server share.
 pub(super) struct Apps {
@@ -136,6 +136,7 @@ impl Apps {
             }));
         }
         self.peers.replace(self.targets(&records, &running));
+        self.watch.tell_consumers(consumers(&records, &running));
         self.sites.replace(table);
         for id in gone {
             if let Some(app) = running.get(&id) {
@@ -245,6 +246,7 @@ impl Apps {
     /// Ends every workerd; what they keep stays.
     pub(super) async fn end(&self) {
         self.peers.end();
+        self.watch.tell_consumers(BTreeMap::new());
         let running = std::mem::take(&mut *self.lock());
         let tasks: Vec<_> = running.into_values().map(|app| app.task).collect();
         futures_util::future::join_all(tasks).await;
@@ -298,6 +300,20 @@ fn switching(running: &BTreeMap<String, App>, workers: &[Worker]) -> BTreeSet<St
     });
     let classes = before.flat_map(|worker| worker.classes.values());
     classes.map(|class| class.namespace_id.clone()).collect()
+}
+
+/// Workers that are told what others do, by id.
+fn consumers(records: &Records, running: &BTreeMap<String, App>) -> BTreeMap<String, Consumer> {
+    let workers = records.workers().iter();
+    let consumers = workers.filter(|worker| records.consumes_tails(worker));
+    let reached = consumers.filter_map(|worker| {
+        let consumer = Consumer {
+            name: worker.name.clone(),
+            reach: running.get(&worker.id)?.reach.clone(),
+        };
+        Some((worker.id.clone(), consumer))
+    });
+    reached.collect()
 }
 
 /// The applications of a Worker.
@@ -362,6 +378,8 @@ impl Runtime for Deployed {
             Ok(Err(error)) => return Err(berth_error::chain(&error)),
             Err(error) => return Err(error.to_string()),
         };
+        // Its first request after this is told to whoever wants to know.
+        self.0.watch.switch(worker).await;
         let settled = self.0.lock().get(&id).map(App::settled);
         match settled {
             Some(settled) => settled.await,

@@ -71,6 +71,9 @@ impl Records {
             let socket = peers::socket(&self.session, &call.callee.id, &call.entrypoint);
             links.peers.insert(call.binding.to_owned(), socket);
         }
+        if self.consumes_tails(worker) && has_code(worker) {
+            links.entrypoints.insert(Entrypoint::tail());
+        }
         for binding in worker.live().into_iter().flat_map(|live| &live.bindings) {
             match &binding.kind {
                 BindingKind::SecretsStoreSecret {
@@ -124,9 +127,21 @@ impl Records {
             .collect()
     }
 
+    /// Whether it is told what other Workers do, or what it does itself.
+    pub(super) fn consumes_tails(&self, worker: &Worker) -> bool {
+        let others = self.workers.iter().filter(|other| other.id != worker.id);
+        let mut producers = others.chain([worker]);
+        producers.any(|one| one.tail_consumers().contains(&worker.name))
+    }
+
     pub(super) fn workers(&self) -> &[Worker] {
         &self.workers
     }
+}
+
+/// Whether it is more than assets.
+pub(super) fn has_code(worker: &Worker) -> bool {
+    worker.live().is_some_and(|live| live.main_module.is_some())
 }
 
 impl Links {

@@ -3,6 +3,8 @@
 //!
 //! Invariant: nothing here is waited for by a Worker or a container.
 
+mod consumed;
+mod consumers;
 mod containers;
 mod exports;
 mod sink;
@@ -17,8 +19,13 @@ use berth_control::worker::Worker;
 use berth_engine::Engine;
 use berth_error::Report;
 use berth_logs::{Entry, Level, Logs, LogsOptions, Source, Tails, Trace};
-use berth_workerd::{LogLevel, TraceOptions, TraceSwitch};
+use berth_workerd::{LogLevel, TraceOptions, TraceSwitch, Traces};
+use serde_json::Value;
 use tokio::task::JoinHandle;
+
+use consumers::Consumers;
+
+pub(super) use consumers::Consumer;
 
 /// The logs and who watches. Shared by all apps.
 pub(super) struct Watch {
@@ -26,6 +33,7 @@ pub(super) struct Watch {
     pub(super) tails: Tails,
     /// Where workerd sends traces, in the session's directory.
     sink: PathBuf,
+    consumers: Consumers,
     known: Mutex<Known>,
 }
 
@@ -46,13 +54,18 @@ struct KnownWorker {
     container_classes: BTreeSet<String>,
     /// Its invocations are kept.
     observed: bool,
+    /// Ids of the Workers that are told what it does.
+    consumers: Vec<String>,
+    /// Those of them which are themselves a reason for its `tail()` to be called.
+    circles: BTreeSet<String>,
 }
 
 /// Whether a process tells what it does.
 #[derive(Clone, Debug)]
 struct Switch {
     switch: TraceSwitch,
-    is_on: bool,
+    /// What it was told last; held while it is told something else.
+    told: Arc<tokio::sync::Mutex<Traces>>,
 }
 
 /// A class with containers.
@@ -93,6 +106,7 @@ impl Watch {
             logs: logs.clone(),
             tails: Tails::default(),
             sink: session.join("traces"),
+            consumers: Consumers::new(logs.clone()),
             known: Mutex::default(),
         });
         let mut tasks = exports::start(&logs, config).await?;
@@ -104,6 +118,7 @@ impl Watch {
 
     /// Learns what is deployed, before any of it runs.
     pub(super) fn learn(self: &Arc<Self>, workers: &[Worker], applications: &[Application]) {
+        let consumers = ConsumersOf::new(workers);
         let mut known = self.lock();
         known.workers.clear();
         known.keys.clear();
@@ -121,6 +136,8 @@ impl Watch {
                 name: worker.name.clone(),
                 container_classes,
                 observed: is_observed(worker),
+                consumers: consumers.of(&worker.id).to_vec(),
+                circles: consumers.circles(&worker.id),
             };
             known.workers.insert(worker.id.clone(), one);
         }
@@ -164,10 +181,10 @@ impl Watch {
             let mut known = self.lock();
             match switch {
                 Some(switch) => {
-                    let is_on = false;
+                    let told = Arc::default();
                     known
                         .switches
-                        .insert(app.to_owned(), Switch { switch, is_on })
+                        .insert(app.to_owned(), Switch { switch, told })
                 }
                 None => known.switches.remove(app),
             };
@@ -177,23 +194,34 @@ impl Watch {
 
     /// Has the app's process tell what it does, or not.
     pub(super) async fn switch(&self, app: &str) {
-        let (switch, wanted) = {
-            let mut known = self.lock();
-            let mut workers = known.workers.values();
-            let observed = workers.any(|worker| worker.name == app && worker.observed);
-            let wanted = observed || self.tails.wants(app);
-            let Some(switch) = known.switches.get_mut(app) else {
-                return;
-            };
-            if switch.is_on == wanted {
-                return;
-            }
-            switch.is_on = wanted;
-            (switch.switch.clone(), wanted)
+        let Some(Switch { switch, told }) = self.lock().switches.get(app).cloned() else {
+            return;
         };
-        if let Err(error) = switch.set(wanted).await {
-            tracing::debug!(%error, app, wanted, "workerd was not told whether to tell");
+        let mut told = told.lock().await;
+        let wanted = self.wanted(app);
+        if *told == wanted {
+            return;
         }
+        *told = wanted;
+        if let Err(error) = switch.set(wanted).await {
+            tracing::debug!(%error, app, ?wanted, "workerd was not told what to tell");
+        }
+    }
+
+    fn wanted(&self, app: &str) -> Traces {
+        let known = self.lock();
+        let worker = known.workers.values().find(|worker| worker.name == app);
+        match worker {
+            Some(worker) if !worker.consumers.is_empty() => Traces::Whole,
+            Some(worker) if worker.observed => Traces::Told,
+            _ if self.tails.wants(app) => Traces::Told,
+            _ => Traces::Off,
+        }
+    }
+
+    /// Says who is told what others do, by id, and where it is reached.
+    pub(super) fn tell_consumers(&self, consumers: BTreeMap<String, Consumer>) {
+        self.consumers.replace(consumers);
     }
 
     async fn switch_all(self: Arc<Self>) {
@@ -214,12 +242,13 @@ impl Watch {
 
     /// Takes the traces of a Worker's version: those that say something are shown and, if the Worker wants it,
     /// kept.
-    fn take(&self, worker: &str, version: &str, events: Vec<serde_json::Value>) {
+    fn take(&self, worker: &str, version: &str, events: Vec<Value>) {
         let known = self.lock();
         let Some(worker) = known.workers.get(worker) else {
             return;
         };
-        for event in events {
+        for mut event in events {
+            let extras = consumed::read(&mut event);
             let trace = Trace::read(&worker.name, Some(version), event);
             let of_container = trace
                 .entrypoint()
@@ -227,11 +256,25 @@ impl Watch {
             if of_container && trace.is_quiet_alarm() {
                 continue;
             }
+            self.tell(worker, &trace, extras);
             self.tails.publish(&trace);
             if worker.observed {
                 self.logs.write(trace.entry());
             }
             self.logs.ended(trace);
+        }
+    }
+
+    /// Tells the consumers of a Worker.
+    fn tell(&self, worker: &KnownWorker, trace: &Trace, extras: Option<Value>) {
+        let is_tail = consumed::is_tail(&trace.value);
+        // No end of it otherwise.
+        let told = worker.consumers.iter();
+        let told = told.filter(|id| !(is_tail && worker.circles.contains(*id)));
+        let mut json: Option<Arc<str>> = None;
+        for consumer in told {
+            let json = json.get_or_insert_with(|| consumed::write(&trace.value, extras.as_ref()));
+            self.consumers.tell(consumer, &worker.name, json);
         }
     }
 
@@ -254,12 +297,52 @@ impl Watch {
     }
 }
 
+/// Which Workers are told what which others do, by id.
+struct ConsumersOf(BTreeMap<String, Vec<String>>);
+
+impl ConsumersOf {
+    fn new(workers: &[Worker]) -> Self {
+        let id = |name: &String| {
+            let mut live = workers.iter().filter(|worker| worker.live().is_some());
+            live.find(|worker| worker.name == *name)
+                .map(|worker| worker.id.clone())
+        };
+        let all = workers.iter().map(|worker| {
+            let names: BTreeSet<String> = worker.tail_consumers().into_iter().collect();
+            (worker.id.clone(), names.iter().filter_map(id).collect())
+        });
+        Self(all.collect())
+    }
+
+    fn of(&self, id: &str) -> &[String] {
+        self.0.get(id).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Those consumers of a Worker that it hears of itself, directly or through others.
+    fn circles(&self, id: &str) -> BTreeSet<String> {
+        let leads_back = |consumer: &&String| {
+            let mut seen = BTreeSet::new();
+            let mut next = vec![consumer.as_str()];
+            while let Some(one) = next.pop() {
+                if one == id {
+                    return true;
+                }
+                if seen.insert(one) {
+                    next.extend(self.of(one).iter().map(String::as_str));
+                }
+            }
+            false
+        };
+        self.of(id).iter().filter(leads_back).cloned().collect()
+    }
+}
+
 /// Whether wrangler's `observability` says that invocations are kept. Consoles and containers always are.
 fn is_observed(worker: &Worker) -> bool {
     let Some(observability) = worker.settings.get("observability") else {
         return false;
     };
-    let is = |value: &serde_json::Value| value.as_bool();
+    let is = |value: &Value| value.as_bool();
     let logs = &observability["logs"];
     let invocations = is(&logs["invocation_logs"]).unwrap_or(true);
     is(&logs["enabled"])

@@ -55,6 +55,7 @@ mod serve_ssh;
 mod serve_status;
 mod serve_systemd;
 mod serve_tail;
+mod serve_tail_consumers;
 mod serve_tls;
 mod serve_transfer;
 mod serve_usage;

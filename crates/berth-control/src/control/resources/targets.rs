@@ -75,6 +75,12 @@ impl Control {
                     return Ok(Some(text));
                 }
             }
+            BindingKind::Service {
+                entrypoint: Some(entrypoint),
+                ..
+            } if entrypoint.starts_with("berth:") => {
+                return Ok(Some(format!("`{entrypoint}` is no entrypoint of a Worker")));
+            }
             BindingKind::Service { service, .. } => {
                 if service != worker {
                     let live = self.worker(service)?.live().is_some();

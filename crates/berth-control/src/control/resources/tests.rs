@@ -50,7 +50,7 @@ fn names_are_there_once_and_what_is_used_stays() {
     ] {
         assert!(refused.contains("of the Worker `w`"), "{refused}");
     }
-    control.delete_worker("w").unwrap();
+    control.delete_worker("w", false).unwrap();
     control.delete_kv_namespace(&namespace.id).unwrap();
     control.delete_database("db").unwrap();
     control.delete_queue(&queue.id).unwrap();
@@ -146,7 +146,7 @@ fn a_queue_has_one_consumer_that_goes_with_its_worker() {
         said(control.change_queue(&queue.id, Some("p"), QueueChanges::default()))
             .contains("queue_name")
     );
-    control.delete_worker("w").unwrap();
+    control.delete_worker("w", false).unwrap();
     assert!(control.queue(&queue.id).unwrap().consumers.is_empty());
     assert!(said(control.remove_consumer(&queue.id, &consumer.id)).contains("consumer"));
 }
@@ -212,7 +212,7 @@ fn a_workflow_is_one_workers() {
     );
     assert!(said(deploy(&control, "v", &flow)).contains("the Worker `w`'s"));
     assert!(said(control.delete_workflow("flow")).contains("of the Worker `w`"));
-    control.delete_worker("w").unwrap();
+    control.delete_worker("w", false).unwrap();
     assert!(control.workflows().unwrap().is_empty());
     deploy(&control, "v", &flow).unwrap();
 }
