@@ -96,6 +96,13 @@ pub(crate) fn default_socket(paths: &Paths) -> PathBuf {
     paths.data.join("engine.sock")
 }
 
+/// What `WRANGLER_DOCKER_BIN` and `DOCKER_HOST` must be for the engine of a data directory, if one answers there.
+pub(crate) fn of(paths: &Paths) -> Option<(PathBuf, String)> {
+    let (docker, socket) = (docker_command(paths), default_socket(paths));
+    let answers = docker.exists() && std::os::unix::net::UnixStream::connect(&socket).is_ok();
+    answers.then(|| (docker, format!("unix://{}", socket.display())))
+}
+
 fn docker_command(paths: &Paths) -> PathBuf {
     paths.data.join("bin/docker")
 }

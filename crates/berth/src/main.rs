@@ -90,7 +90,7 @@ async fn run(cli: Cli) -> Result<ExitCode, berth_error::Report> {
         Command::Backup(args) => Box::pin(commands::backup::run(&args, &paths)).await,
         Command::Restore(args) => commands::restore::run(args, &paths).await,
         Command::Ssh(args) => commands::ssh::run(args, &paths).await,
-        Command::Env(args) => commands::env::run(&args, &paths),
+        Command::Env(args) => commands::env::run(&args, &paths).await,
         Command::Whoami(args) => commands::whoami::run(&args, &paths).await,
         Command::Engine(args) => Box::pin(commands::engine::run(args, paths)).await,
         Command::Docker(args) => Box::pin(commands::docker::run(args.arguments, paths)).await,

@@ -44,6 +44,17 @@ pub(crate) struct ServeArgs {
 /// `berth env`.
 #[derive(Debug, Args)]
 pub(crate) struct EnvArgs {
+    /// Address of the API of a server on another machine [default: the server of this machine]
+    #[arg(long, value_name = "URL", requires = "token")]
+    pub(crate) server: Option<String>,
+    /// Token of that server
+    #[arg(
+        long,
+        env = "CLOUDFLARE_API_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
     /// Print a JSON object instead of lines for a shell
     #[arg(long)]
     pub(crate) json: bool,

@@ -136,18 +136,24 @@ impl Client {
     }
 
     /// The same as lines for a shell.
-    pub(crate) fn exports(&self) -> [String; 7] {
-        self.variables().map(|(name, value)| {
-            // Somebody's own authorities are not taken away from Node.
-            let taken = name == CA_VARIABLE
-                && std::env::var_os(name).is_some_and(|set| !set.is_empty() && set != *value);
-            if taken {
-                format!("# {name} is set: add {value} to its file for `containers images`")
-            } else {
-                format!("export {name}={}", quoted(&value))
-            }
-        })
+    pub(crate) fn exports(&self) -> Vec<String> {
+        exports(&self.variables())
     }
+}
+
+/// Variables as lines for a shell.
+pub(crate) fn exports(variables: &[(&str, String)]) -> Vec<String> {
+    let line = |(name, value): &(&str, String)| {
+        // Somebody's own authorities are not taken away from Node.
+        let taken = *name == CA_VARIABLE
+            && std::env::var_os(name).is_some_and(|set| !set.is_empty() && set != **value);
+        if taken {
+            format!("# {name} is set: add {value} to its file for `containers images`")
+        } else {
+            format!("export {name}={}", quoted(value))
+        }
+    };
+    variables.iter().map(line).collect()
 }
 
 fn path(data: &Path) -> PathBuf {

@@ -182,3 +182,71 @@ async fn a_client_elsewhere_pushes_to_the_address_of_the_api() {
     assert_eq!(refused.status, 401);
     server.stop().await;
 }
+
+/// The API with TLS, at a name of its certificate; the other machine has an engine and a data directory of its own.
+#[tokio::test]
+async fn wrangler_on_another_machine_builds_there_and_deploys_over_tls() {
+    let world = world();
+    let (data, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(data.path().join("own.key"), made.key_pair.serialize_pem()).unwrap();
+    std::fs::write(data.path().join("own.pem"), made.cert.pem()).unwrap();
+    let settings = "[listen]\nhttps = \"127.0.0.1:0\"\n\
+        [tls]\ncertificates = [{ certificate = \"own.pem\", key = \"own.key\" }]\n";
+    std::fs::write(data.path().join("berth.toml"), settings).unwrap();
+    let server = world.server(data.path()).await;
+    let api = server.said("api");
+    let api = api.replace("http://127.0.0.1", "https://localhost");
+    let host = api.split('/').nth(2).unwrap();
+
+    let authority = data.path().join("own.pem");
+    let hosts = json!({"registries": {host: {"ca": authority}}});
+    std::fs::write(elsewhere.path().join("registries.json"), hosts.to_string()).unwrap();
+    let no_points = tempfile::tempdir().unwrap();
+    let engine = world.engine_in(elsewhere.path(), no_points.path()).await;
+    let there = [
+        ("BERTH_DATA_DIR", elsewhere.path().to_str().unwrap()),
+        ("NODE_EXTRA_CA_CERTS", authority.to_str().unwrap()),
+        (
+            "CLOUDFLARE_API_TOKEN",
+            server.variable("CLOUDFLARE_API_TOKEN"),
+        ),
+    ];
+    let nowhere = Project::empty();
+    let ask = ["env", "--server", &api, "--json"];
+    let printed = server.berth(&nowhere, ask, "", &there).await;
+    assert!(printed.status.success(), "{printed:?}");
+    let printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!(printed["CLOUDFLARE_CONTAINER_REGISTRY"], *host);
+    assert_eq!(printed["DOCKER_HOST"], engine.host());
+    let mut variables: Vec<_> = printed.as_object().unwrap().iter().collect();
+    variables.retain(|(name, _)| *name != "NODE_EXTRA_CA_CERTS");
+    let variables = variables.into_iter();
+    let mut variables: Vec<_> = variables
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
+    variables.extend(there);
+
+    let project = serve_rollout::project(&world, &json!({"max_instances": 1}));
+    project.write("greeting", "far");
+    let deployed = server.wrangler_with(&project, ["deploy"], &variables).await;
+    assert!(deployed.status.success(), "{deployed:?}");
+    assert_eq!(server.text("greeter", "/a").await, "far 1");
+    let image = serve_rollout::application(&server).await["configuration"]["image"].clone();
+    let image = image.as_str().unwrap();
+    assert!(image.starts_with(&format!("{host}/")), "{image}");
+    let list = ["containers", "images", "list"];
+    let listed = server.wrangler_with(&project, list, &variables).await;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("greeter-greeter"), "{listed}");
+
+    // Who has no token is told so before anything is printed.
+    let stranger = ["env", "--server", &api, "--token", "nobody"];
+    let refused = server.berth(&nowhere, stranger, "", &there).await;
+    assert!(
+        !refused.status.success() && refused.stdout.is_empty(),
+        "{refused:?}"
+    );
+    engine.stop().await;
+    server.stop().await;
+}
