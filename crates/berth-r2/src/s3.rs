@@ -12,6 +12,7 @@
 //! | `keys` | who may do what |
 //! | `xml`, `error`, `metadata` | forms |
 //! | `cors` | pages of other origins |
+//! | `rules` | what a bucket's owner sets |
 //! | `buckets`, `lists`, `objects`, `copies`, `uploads` | what is done |
 
 mod authenticate;
@@ -26,6 +27,7 @@ mod lists;
 mod metadata;
 mod objects;
 mod payload;
+mod rules;
 mod signature;
 mod uploads;
 mod xml;
@@ -132,7 +134,7 @@ impl Service {
                 (Method::HEAD, None) => self.head_bucket(&call).await,
                 (Method::PUT, None) => self.create_bucket(call, body).await,
                 (Method::DELETE, None) => self.delete_bucket(&call).await,
-                (Method::PUT | Method::DELETE, Some(_)) => self.set_bucket(&call).await,
+                (Method::PUT | Method::DELETE, Some(_)) => self.set_bucket(call, body).await,
                 (Method::POST, Some("delete")) => self.delete_objects(call, body).await,
                 _ => Err(S3Error::not_implemented(head)),
             },

@@ -107,11 +107,7 @@ impl Service {
             "versioning" => Ok(Xml::new("VersioningConfiguration", Some(NAMESPACE)).response()),
             "acl" => Ok(private()),
             "cors" => self.cors(call.head.bucket()).await,
-            // The API has them in R2's form.
-            "lifecycle" if !self.store.lifecycle(call.head.bucket()).await?.is_empty() => {
-                Err(S3Error::not_implemented(&call.head))
-            }
-            "lifecycle" => none("NoSuchLifecycleConfiguration", "lifecycle configuration"),
+            "lifecycle" => self.lifecycle(call.head.bucket()).await,
             "policy" => none("NoSuchBucketPolicy", "policy"),
             "tagging" => none("NoSuchTagSet", "tags"),
             "website" => none("NoSuchWebsiteConfiguration", "website"),
@@ -122,11 +118,5 @@ impl Service {
             "ownershipControls" => none("OwnershipControlsNotFoundError", "ownership controls"),
             _ => Err(S3Error::not_implemented(&call.head)),
         }
-    }
-
-    /// Nothing can be set.
-    pub(super) async fn set_bucket(&self, call: &Call) -> Result<Response, S3Error> {
-        self.store.bucket(call.head.bucket()).await?;
-        Err(S3Error::not_implemented(&call.head))
     }
 }

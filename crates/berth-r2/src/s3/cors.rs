@@ -10,7 +10,6 @@ use http::{HeaderValue, Method};
 use super::Service;
 use super::error::S3Error;
 use super::head::Head;
-use super::xml::{NAMESPACE, Xml};
 use crate::CorsRule;
 
 /// Who asks from where.
@@ -105,37 +104,6 @@ impl Service {
                 set(response, ACCESS_CONTROL_EXPOSE_HEADERS, &headers);
             }
         }
-    }
-
-    /// `GET ?cors`.
-    pub(super) async fn cors(&self, bucket: &str) -> Result<Response, S3Error> {
-        let rules = self.store.cors(bucket).await?;
-        if rules.is_empty() {
-            let text = "The bucket has no CORS configuration.";
-            return Err(S3Error::missing("NoSuchCORSConfiguration", text));
-        }
-        let mut xml = Xml::new("CORSConfiguration", Some(NAMESPACE));
-        for rule in &rules {
-            xml.within("CORSRule", |xml| {
-                if let Some(id) = &rule.id {
-                    xml.text("ID", id);
-                }
-                for (name, values) in [
-                    ("AllowedOrigin", &rule.allowed.origins),
-                    ("AllowedMethod", &rule.allowed.methods),
-                    ("AllowedHeader", &rule.allowed.headers),
-                    ("ExposeHeader", &rule.expose_headers),
-                ] {
-                    for value in values {
-                        xml.text(name, value);
-                    }
-                }
-                if let Some(seconds) = rule.max_age_seconds {
-                    xml.text("MaxAgeSeconds", seconds);
-                }
-            });
-        }
-        Ok(xml.response())
     }
 }
 

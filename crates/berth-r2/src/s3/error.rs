@@ -56,6 +56,10 @@ impl S3Error {
             head.method,
             asked.unwrap_or_default()
         );
+        Self::unimplemented(message)
+    }
+
+    pub(super) fn unimplemented(message: impl Into<String>) -> Self {
         Self::with(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
     }
 

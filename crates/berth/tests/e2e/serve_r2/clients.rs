@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use berth_test::ServerSession;
+use http::Method;
+use serde_json::{Value, json};
 
 use super::{blobs, install, key, ok, server};
 
@@ -18,6 +20,13 @@ fn bytes(count: usize) -> Vec<u8> {
     .flatten()
     .take(count)
     .collect()
+}
+
+/// The rules of the bucket `made` on a topic, as the API has them.
+async fn of_api(server: &ServerSession, topic: &str) -> Value {
+    let path = format!("/r2/buckets/made/{topic}");
+    let answer = server.api(Method::GET, &path, Value::Null).await;
+    answer.ok().json()["result"]["rules"].clone()
 }
 
 #[tokio::test]
@@ -198,6 +207,38 @@ async fn debian_s_s3_clients_work() {
     assert!(s3cmd(&["info", "s3://made/by-s3cmd"]).contains("File size: 52428800"));
     s3cmd(&["cp", "s3://made/by-s3cmd", "s3://made/s3cmd/copy"]);
     s3cmd(&["del", "-r", "-f", "s3://made/s3cmd/"]);
+
+    // Rules: what these set the API has, as wrangler shows it, and the other way round.
+    let cors = r#"{"CORSRules": [{"AllowedOrigins": ["https://a.example"], "AllowedMethods": ["GET"], "MaxAgeSeconds": 5}]}"#;
+    let of_made = ["--bucket", "made"];
+    let rules = |verb: &str, more: &[&str]| aws(&[&["s3api", verb], &of_made[..], more].concat());
+    rules("put-bucket-cors", &["--cors-configuration", cors]);
+    let set = of_api(&server, "cors").await;
+    let allowed = json!({"origins": ["https://a.example"], "methods": ["GET"]});
+    assert_eq!(set, json!([{"allowed": allowed, "maxAgeSeconds": 5}]));
+    assert!(rules("get-bucket-cors", &[]).contains("https://a.example"));
+    rules("delete-bucket-cors", &[]);
+    let lifecycle = r#"{"Rules": [{"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "none/"},
+        "Expiration": {"Days": 30}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}]}"#;
+    let put = "put-bucket-lifecycle-configuration";
+    rules(put, &["--lifecycle-configuration", lifecycle]);
+    let set = of_api(&server, "lifecycle").await;
+    let age = |days: u64| json!({"condition": {"type": "Age", "maxAge": days * 86400}});
+    let rule = json!({
+        "id": "old", "enabled": true, "conditions": {"prefix": "none/"},
+        "deleteObjectsTransition": age(30), "abortMultipartUploadsTransition": age(7),
+    });
+    assert_eq!(set, json!([rule]));
+    std::fs::write(
+        work.join("rules.xml"),
+        s3cmd(&["getlifecycle", "s3://made"]),
+    )
+    .unwrap();
+    rules("delete-bucket-lifecycle", &[]);
+    s3cmd(&["setlifecycle", "rules.xml", "s3://made"]);
+    let again = of_api(&server, "lifecycle").await;
+    assert_eq!(again, set);
+    rules("delete-bucket-lifecycle", &[]);
 
     // rclone.
     let rclone = |arguments: &[&str]| {
