@@ -45,6 +45,8 @@ pub struct ServerConfig {
     pub gateway: GatewayConfig,
     /// `[deploy]`
     pub deploy: DeployConfig,
+    /// `[workers]`
+    pub workers: WorkersConfig,
     /// `[containers]`
     pub containers: ContainersConfig,
     /// `[limits]`
@@ -150,6 +152,14 @@ pub struct DeployConfig {
     pub drain: Duration,
     /// `stop_grace`: containers may take this long to end after SIGTERM.
     pub stop_grace: Duration,
+}
+
+/// `[workers]`: what every Worker may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkersConfig {
+    /// `loopback`: reach what listens on this machine's loopback addresses, and so may containers whose requests
+    /// it passes on.
+    pub loopback: bool,
 }
 
 /// `[containers]`: what every container may do.
@@ -289,6 +299,7 @@ impl Default for ServerConfig {
                 drain: seconds(10),
                 stop_grace: seconds(15 * 60),
             },
+            workers: WorkersConfig::default(),
             containers: ContainersConfig::default(),
             limits: LimitsConfig::default(),
             r2: None,

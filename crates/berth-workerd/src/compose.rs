@@ -156,7 +156,8 @@ pub fn compose(
         bundle,
         options,
     };
-    let mut services = vec![internet()];
+    let server = options.server.as_ref();
+    let mut services = vec![internet(server.is_none_or(|server| server.loopback))];
     if !bundle.modules.is_empty() {
         services.push(worker::service(&context));
     }
@@ -216,11 +217,14 @@ const METADATA: [&str; 5] = [
 ];
 
 /// Workers' own `fetch()` and the containers' egress. Unlike on Cloudflare's network, private
-/// addresses are allowed: what runs here is the user's own, and so is what it wants to reach.
-pub(crate) fn internet() -> Capnp {
+/// addresses are allowed: what runs here is the user's own, and so is what it wants to reach. Those of
+/// this machine alone (`loopback`) are a server's own matter, and a Worker that passes on what its
+/// container asks for would lead there, too.
+pub(crate) fn internet(loopback: bool) -> Capnp {
+    let denied = METADATA.into_iter().chain((!loopback).then_some("local"));
     let network = record([
         ("allow", texts(["public", "private"])),
-        ("deny", texts(METADATA)),
+        ("deny", texts(denied)),
         ("tlsOptions", record([("trustBrowserCas", true.into())])),
     ]);
     record([("name", "internet".into()), ("network", network)])

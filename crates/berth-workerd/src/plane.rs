@@ -87,7 +87,7 @@ pub fn compose_plane(options: &PlaneOptions) -> Result<String, ComposeError> {
         ("http", record([])),
     ]);
     let services = vec![
-        crate::compose::internet(),
+        crate::compose::internet(false),
         record([("name", PLANE.into()), ("worker", worker(options))]),
         directory(OBJECTS, options.state_dir.join("objects"))?,
         directory(BLOBS, options.state_dir.join("blobs"))?,

@@ -45,6 +45,11 @@ pub(super) fn decode(cx: &Cx<'_>, root: &Value) -> ServerConfig {
     if let Some(fields) = table("logs") {
         config.logs = logs(fields, config.logs);
     }
+    if let Some(fields) = table("workers") {
+        let loopback = fields.get("loopback").and_then(|field| field.boolean());
+        config.workers.loopback = loopback.unwrap_or(config.workers.loopback);
+        fields.finish_strict();
+    }
     if let Some(fields) = table("containers") {
         config.containers = containers(&fields);
         fields.finish_strict();

@@ -40,6 +40,8 @@ pub struct ServerSide {
     pub store_secrets: BTreeMap<String, Option<String>>,
     /// It consumes a queue.
     pub consumes: bool,
+    /// It may reach this machine's loopback addresses.
+    pub loopback: bool,
 }
 
 /// What another Worker calls.

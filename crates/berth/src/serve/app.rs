@@ -282,9 +282,11 @@ impl Runner {
             containers: containers.options(classes),
             r2: self.surroundings.r2.clone(),
             trace: Some(self.surroundings.watch.trace_options(worker, &version.id)),
-            server: Some(
-                links.server_side(&self.surroundings.control, &self.surroundings.data_plane)?,
-            ),
+            server: Some(links.server_side(
+                &self.surroundings.control,
+                &self.surroundings.data_plane,
+                self.surroundings.config.workers.loopback,
+            )?),
         };
         let surroundings = &self.surroundings;
         let layout = surroundings
@@ -448,7 +450,7 @@ pub(super) async fn check(
         containers: None,
         r2: r2.to_owned(),
         trace: None,
-        server: Some(links.server_side(control, data_plane)?),
+        server: Some(links.server_side(control, data_plane, false)?),
     };
     let layout = layouts.of(control, version).await?;
     let (config, source_map) =

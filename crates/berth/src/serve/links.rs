@@ -162,6 +162,7 @@ impl Links {
         &self,
         control: &Control,
         data_plane: &Path,
+        loopback: bool,
     ) -> Result<ServerSide, ControlError> {
         let secrets = self.secrets.iter().map(|(binding, sealed)| {
             let value = match sealed {
@@ -176,6 +177,7 @@ impl Links {
             entrypoints: self.entrypoints.iter().cloned().collect(),
             store_secrets: secrets.collect::<Result<_, ControlError>>()?,
             consumes: self.consumes,
+            loopback,
         })
     }
 }

@@ -43,6 +43,7 @@ mod serve_gate;
 mod serve_kill;
 mod serve_limits;
 mod serve_logs;
+mod serve_network;
 mod serve_objects;
 mod serve_old_wrangler;
 mod serve_r2;

@@ -172,7 +172,7 @@ async fn ask(
 }
 
 /// An address of this machine that is not loopback; nothing is sent.
-fn own_address() -> std::net::IpAddr {
+pub(crate) fn own_address() -> std::net::IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect("192.0.2.1:9").unwrap();
     socket.local_addr().unwrap().ip()
