@@ -1,4 +1,5 @@
-//! Certificates from an authority, over ACME (RFC 8555) with the HTTP-01 challenge.
+//! Certificates from an authority, over ACME (RFC 8555). That a name is answered here is proved over HTTP, or,
+//! where the authority does not get through there, over TLS.
 //!
 //! Below its directory: `account.json` (the account's key), `<name>/certificate.pem` and `<name>/key.pem`, for
 //! their owner only. Invariants: a certificate is written whole before it is used; a name that failed is not
@@ -7,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use berth_config::{AcmeConfig, CertificateFiles};
 use berth_error::Hint;
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus,
-    RetryPolicy,
+    Account, AuthorizationStatus, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -23,6 +24,9 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::challenges::Challenges;
 use crate::sites::Sites;
 use crate::tls::{CertificateError, Certificates};
+use proof::{Answers, Proof};
+
+mod proof;
 
 /// How often it is looked at what is needed.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -64,7 +68,8 @@ impl Hint for AcmeError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Refused { name, .. } => Some(format!(
-                "the authority asks at http://{name}/ on port 80: let `listen.http` answer there"
+                "the authority asks at {name}, on port 80, then on port 443: let `listen.http` or `listen.https` \
+                 answer there"
             )),
             Self::Certificate(error) => error.hint(),
             Self::Authority { .. } | Self::File(_) => None,
@@ -80,6 +85,8 @@ pub struct Acme {
     sites: Arc<Sites>,
     certificates: Arc<Certificates>,
     challenges: Arc<Challenges>,
+    /// Only TLS has worked: it is tried first.
+    tls_first: AtomicBool,
     /// Until when a name is left alone, and for how long after the next failure.
     pauses: BTreeMap<String, (Instant, Duration)>,
 }
@@ -103,6 +110,7 @@ impl Acme {
             sites,
             certificates,
             challenges,
+            tls_first: AtomicBool::new(false),
             pauses: BTreeMap::new(),
         })
     }
@@ -174,6 +182,28 @@ impl Acme {
     /// # Errors
     /// [`AcmeError`]; what was used before still is.
     pub async fn obtain(&self, name: &str) -> Result<(), AcmeError> {
+        let mut proofs = [Proof::Http, Proof::Tls];
+        if self.tls_first.load(Ordering::Relaxed) {
+            proofs.reverse();
+        }
+        let mut reasons = Vec::new();
+        for proof in proofs {
+            match self.obtain_by(proof, name).await {
+                Err(AcmeError::Refused { reason, .. }) => reasons.push(reason),
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    self.tls_first.store(proof == Proof::Tls, Ordering::Relaxed);
+                    return Ok(());
+                }
+            }
+        }
+        Err(AcmeError::Refused {
+            name: name.to_owned(),
+            reason: reasons.join("; "),
+        })
+    }
+
+    async fn obtain_by(&self, proof: Proof, name: &str) -> Result<(), AcmeError> {
         let failed = |source| AcmeError::Authority {
             name: name.to_owned(),
             source,
@@ -183,32 +213,40 @@ impl Acme {
         let new = NewOrder::new(&identifiers);
         let order = account.new_order(&new);
         let mut order = order.await.map_err(failed)?;
-        let mut tokens = Tokens {
-            challenges: &self.challenges,
-            tokens: Vec::new(),
-        };
+        let port = proof.port();
+        let mut answers = Answers::new(&self.challenges);
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(failed)?;
             if authorization.status == AuthorizationStatus::Valid {
                 continue;
             }
-            let challenge = authorization.challenge(ChallengeType::Http01);
+            let challenge = authorization.challenge(proof.challenge());
             let mut challenge = challenge.ok_or_else(|| AcmeError::Refused {
                 name: name.to_owned(),
-                reason: "it does not ask over HTTP".to_owned(),
+                reason: format!("it does not ask on port {port}"),
             })?;
-            tokens.set(&challenge.token, challenge.key_authorization().as_str());
+            let authorization = challenge.key_authorization();
+            answers.give(proof, name, &challenge.token, &authorization)?;
             challenge.set_ready().await.map_err(failed)?;
         }
-        let status = order
-            .poll_ready(&RetryPolicy::default())
-            .await
-            .map_err(failed)?;
+        let status = match order.poll_ready(&RetryPolicy::default()).await {
+            Ok(status) => status,
+            // What it says of an order is what it found when it asked here.
+            Err(instant_acme::Error::Api(problem)) => {
+                return Err(AcmeError::Refused {
+                    name: name.to_owned(),
+                    reason: format!("on port {port}: {problem}"),
+                });
+            }
+            Err(error) => return Err(failed(error)),
+        };
         if status != OrderStatus::Ready {
             return Err(AcmeError::Refused {
                 name: name.to_owned(),
-                reason: format!("the order is {status:?}; is port 80 of this name led here?"),
+                reason: format!(
+                    "on port {port} of the name it did not find us (the order is {status:?})"
+                ),
             });
         }
         let key = order.finalize().await.map_err(failed)?;
@@ -266,27 +304,6 @@ impl Acme {
         CertificateFiles {
             certificate: directory.join("certificate.pem"),
             key: directory.join("key.pem"),
-        }
-    }
-}
-
-/// What is answered during an order.
-struct Tokens<'a> {
-    challenges: &'a Challenges,
-    tokens: Vec<String>,
-}
-
-impl Tokens<'_> {
-    fn set(&mut self, token: &str, answer: &str) {
-        self.challenges.set(token, answer.to_owned());
-        self.tokens.push(token.to_owned());
-    }
-}
-
-impl Drop for Tokens<'_> {
-    fn drop(&mut self) {
-        for token in &self.tokens {
-            self.challenges.remove(token);
         }
     }
 }

@@ -186,7 +186,8 @@ impl Gateway {
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
-        let tls = tls::server_config(options.certificates).map_err(GatewayError::Tls)?;
+        let tls = tls::server_config(options.certificates, Arc::clone(&options.challenges))
+            .map_err(GatewayError::Tls)?;
         let slots = usize::try_from(options.config.max_connections).unwrap_or(usize::MAX);
         let slots = slots.min(Semaphore::MAX_PERMITS);
         let redirect = tls_address.filter(|_| options.redirect);

@@ -133,6 +133,10 @@ async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door) {
             match closing.run_until_cancelled(accepted).await {
                 Some(Ok(Ok(stream))) => {
                     let (_, session) = stream.get_ref();
+                    if session.alpn_protocol() == Some(crate::challenges::PROTOCOL) {
+                        // The handshake was the answer.
+                        return;
+                    }
                     let http2 = session.alpn_protocol() == Some(b"h2");
                     let client = Client::tls(address, http2, session);
                     spoken(stream, http2, client, slot, door).await;

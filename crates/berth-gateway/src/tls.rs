@@ -15,6 +15,8 @@ use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+use crate::challenges::{self, Challenges};
+
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -193,15 +195,36 @@ fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Certificate
     })
 }
 
+/// The certificate of a name, and during an order the proof that it is ours.
+#[derive(Debug)]
+struct Resolver {
+    certificates: Arc<Certificates>,
+    challenges: Arc<Challenges>,
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match Challenges::is_asked_by(&hello) {
+            true => self.challenges.certificate(hello.server_name()),
+            false => self.certificates.resolve(hello),
+        }
+    }
+}
+
 /// TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1.
 pub(crate) fn server_config(
     certificates: Arc<Certificates>,
+    challenges: Arc<Challenges>,
 ) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        .with_cert_resolver(Arc::new(Resolver {
+            certificates,
+            challenges,
+        }));
+    let protocols: [&[u8]; 3] = [b"h2", b"http/1.1", challenges::PROTOCOL];
+    config.alpn_protocols = protocols.map(<[u8]>::to_vec).into();
     Ok(Arc::new(config))
 }

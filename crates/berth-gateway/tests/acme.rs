@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use berth_config::{AcmeConfig, CertificateFiles};
 use berth_gateway::{Acme, AcmeError, Certificates, Challenges, Gateway, GatewayOptions, Sites};
-use berth_test::Authority;
+use berth_test::{Authority, free_port, handshake, try_handshake};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::mpsc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,4 +79,49 @@ async fn a_certificate_is_obtained_and_used() {
         "{error}"
     );
     assert_eq!(std::fs::read(&files.certificate).unwrap(), before);
+}
+
+/// Where nothing leads to the port for HTTP, the handshake of TLS is the proof.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_obtained_over_tls_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificates, challenges): (Arc<Certificates>, Arc<Challenges>) = Default::default();
+    let sites: Arc<Sites> = Arc::default();
+    let mut options = GatewayOptions::at("127.0.0.1:0".parse().unwrap());
+    options.challenges = Arc::clone(&challenges);
+    options.certificates = Arc::clone(&certificates);
+    options.https = vec!["127.0.0.1:0".parse().unwrap()];
+    let (events, _events) = mpsc::unbounded_channel();
+    let gateway = Gateway::bind(options, Arc::clone(&sites), events)
+        .await
+        .unwrap();
+    let secure = gateway.tls_addr().unwrap();
+    let authority = Authority::start_at(directory.path(), free_port(), secure.port());
+    let config = AcmeConfig {
+        directory: authority.directory.clone(),
+        email: None,
+        domains: Vec::new(),
+        ca: Some(authority.ca.clone()),
+        renew_before: None,
+        terms_accepted: true,
+    };
+    let kept = directory.path().join("acme");
+    let acme = Acme::new(
+        config,
+        kept.clone(),
+        sites,
+        Arc::clone(&certificates),
+        challenges,
+    );
+    let acme = acme.unwrap();
+    for name in ["app.example.com", "other.example.com"] {
+        acme.obtain(name).await.unwrap();
+        let (_, shown) = handshake(secure, name, &[b"http/1.1"]).await;
+        let file = kept.join(name).join("certificate.pem");
+        let file = CertificateDer::from_pem_file(file).unwrap();
+        assert_eq!(shown, file, "{name}");
+    }
+    // The proof is shown during an order only.
+    let late = try_handshake(secure, "app.example.com", &[b"acme-tls/1"]).await;
+    assert!(late.is_err());
 }

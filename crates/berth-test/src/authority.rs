@@ -4,6 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+/// How often the authority is started.
+const TRIES: u32 = 5;
+
 /// Ended when it is dropped.
 #[derive(Debug)]
 struct Program(Child);
@@ -30,6 +33,19 @@ impl Program {
         // What it prints later must go somewhere.
         std::thread::spawn(move || lines.for_each(drop));
         program
+    }
+
+    /// Waits until it answers at these ports of TCP, of which it says nothing; whether it does not end instead.
+    fn answers_at(&mut self, ports: &[u16]) -> bool {
+        let open = |port: &u16| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok();
+        while !ports.iter().all(open) {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        // Somebody else may have answered.
+        matches!(self.0.try_wait(), Ok(None))
     }
 }
 
@@ -69,44 +85,55 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// One that asks for proofs at this port, with its files in a directory.
+    /// One that asks for proofs over HTTP at this port, with its files in a directory.
     pub fn start(directory: &Path, http_port: u16) -> Self {
+        Self::start_at(directory, http_port, free_port())
+    }
+
+    /// The same, which asks over TLS at this port.
+    pub fn start_at(directory: &Path, http_port: u16, tls_port: u16) -> Self {
         let pebble = pebble();
         let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])
             .expect("the authority is set up");
         let (ca, key) = (directory.join("ca.pem"), directory.join("ca.key"));
         std::fs::write(&ca, own.cert.pem()).expect("the authority is set up");
         std::fs::write(&key, own.key_pair.serialize_pem()).expect("the authority is set up");
-        let (port, dns) = (free_port(), free_port());
-        let config = serde_json::json!({"pebble": {
-            "listenAddress": format!("127.0.0.1:{port}"),
-            "managementListenAddress": format!("127.0.0.1:{}", free_port()),
-            "certificate": ca, "privateKey": key,
-            "httpPort": http_port, "tlsPort": free_port(),
-            "ocspResponderURL": "", "externalAccountBindingRequired": false,
-        }});
-        let path = directory.join("pebble.json");
-        std::fs::write(&path, config.to_string()).expect("the authority is set up");
-        let names = Program::start(
-            Command::new("pebble-challtestsrv")
-                .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""])
-                .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
-                .arg(format!("-dns01=127.0.0.1:{dns}"))
-                .arg(format!("-management=127.0.0.1:{}", free_port())),
-            "Starting",
-        );
-        let server = Program::start(
-            Command::new(pebble)
-                .arg("-config")
-                .arg(&path)
-                .arg(format!("-dnsserver=127.0.0.1:{dns}"))
-                .env("PEBBLE_VA_NOSLEEP", "1"),
-            "Listening on",
-        );
-        Self {
-            _programs: [server, names],
-            directory: format!("https://localhost:{port}/dir"),
-            ca,
+        // A port that was free may be somebody's by the time it is taken.
+        for _ in 0..TRIES {
+            let (port, management, dns) = (free_port(), free_port(), free_port());
+            let config = serde_json::json!({"pebble": {
+                "listenAddress": format!("127.0.0.1:{port}"),
+                "managementListenAddress": format!("127.0.0.1:{management}"),
+                "certificate": ca, "privateKey": key,
+                "httpPort": http_port, "tlsPort": tls_port,
+                "ocspResponderURL": "", "externalAccountBindingRequired": false,
+            }});
+            let path = directory.join("pebble.json");
+            std::fs::write(&path, config.to_string()).expect("the authority is set up");
+            let mut names = Program::start(
+                Command::new("pebble-challtestsrv")
+                    .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""])
+                    .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
+                    .arg(format!("-dns01=127.0.0.1:{dns}"))
+                    .arg(format!("-management=127.0.0.1:{}", free_port())),
+                "Starting",
+            );
+            let mut server = Program::start(
+                Command::new(&pebble)
+                    .arg("-config")
+                    .arg(&path)
+                    .arg(format!("-dnsserver=127.0.0.1:{dns}"))
+                    .env("PEBBLE_VA_NOSLEEP", "1"),
+                "Listening on",
+            );
+            if names.answers_at(&[dns]) && server.answers_at(&[port, management]) {
+                return Self {
+                    _programs: [server, names],
+                    directory: format!("https://localhost:{port}/dir"),
+                    ca,
+                };
+            }
         }
+        panic!("pebble does not stay in {TRIES} tries");
     }
 }
