@@ -211,5 +211,16 @@ async fn objects_end_when_the_rules_say() {
         listed.contains("later") && !listed.contains("2020"),
         "{listed}"
     );
+    // From a file: in the place of all that were there.
+    let rule = r#"{"rules": [{"id": "whole", "enabled": true, "conditions": {"prefix": "x/"},
+        "abortMultipartUploadsTransition": {"condition": {"type": "Age", "maxAge": 86400}}}]}"#;
+    project.write("rules.json", rule);
+    let set = "r2 bucket lifecycle set files --file rules.json --force";
+    server.wrangler_line(&project, set, "").await;
+    let listed = server.wrangler_ok(&project, list, "").await;
+    assert!(
+        listed.contains("whole") && !listed.contains("later"),
+        "{listed}"
+    );
     server.stop().await;
 }
