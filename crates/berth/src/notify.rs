@@ -6,6 +6,7 @@
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// The server answers.
 pub(crate) fn ready(status: &str) {
@@ -26,6 +27,20 @@ pub(crate) fn is_journaled() -> bool {
         return false;
     };
     named == format!("{}:{}", status.st_dev, status.st_ino)
+}
+
+/// Says at least twice in the time that `WATCHDOG_USEC` gives that the server is alive; one that says nothing that
+/// long is killed and started anew, and its containers stay. Returns at once where nobody wants to know.
+pub(crate) async fn keep_alive() {
+    let period = std::env::var("WATCHDOG_USEC").ok();
+    let Some(period) = period.and_then(|period| period.parse().ok()) else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(Duration::from_micros(period) / 3);
+    loop {
+        ticks.tick().await;
+        tell("WATCHDOG=1");
+    }
 }
 
 /// Does nothing without a service manager that wants to know. That it does not listen is said, and nothing more:

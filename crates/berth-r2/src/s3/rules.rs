@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_was_read() {
-        let rules = lifecycle(&RULE.repeat(1)).unwrap();
+        let rules = lifecycle(RULE).unwrap();
         let [rule] = rules.as_slice() else {
             panic!("{rules:?}")
         };

@@ -41,6 +41,7 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
     } else {
         greet(&server);
     }
+    let alive = tokio::spawn(notify::keep_alive());
     notify::ready(&format!("Workers at {}", server.app_at("<name>")));
     let keep = loop {
         tokio::select! {
@@ -55,10 +56,12 @@ pub(crate) async fn run(args: ServeArgs, paths: &Paths) -> Result<ExitCode, Repo
         }
     };
     notify::stopping();
-    tokio::select! {
-        () = server.end(keep) => Ok(ExitCode::SUCCESS),
-        () = twice.second() => Ok(ExitCode::from(130)),
-    }
+    let ended = tokio::select! {
+        () = server.end(keep) => ExitCode::SUCCESS,
+        () = twice.second() => ExitCode::from(130),
+    };
+    alive.abort();
+    Ok(ended)
 }
 
 fn greet(server: &Server) {

@@ -9,6 +9,9 @@ use crate::world;
 
 const UNIT: &str = include_str!("../../../../packaging/berth.service");
 
+/// Instead of the unit's time.
+const WATCHDOG: &str = "WatchdogSec=8s";
+
 const CONFIG: &str = r#"
 [listen]
 http = "127.0.0.1:0"
@@ -40,7 +43,9 @@ async fn ask(systemd: &Systemd) -> String {
 #[tokio::test]
 async fn the_unit_runs_containers_that_outlive_their_server() {
     let world = world();
-    let systemd = Systemd::boot(&world, UNIT, CONFIG);
+    let unit = UNIT.replace("WatchdogSec=2min", WATCHDOG);
+    assert!(unit.contains(WATCHDOG));
+    let systemd = Systemd::boot(&world, &unit, CONFIG);
     systemd.ok(["systemctl", "start", "berth"]);
     // It answers as soon as it is started.
     let status = systemd.ok(["berth", "status"]);
@@ -79,6 +84,21 @@ async fn the_unit_runs_containers_that_outlive_their_server() {
     systemd.ok(["pgrep", "-x", "greeter"]);
     systemd.ok(["systemctl", "start", "berth"]);
     assert_eq!(ask(&systemd).await, "hello 4");
+
+    // One that hangs.
+    let since = systemd.cursor();
+    let stop = [
+        "systemctl",
+        "kill",
+        "--kill-whom=main",
+        "-s",
+        "STOP",
+        "berth",
+    ];
+    systemd.ok(stop);
+    systemd.await_line(&since, "Watchdog timeout");
+    systemd.await_line(&since, "Started berth.service");
+    assert_eq!(ask(&systemd).await, "hello 5");
 
     let since = systemd.cursor();
     systemd.ok([
