@@ -54,7 +54,7 @@ mod pins;
 mod receive;
 mod usage;
 
-pub(crate) use blobs::MAX_DOCUMENT;
+pub(crate) use blobs::{LAYER, MAX_DOCUMENT};
 pub use collect::{Collected, Policy};
 pub(crate) use images::{Manifest, pair_layers};
 pub use ingest::IncomingLayer;
@@ -133,6 +133,9 @@ impl ImageStore {
 
     /// Finds an image by name (`node:22-slim`, `docker.io/library/node:22-slim`, no tag = `latest`),
     /// by digest (`name@sha256:…`), or by id (`sha256:…`, or at least twelve hex digits).
+    ///
+    /// An image that has lost a layer, as one that was made just before a power cut may have, is not found:
+    /// whoever needs it makes or pulls it again.
     pub fn resolve(&self, reference: &str) -> Result<Option<Image>, ImageError> {
         let mut found = self.index()?.find(reference)?;
         while let Some(manifest) = found {
@@ -140,7 +143,16 @@ impl ImageStore {
             // Still there, so it will be as long as it is held.
             let now = self.index()?.find(reference)?;
             if now.as_ref() == Some(&manifest) {
-                return self.load(&manifest, hold).map(Some);
+                return match self.load(&manifest, hold) {
+                    Err(ImageError::MissingBlob {
+                        what: LAYER,
+                        digest,
+                    }) => {
+                        tracing::warn!(reference, layer = %digest, "an image has lost a layer");
+                        Ok(None)
+                    }
+                    loaded => loaded.map(Some),
+                };
             }
             found = now;
         }

@@ -12,6 +12,9 @@ use crate::{Digest, ImageError};
 /// Largest manifest or configuration that is read into memory.
 pub(crate) const MAX_DOCUMENT: u64 = 8 << 20;
 
+/// What a layer's blob is called in errors.
+pub(crate) const LAYER: &str = "layer";
+
 impl ImageStore {
     /// Where a blob is (or would be).
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {

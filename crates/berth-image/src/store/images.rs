@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ingest::Ingest;
 use super::names::Record;
-use super::{Hold, ImageStore, Item};
+use super::{Hold, ImageStore, Item, LAYER};
 use crate::stream::Compression;
 use crate::{Digest, Image, ImageError, Layer};
 
@@ -71,12 +71,23 @@ impl ImageStore {
         })
     }
 
+    /// Whether all that a manifest leads to is here.
+    fn is_complete(&self, manifest: &Digest) -> bool {
+        let layers = || -> Result<Vec<Layer>, ImageError> {
+            let parsed = Manifest::parse(&self.read_blob("image manifest", manifest)?)?;
+            let config = self.read_blob("image configuration", &parsed.config.digest)?;
+            let config = crate::json::parse(&config, "the image configuration")?;
+            pair_layers(parsed.layers, &config)
+        };
+        layers().is_ok_and(|layers| layers.iter().all(|layer| self.has_layer(layer)))
+    }
+
     fn restore(&self, layer: &Layer) -> Result<(), ImageError> {
         tracing::info!(layer = %layer.diff_id, "unpacking again from the blob");
         let mut how = Ingest::new(format!("layer {}", layer.diff_id));
         how.diff_id = Some(layer.diff_id.clone());
         how.digest = Some(layer.digest.clone());
-        let blob = self.open_blob("layer", &layer.digest)?;
+        let blob = self.open_blob(LAYER, &layer.digest)?;
         self.ingest(blob, &how).map(drop)
     }
 
@@ -149,7 +160,7 @@ impl ImageStore {
                 |given: &Layer| (&given.diff_id, &given.digest) == (&layer.diff_id, &layer.digest);
             if !layers.iter().any(has) {
                 return Err(ImageError::MissingBlob {
-                    what: "layer",
+                    what: LAYER,
                     digest: layer.digest.clone(),
                 });
             }
@@ -180,6 +191,10 @@ impl ImageStore {
                 aliases: Vec::new(),
                 repositories: BTreeMap::new(),
             });
+            // A manifest whose layers are lost leads to nothing any more.
+            if record.manifest != *manifest && !self.is_complete(&record.manifest) {
+                record.change_manifest(manifest);
+            }
             // Two manifests can lead to the same image, with layers that are compressed differently.
             let other = (record.manifest != *manifest).then_some(manifest);
             for alias in aliases.iter().chain(other) {
@@ -245,7 +260,7 @@ pub(super) fn put(
     for layer in &layers {
         if !store.has_content(layer) {
             return Err(ImageError::MissingBlob {
-                what: "layer",
+                what: LAYER,
                 digest: layer.digest.clone(),
             });
         }

@@ -11,7 +11,7 @@ use fs_err as fs;
 
 use super::layers::LayerRecord;
 use super::partial::Partial;
-use super::{ImageStore, Item, LayerCompression};
+use super::{ImageStore, Item, LAYER, LayerCompression};
 use crate::crash::crash_point;
 use crate::unpack::UnpackLimits;
 use crate::{Digest, ImageError, Layer};
@@ -82,7 +82,7 @@ impl ImageStore {
         }
         let how = incoming.how();
         if self.has_blob(&layer.digest) {
-            let blob = self.open_blob("layer", &layer.digest)?;
+            let blob = self.open_blob(LAYER, &layer.digest)?;
             return self.unpack_held(layer, blob, &how, Sink::Nowhere);
         }
         loop {
@@ -248,9 +248,16 @@ impl ImageStore {
         }
     }
 
-    /// A layer that is here, with the size and kind of its blob.
+    /// A layer that is here, with the size and kind of its blob. One that was made here may have none.
     fn describe(&self, mut layer: Layer) -> Result<Layer, ImageError> {
-        let mut blob = io::BufReader::new(self.open_blob("layer", &layer.digest)?);
+        if !self.has_blob(&layer.digest)
+            && let Some(record) = self.layer_record(&layer.diff_id)?
+        {
+            layer.media_type = record.layer.media_type;
+            layer.size = record.layer.size;
+            return Ok(layer);
+        }
+        let mut blob = io::BufReader::new(self.open_blob(LAYER, &layer.digest)?);
         let path = self.blob_path(&layer.digest);
         let compression = crate::stream::sniff(&mut blob).map_err(ImageError::io("read", &path))?;
         layer.media_type = compression.media_type().to_owned();

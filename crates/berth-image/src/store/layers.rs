@@ -119,7 +119,11 @@ impl ImageStore {
         Ok(self.layer_record(diff_id)?.map_or(0, |record| record.bytes))
     }
 
+    /// Nothing of a layer that is not [whole](Self::is_whole): its record may not be, either.
     pub(super) fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, ImageError> {
+        if !self.is_whole(diff_id) {
+            return Ok(None);
+        }
         let path = self.layer_dir(diff_id).join("layer.json");
         match fs::read(&path) {
             Ok(bytes) => crate::json::parse(&bytes, format!("`{}`", path.display())).map(Some),

@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use fs_err as fs;
 
-use super::ImageStore;
+use super::{ImageStore, LAYER};
 use crate::json;
 use crate::stream::{Compression, Encoder, HashWriter, decompress, sniff};
 use crate::tree::Walk;
@@ -226,7 +226,7 @@ impl ImageStore {
     /// Copies the tar that is in a blob; its digest.
     fn copy_tar<W: io::Write>(&self, layer: &Layer, writer: W) -> Result<(Digest, W), ImageError> {
         let path = self.blob_path(&layer.digest);
-        let mut blob = BufReader::with_capacity(1 << 18, self.open_blob("layer", &layer.digest)?);
+        let mut blob = BufReader::with_capacity(1 << 18, self.open_blob(LAYER, &layer.digest)?);
         let copy = || -> io::Result<(Digest, W)> {
             let compression = sniff(&mut blob)?;
             let mut tar = decompress(compression, blob)?;

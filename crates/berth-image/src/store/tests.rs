@@ -384,6 +384,92 @@ fn what_was_not_on_disk_when_the_machine_went_down_is_not_believed() {
     assert!(store.claim_layer(&layer).unwrap().is_some());
 }
 
+/// As after a power cut soon after it was made: what is left of it is empty.
+fn loses_power(store: &ImageStore, layer: &Layer) {
+    let directory = store.layer_dir(&layer.diff_id);
+    for name in ["unflushed", "layer.json"] {
+        fs::write(directory.join(name), "").unwrap();
+    }
+    fs::remove_dir_all(directory.join("fs")).unwrap();
+    fs::create_dir(directory.join("fs")).unwrap();
+}
+
+#[test]
+fn an_image_that_a_power_cut_took_a_layer_of_is_in_nobodys_way() {
+    let (_directory, store) = store();
+    let build = |text: &str, name: &str| {
+        let layers = vec![made_here(&store, text)];
+        let image = store.put_image(ImageConfiguration::default(), layers);
+        store.tag(image.as_ref().unwrap(), name).unwrap();
+        image.unwrap()
+    };
+    build("whole", "whole:1");
+    let lost = build("lost", "lost:1");
+    loses_power(&store, &lost.layers[0]);
+    // Whoever looks at all images sees the others.
+    let mut found = Vec::new();
+    for summary in store.list().unwrap() {
+        found.push((
+            store.resolve(&summary.name).unwrap().is_some(),
+            summary.name,
+        ));
+    }
+    let expected = [(false, "lost:1".to_owned()), (true, "whole:1".to_owned())];
+    assert_eq!(found, expected);
+    assert_eq!(store.usage().unwrap().images.len(), 2);
+    assert_eq!(store.size(&lost).unwrap(), 0);
+    // Made again it is there again.
+    assert_eq!(build("lost", "lost:1").id, lost.id);
+    assert!(store.resolve("lost:1").unwrap().is_some());
+    assert!(store.size(&lost).unwrap() > 0);
+}
+
+#[test]
+fn an_image_that_comes_again_after_a_power_cut_is_as_it_comes() {
+    let (_directory, store) = store();
+    let image = store.put_image(ImageConfiguration::default(), vec![made_here(&store, "x")]);
+    let image = image.unwrap();
+    let [one, other] = [LayerCompression::Gzip, LayerCompression::Zstd]
+        .map(|compression| store.packed(&image, compression).unwrap());
+    let blob = fs::read(store.blob_path(&one.layers[0].digest)).unwrap();
+    let (_, manifest) = store.manifest(&one).unwrap();
+    let config = fs::read(store.blob_path(&image.id)).unwrap();
+    loses_power(&store, &image.layers[0]);
+    for packed in [&one, &other] {
+        fs::remove_file(store.blob_path(&packed.layers[0].digest)).unwrap();
+    }
+    assert!(store.resolve(image.id.as_str()).unwrap().is_none());
+
+    let incoming = IncomingLayer {
+        digest: one.layers[0].digest.clone(),
+        diff_id: one.layers[0].diff_id.clone(),
+    };
+    let layer = store.ingest_layer(&incoming, |_| Ok(blob.as_slice()));
+    let _layer = layer.unwrap();
+    let reference: Reference = "registry.test/x:1".parse().unwrap();
+    store
+        .receive_image(&manifest, &config, &[], &reference)
+        .unwrap();
+    let received = store.resolve("registry.test/x:1").unwrap().unwrap();
+    assert_eq!(received.layers[0].digest, one.layers[0].digest);
+    assert!(store.has_layer(&received.layers[0]));
+}
+
+#[test]
+fn a_layer_that_was_made_here_comes_in_as_a_tar() {
+    let (_directory, store) = store();
+    let layer = made_here(&store, "x");
+    let incoming = IncomingLayer {
+        digest: layer.digest.clone(),
+        diff_id: layer.diff_id.clone(),
+    };
+    let again = store.ingest_layer(&incoming, |_| -> std::io::Result<&[u8]> {
+        panic!("it is here")
+    });
+    let again = again.unwrap();
+    assert_eq!((again.size, &again.digest), (layer.size, &layer.digest));
+}
+
 #[test]
 fn an_empty_writable_directory_is_no_layer() {
     let (_directory, store) = store();
