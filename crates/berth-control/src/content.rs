@@ -34,7 +34,10 @@ impl Content {
     pub fn put(&self, bytes: &[u8]) -> Result<String, ControlError> {
         let digest = crate::token::hex(&Sha256::digest(bytes));
         let path = self.path(&digest);
+        let flush = || std::fs::File::open(&self.root)?.sync_all();
         if path.exists() {
+            // Whoever has put it there may still be waiting for the disk.
+            flush().map_err(failed("write", &path))?;
             return Ok(digest);
         }
         let write = || -> std::io::Result<()> {
@@ -44,7 +47,7 @@ impl Content {
             file.write_all(bytes)?;
             file.as_file().sync_all()?;
             file.persist(&path)?;
-            std::fs::File::open(&self.root)?.sync_all()
+            flush()
         };
         write().map_err(failed("write", &path))?;
         Ok(digest)

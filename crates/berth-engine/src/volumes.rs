@@ -86,17 +86,24 @@ impl VolumeLease {
         self.directory.join(DATA)
     }
 
-    /// The volume outlives the session that made it, whatever was said then.
+    /// The volume outlives the session that made it, whatever was said then, and a power cut. Blocks until what
+    /// is in it is on the disk.
     ///
     /// # Errors
     /// [`EngineError::File`].
     pub fn keep(&self) -> Result<(), EngineError> {
         let owner = self.directory.join(OWNER);
+        let directory = File::open(&self.directory);
+        let directory = directory.map_err(file_error("open", &self.directory))?;
+        rustix::fs::syncfs(&directory)
+            .map_err(|errno| file_error("flush", &self.directory)(errno.into()))?;
         match fs_err::remove_file(&owner) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(file_error("delete", &owner)(error))
             }
-            _ => Ok(()),
+            _ => directory
+                .sync_all()
+                .map_err(file_error("flush", &self.directory)),
         }
     }
 
@@ -397,7 +404,11 @@ fn make(directory: &Path, info: &VolumeInfo, owner: Option<&Path>) -> Result<Fil
     let record = directory.join(RECORD);
     serde_json::to_vec(info)
         .map_err(io::Error::from)
-        .and_then(|text| fs_err::write(&record, text))
+        .and_then(|text| {
+            fs_err::write(&record, text)?;
+            // A volume that is there has a record, also after a power cut.
+            fs_err::File::open(&record)?.sync_all()
+        })
         .map_err(file_error("write", &record))?;
     Ok(lock)
 }

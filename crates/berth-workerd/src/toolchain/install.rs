@@ -36,10 +36,24 @@ pub(super) async fn install(
     progress(ToolchainEvent::Installing(pins()));
     npm_ci(&staging.0, progress).await?;
     super::Toolchain::locate(&staging.0)?;
+    flush(&staging.0).await?;
     fs_err::rename(&staging.0, directory)
         .map_err(|source| cache_error("create", directory, source))?;
     progress(ToolchainEvent::Installed);
     Ok(())
+}
+
+/// Waits until all of it is on the disk: what has its name is whole, also after a power cut.
+async fn flush(directory: &Path) -> Result<(), ToolchainError> {
+    let path = directory.to_owned();
+    let flushed = tokio::task::spawn_blocking(move || {
+        let opened = File::open(path)?;
+        rustix::fs::syncfs(&opened).map_err(std::io::Error::from)
+    });
+    let flushed = flushed
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    flushed.map_err(|source| cache_error("flush", directory, source))
 }
 
 /// A directory that is removed again unless it has been renamed away.

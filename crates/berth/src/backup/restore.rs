@@ -17,17 +17,26 @@ pub(crate) fn restore(archive: impl Read, data: &Path) -> Result<Value, Report> 
     let unpacked = data.join(UNPACKED);
     let outcome = unpack(archive, &unpacked).and_then(|about| {
         // `server` comes last: without it there is nothing to serve.
+        flush(data)?;
         let mut names = super::stage::names(&unpacked);
         names.sort_by_key(|name| name == "server");
         for name in names {
             fs_err::rename(unpacked.join(&name), data.join(&name))
                 .context("could not put what was restored in its place")?;
         }
+        flush(data)?;
         Ok(about)
     });
     // Whatever happened, nothing half stays.
     let _ = fs_err::remove_dir_all(&unpacked);
     outcome
+}
+
+/// What has its place is whole, also after a power cut.
+fn flush(data: &Path) -> Result<(), Report> {
+    let directory = fs_err::File::open(data).context("could not write what was restored")?;
+    let flushed = rustix::fs::syncfs(&directory).map_err(std::io::Error::from);
+    flushed.context("could not write what was restored")
 }
 
 fn check_empty(data: &Path) -> Result<(), Report> {
