@@ -109,6 +109,10 @@ pub enum WorkerdError {
         /// What it printed.
         output: String,
     },
+    /// Somebody else killed it before it was ready, or the kernel for want of memory: that says nothing about
+    /// the Worker.
+    #[error("workerd was killed while starting")]
+    Killed,
     /// The supervisor is gone.
     #[error("workerd has been stopped")]
     Stopped,
@@ -133,15 +137,24 @@ struct State {
 
 #[derive(Debug)]
 enum Command {
-    Replace(
-        ConfigFile,
-        Listen,
-        oneshot::Sender<Result<(), WorkerdError>>,
-    ),
+    Replace(ConfigFile, Listen, IfNot, Reply),
     Stop(Duration, oneshot::Sender<()>),
     Kill(oneshot::Sender<()>),
 }
 
+type Reply = oneshot::Sender<Result<(), WorkerdError>>;
+
+/// What comes after a start that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IfNot {
+    /// Nothing: whoever asked for it decides.
+    Idle,
+    /// It is tried again as after a crash.
+    TryAgain,
+}
+
+/// How often it is started that somebody kills while it starts.
+const STARTS: usize = 3;
 /// First delay before a crashed process is started again; it doubles up to the last.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(5);
@@ -173,7 +186,7 @@ impl Workerd {
             upstream,
             delay: FIRST_DELAY,
         };
-        let process = supervisor.launch().await?;
+        let process = supervisor.launch_patiently().await?;
         tokio::spawn(supervisor.run(process));
         Ok(Self {
             commands,
@@ -211,8 +224,27 @@ impl Workerd {
     ///
     /// As [`Workerd::start`].
     pub async fn replace(&self, config: &ConfigFile, listen: Listen) -> Result<(), WorkerdError> {
+        self.start_anew(config, listen, IfNot::Idle).await
+    }
+
+    /// The same for a configuration that has run already: if it does not start, it is tried again as after a
+    /// crash, until it does or something else is asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workerd::start`], of the first time.
+    pub async fn restore(&self, config: &ConfigFile, listen: Listen) -> Result<(), WorkerdError> {
+        self.start_anew(config, listen, IfNot::TryAgain).await
+    }
+
+    async fn start_anew(
+        &self,
+        config: &ConfigFile,
+        listen: Listen,
+        if_not: IfNot,
+    ) -> Result<(), WorkerdError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Replace(config.clone(), listen, reply);
+        let command = Command::Replace(config.clone(), listen, if_not, reply);
         let sent = self.commands.send(command).await;
         sent.map_err(|_| WorkerdError::Stopped)?;
         answer.await.unwrap_or(Err(WorkerdError::Stopped))
@@ -271,6 +303,17 @@ impl Supervisor {
         Ok(process)
     }
 
+    /// Once more, and again, if somebody kills it meanwhile.
+    async fn launch_patiently(&mut self) -> Result<Process, WorkerdError> {
+        let mut starts = 1;
+        loop {
+            match self.launch().await {
+                Err(WorkerdError::Killed) if starts < STARTS => starts += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
     fn gone(&self) {
         self.state.send_replace(State::default());
         self.upstream.send_replace(None);
@@ -327,13 +370,16 @@ impl Supervisor {
 
     async fn obey(&mut self, command: Command, process: Option<Process>) -> Outcome {
         match command {
-            Command::Replace(config, listen, reply) => {
+            Command::Replace(config, listen, if_not, reply) => {
                 self.end(process, None).await;
                 self.options.config = config;
                 self.options.listen = listen;
                 self.delay = FIRST_DELAY;
-                let (outcome, result) = match self.launch().await {
+                let (outcome, result) = match self.launch_patiently().await {
                     Ok(process) => (Outcome::Replaced(Box::new(process)), Ok(())),
+                    Err(error) if if_not == IfNot::TryAgain => {
+                        (Outcome::Crashed(error.to_string()), Err(error))
+                    }
                     Err(error) => (Outcome::Idle, Err(error)),
                 };
                 let _ = reply.send(result);

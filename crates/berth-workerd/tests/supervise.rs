@@ -176,6 +176,65 @@ async fn a_failed_replacement_leaves_nothing_and_the_next_one_works() {
     assert_eq!(running.text("/").await, "2");
 }
 
+/// A workerd that kills itself at the beginning of its next starts, as often as the file says.
+fn mortal(world: &World, workerd: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (program, deaths) = (world.root().join("workerd"), world.root().join("deaths"));
+    let script = format!(
+        r#"#!/bin/sh
+left=$(cat '{deaths}')
+if [ "$left" -gt 0 ]; then
+  echo $((left - 1)) > '{deaths}'
+  kill -9 $$
+fi
+exec '{workerd}' "$@"
+"#,
+        deaths = deaths.display(),
+        workerd = workerd.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    (program, deaths)
+}
+
+#[tokio::test]
+async fn one_that_is_killed_while_it_starts_is_started_again() {
+    let world = World::new(&[(
+        "src/index.ts",
+        "export default { fetch: () => new Response('hi') };",
+    )]);
+    let mut options = world.prepare(&world.socket()).await;
+    let config = options.config.clone();
+    let (program, deaths) = mortal(&world, &options.executable);
+    options.executable = program;
+    let die = |times: &str| std::fs::write(&deaths, times).unwrap();
+    let start = async || {
+        let (sender, _events) = mpsc::unbounded_channel();
+        Workerd::start(options.clone(), sender).await
+    };
+    // Who is killed every time is given up.
+    die("100");
+    assert!(matches!(start().await, Err(WorkerdError::Killed)));
+    die("2");
+    let workerd = start().await.unwrap();
+    die("100");
+    let replaced = workerd.replace(&config, world.socket()).await;
+    assert!(matches!(replaced, Err(WorkerdError::Killed)));
+    let upstream = workerd.upstream();
+    assert_eq!(*upstream.borrow(), None);
+    // One that has run before is not.
+    die("4");
+    let restored = workerd.restore(&config, world.socket()).await;
+    assert!(matches!(restored, Err(WorkerdError::Killed)));
+    let mut upstream = workerd.upstream();
+    let back = upstream.wait_for(Option::is_some);
+    let back = tokio::time::timeout(Duration::from_secs(20), back).await;
+    let back = back.unwrap().unwrap().clone().unwrap();
+    let answer = world::send(&back, "GET", "/", "").await;
+    assert_eq!(answer.status().as_u16(), 200);
+    workerd.stop(Duration::ZERO).await;
+}
+
 #[tokio::test]
 async fn dropping_the_handle_ends_the_process() {
     let world = World::new(&[("src/index.ts", "export default {};")]);

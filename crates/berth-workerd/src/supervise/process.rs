@@ -110,9 +110,7 @@ impl Process {
         let Some(upstream) = address(&sockets, HTTP_SOCKET, &options.listen) else {
             // The descriptor closed before the socket listened: workerd is ending.
             let status = ended(&mut child, &mut lines, &mut early).await;
-            let output: Vec<_> = early.into_iter().map(|line| line.text).collect();
-            let output = output.join("\n");
-            return Err(WorkerdError::Startup { status, output });
+            return Err(failure(status, early));
         };
         for line in early {
             send_line(events, line);
@@ -311,24 +309,38 @@ async fn read_lines(
     }
 }
 
-/// Waits for the end of a process that failed to start, collecting what it says.
+/// Waits for the end of a process that failed to start, collecting what it says. `None`: it runs on, or did.
 async fn ended(
     child: &mut Child,
     lines: &mut mpsc::Receiver<LogLine>,
     early: &mut Vec<LogLine>,
-) -> String {
+) -> Option<std::io::Result<ExitStatus>> {
     let rest = async {
         while let Some(line) = lines.recv().await {
             early.push(line);
         }
         child.wait().await
     };
-    match tokio::time::timeout(OUTPUT_LIMIT, rest).await {
-        Ok(status) => describe(status),
-        Err(_) => {
-            let _ = child.kill().await;
-            "it did not listen".to_owned()
-        }
+    let status = tokio::time::timeout(OUTPUT_LIMIT, rest).await;
+    if status.is_err() {
+        let _ = child.kill().await;
+    }
+    status.ok()
+}
+
+/// Why a process has not become ready that ended with this status.
+fn failure(status: Option<std::io::Result<ExitStatus>>, early: Vec<LogLine>) -> WorkerdError {
+    use std::os::unix::process::ExitStatusExt as _;
+    let killed = |status: &ExitStatus| status.signal() == Some(Signal::KILL.as_raw());
+    let status = match status {
+        Some(Ok(status)) if killed(&status) => return WorkerdError::Killed,
+        Some(status) => describe(status),
+        None => "it did not listen".to_owned(),
+    };
+    let output: Vec<_> = early.into_iter().map(|line| line.text).collect();
+    WorkerdError::Startup {
+        status,
+        output: output.join("\n"),
     }
 }
 

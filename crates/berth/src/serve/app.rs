@@ -34,6 +34,11 @@ use super::switch::{Answering, Switch};
 use super::watch::Watch;
 use super::{project, sizes};
 
+/// First pause before a version is started again that somebody killed while it started; it doubles up to the
+/// last. The former one, if there is one, goes on meanwhile.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
 /// What an app is run with, whatever its record says.
 #[derive(Clone)]
 pub(super) struct Surroundings {
@@ -219,6 +224,7 @@ impl Runner {
         mut events: mpsc::UnboundedReceiver<(Generation, WorkerdEvent)>,
         mut pauses: mpsc::Receiver<PauseRequest>,
     ) {
+        let (mut again, mut pause) = (None, FIRST_PAUSE);
         loop {
             tokio::select! {
                 changed = desired.changed() => {
@@ -226,28 +232,40 @@ impl Runner {
                         // The server ends; what the app keeps stays.
                         return self.process.stop().await;
                     }
-                    let (count, wanted) = {
-                        let desired = desired.borrow_and_update();
-                        (desired.count, desired.wanted.clone())
-                    };
-                    let Some(wanted) = wanted else {
-                        self.process.stop().await;
-                        self.forget();
-                        let _ = applied.send_replace((count, Ok(())));
-                        return;
-                    };
-                    let outcome = self.apply(&wanted).await;
-                    if let Err(report) = &outcome {
-                        let worker = &wanted.worker.name;
-                        tracing::error!(worker, "{}", report.render());
-                    }
-                    let outcome = outcome.map_err(|report| report.chain().join(": "));
-                    self.health.applied(&outcome);
-                    let _ = applied.send_replace((count, outcome));
+                    pause = FIRST_PAUSE;
                 }
-                Some((generation, event)) = events.recv() => self.hear(generation, event).await,
-                Some(asked) = pauses.recv() => pause::grant(asked, &self.health).await,
+                () = sleep_until(again) => pause = (pause * 2).min(LAST_PAUSE),
+                Some((generation, event)) = events.recv() => {
+                    self.hear(generation, event).await;
+                    continue;
+                }
+                Some(asked) = pauses.recv() => {
+                    pause::grant(asked, &self.health).await;
+                    continue;
+                }
             }
+            let (count, wanted) = {
+                let desired = desired.borrow_and_update();
+                (desired.count, desired.wanted.clone())
+            };
+            let Some(wanted) = wanted else {
+                self.process.stop().await;
+                self.forget();
+                let _ = applied.send_replace((count, Ok(())));
+                return;
+            };
+            let outcome = self.apply(&wanted).await;
+            again = None;
+            if let Err(report) = &outcome {
+                let worker = &wanted.worker.name;
+                tracing::error!(worker, "{}", report.render());
+                if self.process.was_killed() {
+                    again = Some(tokio::time::Instant::now() + pause);
+                }
+            }
+            let outcome = outcome.map_err(|report| report.chain().join(": "));
+            self.health.applied(&outcome);
+            let _ = applied.send_replace((count, outcome));
         }
     }
 
@@ -427,6 +445,14 @@ impl Runner {
             }
             _ => {}
         }
+    }
+}
+
+/// Never if there is no time for it.
+async fn sleep_until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

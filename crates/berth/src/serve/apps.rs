@@ -67,9 +67,7 @@ impl Apps {
     /// Tells every app what is recorded now.
     pub(super) async fn sync(self: &Arc<Self>) -> Result<(), ControlError> {
         // Before an app that needs it.
-        if let Err(report) = self.plane.sync().await {
-            tracing::error!("{}", report.render());
-        }
+        self.plane.sync_or_later().await;
         let apps = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || apps.sync_now());
         done.await.unwrap_or(Ok(()))

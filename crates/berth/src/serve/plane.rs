@@ -4,7 +4,7 @@
 //! configuration is written before it is told of a change, so that it is right after a crash, too.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use berth_control::resources::Queue;
@@ -17,6 +17,7 @@ use berth_workerd::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::health::Health;
@@ -28,6 +29,11 @@ const WAIT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(20);
 /// How workerd begins to tell of an exception that a Durable Object's caller gets.
 const UNCAUGHT: &str = "Uncaught (in promise)";
+/// First pause before it is started again that could not be started; it doubles up to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// How often it is told of the queues while it ends in the middle of that.
+const TELLS: usize = 5;
 /// How long it may take to end.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -45,6 +51,8 @@ pub(super) struct DataPlane {
     pub(super) cgroup: String,
     pub(super) health: Health,
     pub(super) running: Mutex<Option<Running>>,
+    /// Tries again what did not work.
+    pub(super) later: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The process, and what it was told last.
@@ -72,6 +80,18 @@ impl DataPlane {
         Ok(())
     }
 
+    /// [`DataPlane::sync`], and if it does not work again later: Workers reach it without asking us.
+    pub(super) async fn sync_or_later(self: &Arc<Self>) {
+        let Err(report) = self.sync().await else {
+            return;
+        };
+        tracing::error!("{}", report.render());
+        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        if later.as_ref().is_none_or(JoinHandle::is_finished) {
+            *later = Some(tokio::spawn(sync_later(Arc::downgrade(self))));
+        }
+    }
+
     /// Asks for something of a resource.
     ///
     /// # Errors
@@ -89,6 +109,14 @@ impl DataPlane {
 
     /// Ends it; what it keeps stays.
     pub(super) async fn end(&self) {
+        let later = {
+            let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+            later.take()
+        };
+        if let Some(later) = later {
+            later.abort();
+            let _ = later.await;
+        }
         if let Some(running) = self.running.lock().await.take() {
             running.workerd.stop(STOP_GRACE).await;
         }
@@ -107,7 +135,10 @@ impl DataPlane {
         tokio::spawn(hear(Arc::downgrade(self), received));
         let workerd = Workerd::start(options, events).await?;
         // A queue may have been given a consumer while it did not run.
-        self.tell(&plan).await?;
+        if let Err(report) = self.tell(&plan).await {
+            workerd.stop(STOP_GRACE).await;
+            return Err(report);
+        }
         Ok(Running { workerd, plan })
     }
 
@@ -132,7 +163,14 @@ impl DataPlane {
         let body = serde_json::to_vec(plan).context("the queues are not JSON")?;
         let request = Request::builder().method(Method::PUT).uri("/");
         let request = request.body(body.into()).context("no request")?;
-        let response = self.ask("admin/queue/settings", request).await?;
+        let mut asked = self.ask("admin/queue/settings", request.clone()).await;
+        for _ in 1..TELLS {
+            if asked.is_ok() {
+                break;
+            }
+            asked = self.ask("admin/queue/settings", request.clone()).await;
+        }
+        let response = asked?;
         if response.status().is_success() {
             return Ok(());
         }
@@ -174,6 +212,21 @@ fn wanted(control: &Control) -> Result<(bool, QueuePlan), ControlError> {
     Ok((needed, plan(&queues)))
 }
 
+async fn sync_later(plane: Weak<DataPlane>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(plane) = plane.upgrade() else {
+            return;
+        };
+        match plane.sync().await {
+            Ok(()) => return,
+            Err(report) => tracing::error!("{}", report.render()),
+        }
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
 fn plan(queues: &[Queue]) -> QueuePlan {
     let mut plan = QueuePlan::default();
     for queue in queues {
@@ -201,10 +254,7 @@ fn plan(queues: &[Queue]) -> QueuePlan {
 }
 
 /// Puts its processes where they belong, shows what it says, tells a new one of the queues.
-async fn hear(
-    plane: std::sync::Weak<DataPlane>,
-    mut events: mpsc::UnboundedReceiver<WorkerdEvent>,
-) {
+async fn hear(plane: Weak<DataPlane>, mut events: mpsc::UnboundedReceiver<WorkerdEvent>) {
     let mut started = false;
     while let Some(event) = events.recv().await {
         let Some(plane) = plane.upgrade() else {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use berth_error::{Report, ResultExt as _};
 use berth_gateway::{Count, Epoch, Site};
-use berth_workerd::{ConfigFile, Listen, Workerd, WorkerdEvent, WorkerdOptions};
+use berth_workerd::{ConfigFile, Listen, Workerd, WorkerdError, WorkerdEvent, WorkerdOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -97,6 +97,8 @@ pub(super) struct Process {
     generation: Generation,
     workerd: Option<Workerd>,
     running: Option<Running>,
+    /// The last one that was to take over was killed while it started: it may yet.
+    was_killed: bool,
     /// Former ones with requests on the way.
     leaving: JoinSet<()>,
     /// Cancelled: those end at once.
@@ -118,6 +120,7 @@ impl Process {
             generation: 0,
             workerd: None,
             running: None,
+            was_killed: false,
             leaving: JoinSet::new(),
             ending: CancellationToken::new(),
         }
@@ -132,6 +135,11 @@ impl Process {
     /// Whether this is the one that requests go to.
     pub(super) fn is_current(&self, generation: Generation) -> bool {
         self.generation == generation
+    }
+
+    /// Whether the last one that was to take over was killed while it started, which says nothing about it.
+    pub(super) fn was_killed(&mut self) -> bool {
+        std::mem::take(&mut self.was_killed)
     }
 
     /// Requests go to it, also after it has crashed and come back.
@@ -204,7 +212,9 @@ impl Process {
                 }
             }
         });
-        let workerd = Workerd::start(options, sender).await?;
+        let started = Workerd::start(options, sender).await;
+        self.was_killed = matches!(started, Err(WorkerdError::Killed));
+        let workerd = started?;
         self.traced(&workerd).await;
         let since = self.lead_to(&workerd);
         let former = self.workerd.replace(workerd).zip(self.running.replace(new));
@@ -264,7 +274,8 @@ impl Process {
         }
         let listen = Listen::Unix(self.socket(&new, self.generation));
         let started = workerd.replace(&new.file, listen).await;
-        let mut outcome = started.map_err(Report::from);
+        self.was_killed = matches!(started, Err(WorkerdError::Killed));
+        let outcome = started.map_err(Report::from);
         match (&outcome, &self.running) {
             (Ok(()), _) => self.running = Some(new),
             (Err(_), Some(former)) => {
@@ -272,8 +283,9 @@ impl Process {
                     switch.undo();
                 }
                 let listen = Listen::Unix(self.socket(former, self.generation));
-                if let Err(again) = workerd.replace(&former.file, listen).await {
-                    outcome = Err(Report::from(again));
+                // It has answered before: it comes back, now or later.
+                if let Err(again) = workerd.restore(&former.file, listen).await {
+                    tracing::error!("the former version: {}", Report::from(again).render());
                 }
             }
             (Err(_), None) => {}

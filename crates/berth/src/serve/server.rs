@@ -156,6 +156,7 @@ impl Server {
             apps: session.dir.join("q"),
             cgroup: session.cgroup.clone(),
             running: tokio::sync::Mutex::default(),
+            later: std::sync::Mutex::default(),
         });
         let deliveries = plane.apps.clone();
         let engine = &daemon.host.engine;
