@@ -155,6 +155,25 @@ impl Footprint {
         );
     }
 
+    /// Ends all that is left, as a power cut does: processes, and what the kernel has for them. What is on disk
+    /// stays.
+    ///
+    /// # Panics
+    ///
+    /// If something does not end.
+    pub fn lose_power(&self) {
+        self.kill_processes();
+        self.await_all(crate::PATIENCE);
+        let session = self.session.as_deref().unwrap_or_default();
+        for member in members(None, Some(session), &self.mark) {
+            let ended = member.ended_within(crate::PATIENCE);
+            assert!(ended, "{} runs on", member.command);
+        }
+        for directory in cgroup_directories(session) {
+            remove_cgroup(&directory);
+        }
+    }
+
     /// Kills the processes that are left of a session whose test has failed.
     pub(crate) fn kill_processes(&self) {
         let late = members(None, self.session.as_deref(), &self.mark);
@@ -195,6 +214,33 @@ fn mounts(session: &str) -> Vec<String> {
 }
 
 fn cgroups(session: &str) -> Vec<String> {
+    let found = cgroup_directories(session).into_iter();
+    found
+        .map(|directory| format!("cgroup {}", directory.display()))
+        .collect()
+}
+
+/// A cgroup without processes, and those below it.
+fn remove_cgroup(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    // The kernel may still be counting those that have just ended.
+    let deadline = Instant::now() + crate::PATIENCE;
+    while let Err(error) = std::fs::remove_dir(directory) {
+        let busy = rustix::io::Errno::BUSY.raw_os_error();
+        assert!(
+            error.raw_os_error() == Some(busy) && Instant::now() < deadline,
+            "{}: {error}",
+            directory.display()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn cgroup_directories(session: &str) -> Vec<PathBuf> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let roots = table.lines().filter_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;
@@ -209,7 +255,7 @@ fn cgroups(session: &str) -> Vec<String> {
 }
 
 /// Directories whose name contains `needle`; what is below them is not listed again.
-fn find_directories(directory: &Path, needle: &str, found: &mut Vec<String>) {
+fn find_directories(directory: &Path, needle: &str, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return;
     };
@@ -218,7 +264,7 @@ fn find_directories(directory: &Path, needle: &str, found: &mut Vec<String>) {
             continue;
         }
         if entry.file_name().to_string_lossy().contains(needle) {
-            found.push(format!("cgroup {}", entry.path().display()));
+            found.push(entry.path());
         } else {
             find_directories(&entry.path(), needle, found);
         }

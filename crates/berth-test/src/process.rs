@@ -44,7 +44,7 @@ impl Member {
             || cgroups.is_ok_and(|cgroups| cgroups.contains(&sandbox))
     }
 
-    /// Kills it: only used on what a failed test left behind.
+    /// Kills it.
     pub(crate) fn kill(&self) {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
@@ -85,15 +85,20 @@ pub(crate) fn of_containers(session: &str, needle: &str) -> Vec<i32> {
 
 /// The child of a process that has `name` as its first argument, or a path that ends with it.
 pub(crate) fn child(of: i32, name: &str) -> Member {
+    let mut found = children(of, name).into_iter();
+    let child = found.next().unwrap_or_else(|| panic!("no child `{name}`"));
+    assert!(found.next().is_none(), "more than one child is `{name}`");
+    child
+}
+
+/// All of them.
+pub(crate) fn children(of: i32, name: &str) -> Vec<Member> {
     let named = |member: &Member| {
         let first = member.command.split(' ').next().unwrap_or_default();
         first.rsplit('/').next() == Some(name)
     };
     let children = pids().into_iter().filter(|pid| parent(*pid) == Some(of));
-    let mut found = children.filter_map(Member::open).filter(named);
-    let child = found.next().unwrap_or_else(|| panic!("no child `{name}`"));
-    assert!(found.next().is_none(), "more than one child is `{name}`");
-    child
+    children.filter_map(Member::open).filter(named).collect()
 }
 
 /// All process ids.

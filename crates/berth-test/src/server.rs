@@ -325,6 +325,16 @@ impl ServerSession {
         self.process.signal(rustix::process::Signal::HUP);
     }
 
+    /// Kills every child of its process that has this name as its first argument, or a path that ends with it,
+    /// without warning; how many.
+    pub fn kill_children(&self, name: &str) -> usize {
+        let children = crate::process::children(self.process.pid, name);
+        for child in &children {
+            child.kill();
+        }
+        children.len()
+    }
+
     /// Kills its process without warning.
     pub async fn kill(self) -> Killed {
         self.process.kill().await
@@ -332,7 +342,7 @@ impl ServerSession {
 
     /// Waits until it has killed itself at a point that a test has named.
     pub async fn crashed(self) -> Killed {
-        self.process.crashed().await
+        self.process.crashed_within(PATIENCE).await
     }
 
     /// Ctrl-C, then waits for the end and checks that nothing that ran is left.

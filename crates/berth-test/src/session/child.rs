@@ -131,8 +131,13 @@ impl Process {
     }
 
     /// Waits for the end of a process that is killed.
-    pub(crate) async fn crashed(mut self) -> Killed {
-        let status = self.wait(STOP_PATIENCE).await;
+    pub(crate) async fn crashed(self) -> Killed {
+        self.crashed_within(STOP_PATIENCE).await
+    }
+
+    /// The same of one that may take as long as this.
+    pub(crate) async fn crashed_within(mut self, patience: Duration) -> Killed {
+        let status = self.wait(patience).await;
         Killed {
             footprint: self.footprint.take().expect("it was not taken before"),
             status,

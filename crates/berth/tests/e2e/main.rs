@@ -46,6 +46,7 @@ mod serve_logs;
 mod serve_network;
 mod serve_objects;
 mod serve_old_wrangler;
+mod serve_power;
 mod serve_r2;
 mod serve_registries;
 mod serve_rolling;

@@ -39,7 +39,7 @@ fn kill_data_plane(data: &Path) {
 }
 
 /// Asks until it is answered so: what a process that was killed had on the way is lost.
-async fn until(server: &ServerSession, worker: &str, path: &str, expected: &str) {
+pub(crate) async fn until(server: &ServerSession, worker: &str, path: &str, expected: &str) {
     let asked = async {
         loop {
             let reply = server.get(worker, path).await;
@@ -61,7 +61,7 @@ async fn until(server: &ServerSession, worker: &str, path: &str, expected: &str)
 
 /// What stands behind a mark in wrangler's output, up to the next character that is not a letter, a digit
 /// or `-`.
-fn after<'a>(output: &'a str, mark: &str) -> &'a str {
+pub(crate) fn after<'a>(output: &'a str, mark: &str) -> &'a str {
     let (_, rest) = output.split_once(mark).expect(output);
     let end = rest.find(|char: char| !char.is_ascii_alphanumeric() && char != '-');
     &rest[..end.unwrap_or(rest.len())]

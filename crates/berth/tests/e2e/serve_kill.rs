@@ -1,14 +1,18 @@
 //! The server killed at each named step of a deployment: the next one has the old or the new version, whole,
-//! with what its containers ran with, and goes on with what was under way. With the real wrangler.
+//! with what its containers ran with, and goes on with what was under way. The same for its workerds, killed all
+//! the time. With the real wrangler.
+
+use std::process::Output;
+use std::time::Duration;
 
 use berth_test::{Project, ServerSession};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::serve_atomic;
+use crate::load::during;
 use crate::serve_rollout::{answers, configure, project, until};
 use crate::serve_versions::WORKER;
-use crate::world;
+use crate::{serve_atomic, serve_power, world};
 
 /// A project that says `word` by its variable, its secret's place and its container's image.
 fn say(project: &Project, word: &str) {
@@ -21,7 +25,7 @@ fn say(project: &Project, word: &str) {
 }
 
 /// Without wrangler: it is asked for often.
-async fn versions(server: &ServerSession) -> Vec<String> {
+pub(crate) async fn versions(server: &ServerSession) -> Vec<String> {
     let path = "/workers/scripts/greeter/versions";
     let listed = server.api(Method::GET, path, Value::Null).await.ok().json();
     let items = listed["result"]["items"].as_array().unwrap().iter();
@@ -30,7 +34,7 @@ async fn versions(server: &ServerSession) -> Vec<String> {
         .collect()
 }
 
-async fn live_version(server: &ServerSession) -> String {
+pub(crate) async fn live_version(server: &ServerSession) -> String {
     let path = "/workers/scripts/greeter/deployments";
     let listed = server.api(Method::GET, path, Value::Null).await.ok().json();
     let live = &listed["result"]["deployments"][0]["versions"][0]["version_id"];
@@ -143,6 +147,134 @@ async fn a_worker_and_its_containers_change_together_or_not_at_all() {
         let answer = server.text("greeter", "/a").await;
         let pair = format!("{word} {word} {word} ");
         assert!(answer.starts_with(&pair), "after {point}: {answer}");
+    }
+    server.stop().await;
+}
+
+/// Rhythms in which workerds are killed, in milliseconds: faster than they start, about as fast, and now and then.
+const RHYTHMS: [&[u64]; 4] = [&[20], &[110, 50], &[230], &[50, 230, 20, 110]];
+
+/// Deploys while every workerd is killed again and again, and clients ask for the Worker's word, which is always
+/// one of these two.
+async fn deploy_killing(
+    server: &ServerSession,
+    project: &Project,
+    rhythm: &[u64],
+    words: [&str; 2],
+) -> (Output, String) {
+    let deploy = async {
+        let deploy = server.wrangler(project, ["deploy"], "");
+        tokio::pin!(deploy);
+        let mut killed = 0;
+        for pause in rhythm.iter().cycle() {
+            tokio::select! {
+                output = &mut deploy => return (output, killed),
+                () = tokio::time::sleep(Duration::from_millis(*pause)) => {
+                    killed += server.kill_children("workerd");
+                }
+            }
+        }
+        unreachable!("the rhythm goes on");
+    };
+    let ((output, killed), seen) = during(server, "greeter", &["/word"], deploy).await;
+    let mut failed = std::collections::BTreeMap::<_, usize>::new();
+    for failure in seen.failed {
+        *failed.entry(failure).or_default() += 1;
+    }
+    let said = format!(
+        "{rhythm:?}: {killed} killed, {} answered, others {failed:#?}\n{}{}",
+        seen.answers.len(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(killed > 3, "{killed}");
+    let other = seen
+        .answers
+        .iter()
+        .find(|(_, answer)| !words.contains(&answer.as_str()));
+    assert_eq!(other, None, "{said}");
+    (output, said)
+}
+
+/// It says that nothing is wrong.
+async fn assert_healthy(server: &ServerSession, project: &Project) {
+    let status = server.berth_ok(project, ["status", "--json"], "").await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["problems"], json!([]), "{status}");
+}
+
+#[tokio::test]
+async fn a_deployment_while_its_workerds_are_killed_leaves_a_version_whole() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let (project, namespace) = serve_power::deployed(&world, &server).await;
+    for (round, rhythm) in RHYTHMS.into_iter().enumerate() {
+        let former = format!("word{round}");
+        let count = serve_power::kept(&server, &former).await;
+        let next = format!("word{}", round + 1);
+        serve_power::say(&project, &next, &namespace);
+        let words = [former.as_str(), next.as_str()];
+        let (output, said) = deploy_killing(&server, &project, rhythm, words).await;
+        println!("{said}");
+        let word = server.text("greeter", "/word").await;
+        assert!(words.contains(&word.as_str()), "round {round}: {word}");
+        // What was said to be done is; what was not is done by the next one.
+        if output.status.success() {
+            assert_eq!(word, next);
+        }
+        // The image is not newer than the Worker.
+        until(&server, &["/a"], |answers, rollout| {
+            let image = answers[0].split(' ').next().unwrap_or_default();
+            (image == former || (image == next && word == next))
+                && rollout["status"] != "progressing"
+        })
+        .await;
+        assert_eq!(serve_power::kept(&server, &next).await, count + 1);
+        server.wrangler_ok(&project, ["deploy"], "").await;
+        assert_eq!(server.text("greeter", "/word").await, next);
+        until(&server, &["/a"], |answers, rollout| {
+            answers[0].starts_with(&next) && rollout["status"] != "progressing"
+        })
+        .await;
+        assert_eq!(serve_power::kept(&server, &next).await, count + 2);
+        assert_healthy(&server, &project).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_atomic_deployment_while_its_workerds_are_killed_mixes_nothing() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let project = serve_atomic::project(&world);
+    serve_atomic::say(&project, "word0", &serve_atomic::wrangler_says());
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    let is_pair = |answer: &str, word: &str| answer.starts_with(&format!("{word} {word} {word} "));
+    for (round, rhythm) in RHYTHMS.into_iter().enumerate() {
+        let former = format!("word{round}");
+        let answer = server.text("greeter", "/a").await;
+        assert!(is_pair(&answer, &former), "round {round}: {answer}");
+        let next = format!("word{}", round + 1);
+        serve_atomic::say(&project, &next, &serve_atomic::wrangler_says());
+        let words = [former.as_str(), next.as_str()];
+        let (output, said) = deploy_killing(&server, &project, rhythm, words).await;
+        println!("{said}");
+        let answer = server.text("greeter", "/a").await;
+        let is_new = is_pair(&answer, &next);
+        assert!(
+            is_new || is_pair(&answer, &former),
+            "round {round}: {answer}"
+        );
+        assert!(
+            is_new || !output.status.success(),
+            "round {round}: {answer}"
+        );
+        server.wrangler_ok(&project, ["deploy"], "").await;
+        let answer = server.text("greeter", "/a").await;
+        assert!(is_pair(&answer, &next), "round {round}: {answer}");
+        assert_healthy(&server, &project).await;
     }
     server.stop().await;
 }
