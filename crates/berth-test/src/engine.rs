@@ -1,7 +1,7 @@
 //! A running `berth engine`, and an unmodified wrangler that uses it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -55,10 +55,8 @@ impl EngineSession {
     }
 
     async fn spawn(world: World, command: Command, data: &Path) -> Self {
-        let slot = world.slot().await;
         // Nothing of the engine is in a project.
         let mut process = Process::spawn_in(data, command, Path::new("/nonexistent"));
-        process.slot = Some(slot);
         let ready = process
             .events
             .wait("readiness", PATIENCE, |event| {
@@ -147,21 +145,12 @@ impl EngineSession {
 
     /// Runs its `docker` command to its end, with nothing but the address in the environment.
     pub async fn docker<const N: usize>(&self, arguments: [&str; N], input: &str) -> Output {
-        let mut child = tokio::process::Command::new(&self.docker)
+        let mut command = Command::new(&self.docker);
+        command
             .args(arguments)
             .env_remove("BERTH_DATA_DIR")
-            .env("DOCKER_HOST", &self.host)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("spawn docker");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        // A command that reads nothing may have ended.
-        let _ = stdin.write_all(input.as_bytes()).await;
-        drop(stdin);
-        child.wait_with_output().await.expect("run docker")
+            .env("DOCKER_HOST", &self.host);
+        crate::run(command, input.as_bytes()).await
     }
 
     /// The same for a command that must succeed; its standard output.

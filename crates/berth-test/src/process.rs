@@ -6,6 +6,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+/// A variable, with a value that nothing else of any test has.
+pub(crate) fn mark() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let random = RandomState::new().hash_one(number);
+    let own = std::process::id();
+    format!("BERTH_TEST_MARK={own}-{number}-{random:016x}")
+}
+
 /// One process that belonged to a session, held by pidfd so that its number cannot be reused on us.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -15,7 +26,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn open(pid: i32) -> Option<Self> {
+    pub(crate) fn open(pid: i32) -> Option<Self> {
         let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
@@ -118,8 +129,10 @@ fn parent(pid: i32) -> Option<i32> {
 }
 
 fn in_session(pid: i32, session: Option<&str>) -> bool {
-    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    session.is_some_and(|session| cgroups.contains(session))
+    session.is_some_and(|session| {
+        let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        cgroups.is_ok_and(|cgroups| cgroups.contains(session))
+    })
 }
 
 fn marked(pid: i32, mark: &str) -> bool {

@@ -31,7 +31,8 @@ impl World {
             },
         );
         let home = tempfile::tempdir().expect("create a directory");
-        tokio::process::Command::new("python3")
+        let mut command = Command::new("python3");
+        command
             .args([
                 "-c",
                 "from schemathesis.cli import schemathesis; schemathesis()",
@@ -48,11 +49,8 @@ impl World {
             .env("PYTHONPATH", packages)
             .env("HOME", home.path())
             .env("NO_COLOR", "1")
-            .current_dir(home.path())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .expect("run schemathesis")
+            .current_dir(home.path());
+        crate::run(command, b"").await
     }
 }
 

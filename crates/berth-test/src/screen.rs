@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::PATIENCE;
 use crate::terminal::Terminal;
+use crate::tree::Tree;
 
 /// Lines that are kept after they have left the screen.
 const SCROLLBACK: usize = 1000;
@@ -16,6 +17,7 @@ const SCROLLBACK: usize = 1000;
 #[derive(Debug)]
 pub struct Screen {
     child: Child,
+    _tree: Tree,
     keys: Terminal,
     seen: Arc<Seen>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -69,6 +71,7 @@ impl Screen {
         let side = || Stdio::from(slave.try_clone().expect("copy a descriptor"));
         command.stdin(side()).stdout(side()).stderr(side());
         command.env("TERM", "xterm");
+        let tree = Tree::of(&mut command);
         let child = command.spawn().expect("start the program");
         // Otherwise this process keeps the terminal open.
         drop(command);
@@ -85,6 +88,7 @@ impl Screen {
         let reader = std::thread::spawn(move || watched.watch(master));
         Self {
             child,
+            _tree: tree,
             keys,
             seen,
             reader: Some(reader),

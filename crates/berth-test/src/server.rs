@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 use http::{HeaderValue, Method, header};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
 use crate::session::child::Process;
+use crate::tree::{Tree, run};
 use crate::wrangler::Release;
 use crate::{Client, Killed, PATIENCE, Project, Reply, START_PATIENCE, WebSocket, World, wrangler};
 
@@ -47,7 +48,6 @@ impl ServerSession {
         more: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let slot = world.slot().await;
         command.args(["serve", "--json"]);
         for listener in ["--listen", "--api", "--registry"] {
             if !more.contains(&listener) {
@@ -58,7 +58,6 @@ impl ServerSession {
         command.envs(variables.iter().copied());
         // Nothing of the server is in a project.
         let mut process = Process::spawn_in(data, command, Path::new("/nonexistent"));
-        process.slot = Some(slot);
         let ready = tokio::time::timeout(
             START_PATIENCE,
             process.events.find_from(0, |event| event.kind() == "ready"),
@@ -236,7 +235,8 @@ impl ServerSession {
         project: &Project,
         arguments: [&str; N],
     ) -> RunningWrangler {
-        let command = self.wrangler_command(project, arguments);
+        let mut command = self.wrangler_command(project, arguments);
+        let tree = Tree::of(&mut command);
         let mut child = tokio::process::Command::from(command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -249,6 +249,7 @@ impl ServerSession {
         pass_on(child.stderr.take().expect("it is piped"), sender);
         RunningWrangler {
             child,
+            tree,
             lines,
             seen: String::new(),
         }
@@ -355,6 +356,7 @@ impl ServerSession {
 #[derive(Debug)]
 pub struct RunningWrangler {
     child: Child,
+    tree: Tree,
     /// Of both streams.
     lines: mpsc::UnboundedReceiver<String>,
     seen: String,
@@ -391,7 +393,9 @@ impl RunningWrangler {
         let pid = pid.and_then(Pid::from_raw).expect("it runs");
         kill_process(pid, Signal::INT).expect("interrupt wrangler");
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        ended.expect("it ends").expect("wait for wrangler")
+        let status = ended.expect("it ends").expect("wait for wrangler");
+        self.tree.assert_ended().await;
+        status
     }
 }
 
@@ -404,22 +408,4 @@ fn pass_on(stream: impl AsyncRead + Unpin + Send + 'static, to: mpsc::UnboundedS
             }
         }
     });
-}
-
-/// Runs a client to its end, with this on its standard input; it may answer before it has read all of it.
-pub async fn run(command: Command, input: &[u8]) -> Output {
-    let mut child = tokio::process::Command::from(command)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("spawn a client");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    let feed = async move {
-        // A command that reads nothing may have ended.
-        let _ = stdin.write_all(input).await;
-    };
-    let (output, ()) = tokio::join!(child.wait_with_output(), feed);
-    output.expect("run a client")
 }

@@ -119,7 +119,7 @@ impl SessionBuilder {
     }
 
     /// Spawns it and returns at once: for tests about the time before it is ready.
-    async fn spawn(&self) -> (Process, Option<Terminal>) {
+    fn spawn(&self) -> (Process, Option<Terminal>) {
         let mut command = self.world.command();
         command.arg("dev").arg(self.project.path()).arg("--json");
         if !self.arguments.iter().any(|argument| argument == "--port") {
@@ -133,14 +133,12 @@ impl SessionBuilder {
             command.stdin(Stdio::from(slave));
             terminal
         });
-        let slot = self.world.slot().await;
-        let mut process = Process::spawn(&self.world, command, self.project.path());
-        process.slot = Some(slot);
+        let process = Process::spawn(&self.world, command, self.project.path());
         (process, terminal)
     }
 
     async fn attempt(self) -> Result<DevSession, Box<Failed>> {
-        let (mut process, terminal) = self.spawn().await;
+        let (mut process, terminal) = self.spawn();
         let ready = process.events.find_from(0, |event| event.kind() == "ready");
         let Ok(ready) = tokio::time::timeout(START_PATIENCE, ready).await else {
             panic!(
@@ -244,11 +242,7 @@ impl DevSession {
     pub async fn berth<const N: usize>(&self, arguments: [&str; N]) -> std::process::Output {
         let mut command = self.world.command();
         command.args(arguments).current_dir(self.project.path());
-        tokio::process::Command::from(command)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .expect("run berth")
+        crate::run(command, b"").await
     }
 
     /// Sends a signal to its process.

@@ -6,12 +6,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::FlockOperation;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{EngineSession, Project, ServerSession, SessionBuilder, capability};
-
-/// Sessions at the same time in one test process: two cores boot no more than that in good time.
-static SESSIONS: Semaphore = Semaphore::const_new(2);
 
 /// The base images of the examples and tests. They are made before the first session so that no
 /// test's deadline includes them.
@@ -142,19 +138,7 @@ impl World {
     {
         let mut command = self.command();
         command.args(arguments);
-        tokio::process::Command::from(command)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .expect("run berth")
-    }
-
-    /// Waits until another session may run.
-    pub(crate) async fn slot(&self) -> SemaphorePermit<'static> {
-        SESSIONS
-            .acquire()
-            .await
-            .expect("the semaphore is never closed")
+        crate::run(command, b"").await
     }
 
     /// A directory for something that is made once and kept; `make` fills a directory that takes
@@ -166,7 +150,9 @@ impl World {
     /// A data directory for one server at a time that has the base images, and nothing deployed. It is
     /// kept, and what was deployed goes with the next call.
     pub fn data_with_images(&self, name: &str) -> PathBuf {
-        let data = self.cached(&format!("server-{name}"), |data| self.make_images(data));
+        let data = self.cached(&format!("server-{name}"), |data| {
+            copy_all(&self.base_images(), data);
+        });
         for part in ["server", "registry", "keys"] {
             match std::fs::remove_dir_all(data.join(part)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -180,7 +166,17 @@ impl World {
 
     fn prepare(&self) {
         let _lock = lock(&self.inner.root.join("base-images.lock"));
-        self.make_images(&self.data_dir());
+        let data = self.data_dir();
+        if !data.exists() {
+            copy_all(&self.base_images(), &data);
+        }
+        // Those whose recipe has changed.
+        self.make_images(&data);
+    }
+
+    /// A data directory with the base images, in which nothing ever runs.
+    fn base_images(&self) -> PathBuf {
+        self.cached("base-images", |data| self.make_images(data))
     }
 
     fn make_images(&self, data: &Path) {
@@ -198,6 +194,17 @@ impl World {
             );
         }
     }
+}
+
+/// Copies what is in a directory, with all that the file system knows of it.
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("create a directory");
+    let status = Command::new("cp")
+        .args(["--archive", "--reflink=auto", "--no-target-directory"])
+        .args([from, to])
+        .status();
+    let copied = status.is_ok_and(|status| status.success());
+    assert!(copied, "{} could not be copied", from.display());
 }
 
 /// See [`World::cached`].

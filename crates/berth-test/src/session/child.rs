@@ -9,7 +9,6 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
-use tokio::sync::SemaphorePermit;
 
 use super::{Failed, Killed};
 use crate::{Events, Footprint, World};
@@ -25,8 +24,6 @@ pub(crate) struct Process {
     pub(crate) events: Events,
     stderr: Arc<Mutex<String>>,
     pub(crate) footprint: Option<Footprint>,
-    /// Held as long as it runs.
-    pub(crate) slot: Option<SemaphorePermit<'static>>,
 }
 
 impl Process {
@@ -42,7 +39,7 @@ impl Process {
         project: &Path,
     ) -> Self {
         // One for each process, and not what a parallel one has.
-        let mark = format!("BERTH_TEST_MARK={}", mark());
+        let mark = crate::process::mark();
         let (name, value) = mark.split_once('=').unwrap_or_default();
         command
             .env(name, value)
@@ -63,7 +60,6 @@ impl Process {
             child,
             stderr,
             footprint: Some(Footprint::new(mark, pid, data.to_owned(), project)),
-            slot: None,
         }
     }
 
@@ -212,14 +208,4 @@ fn collect(stderr: tokio::process::ChildStderr, into: Arc<Mutex<String>>) {
             text.push('\n');
         }
     });
-}
-
-/// A value no other session of any test has.
-fn mark() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let random = RandomState::new().hash_one(number);
-    format!("{}-{number}-{random:016x}", std::process::id())
 }
