@@ -2,7 +2,8 @@
 //! with what its containers ran with, and goes on with what was under way. The same for its workerds, killed all
 //! the time. With the real wrangler.
 
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use berth_test::{Project, ServerSession};
@@ -240,6 +241,69 @@ async fn a_deployment_while_its_workerds_are_killed_leaves_a_version_whole() {
         assert_eq!(serve_power::kept(&server, &next).await, count + 2);
         assert_healthy(&server, &project).await;
     }
+    server.stop().await;
+}
+
+/// A cache with the tools of the tests, in which a workerd kills itself at its start as long as the second file
+/// is there.
+fn mortal_tools(cache: &Path) -> (tempfile::TempDir, PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let own = tempfile::tempdir().unwrap();
+    let tools = Command::new("cp")
+        .arg("-rs")
+        .arg(cache.join("tools"))
+        .arg(own.path())
+        .status();
+    assert!(tools.unwrap().success());
+    let deadly = own.path().join("deadly");
+    let entries = std::fs::read_dir(own.path().join("tools")).unwrap();
+    for tools in entries {
+        let packages = tools.unwrap().path().join("node_modules/@cloudflare");
+        for package in std::fs::read_dir(packages).into_iter().flatten().flatten() {
+            let program = package.path().join("bin/workerd");
+            let is_it = package
+                .file_name()
+                .to_string_lossy()
+                .starts_with("workerd-linux");
+            let Ok(real) = std::fs::canonicalize(&program) else {
+                continue;
+            };
+            if !is_it {
+                continue;
+            }
+            std::fs::remove_file(&program).unwrap();
+            let (deadly, real) = (deadly.display(), real.display());
+            let script =
+                format!("#!/bin/sh\n[ -e '{deadly}' ] && kill -9 $$\nexec '{real}' \"$@\"\n");
+            std::fs::write(&program, script).unwrap();
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&program, mode).unwrap();
+        }
+    }
+    (own, deadly)
+}
+
+#[tokio::test]
+async fn what_is_killed_while_the_server_starts_comes_by_itself() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let (project, _) = serve_power::deployed(&world, &server).await;
+    server.stop().await;
+
+    let (tools, deadly) = mortal_tools(&world.cache_dir());
+    std::fs::write(&deadly, "").unwrap();
+    let variables = [("BERTH_CACHE_DIR", tools.path().to_str().unwrap())];
+    let server = world.server_in(data.path(), &[], &variables).await;
+    let status = server.berth(&project, ["status", "--json"], "", &[]).await;
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    let problem = status["problems"][0].as_str().unwrap();
+    assert!(problem.contains("was killed while starting"), "{status}");
+    std::fs::remove_file(&deadly).unwrap();
+    // Nobody deploys, and nobody asks the API for anything.
+    assert_eq!(serve_power::kept(&server, "again").await, 1);
+    assert_eq!(server.text("greeter", "/word").await, "word0");
+    assert_healthy(&server, &project).await;
     server.stop().await;
 }
 
