@@ -133,6 +133,13 @@ impl Application {
         }
     }
 
+    /// The rollout that has just begun reaches everything; it is done when its instances have been seen to be well.
+    pub(crate) fn begin_together(&mut self) {
+        if let Some(rollout) = self.rollouts.first_mut() {
+            rollout.begin_together();
+        }
+    }
+
     /// The rollout that has just begun reaches everything.
     pub(crate) fn complete_at_once(&mut self) {
         if let Some(rollout) = self.rollouts.first_mut() {

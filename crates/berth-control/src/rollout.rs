@@ -71,6 +71,9 @@ pub struct Rollout {
     /// When it changed last, RFC 3339.
     #[serde(default)]
     pub updated: String,
+    /// It has reached everything, at the same moment as its Worker: both go back together, or none.
+    #[serde(default)]
+    pub atomic: bool,
 }
 
 /// Who begins the steps.
@@ -208,6 +211,7 @@ impl Rollout {
             begun: 0,
             share: 0,
             updated: now,
+            atomic: false,
         })
     }
 
@@ -224,12 +228,19 @@ impl Rollout {
     /// Goes on as far as what is seen allows. Returns the objects whose instances are to be ended now, and
     /// which start with what [`Rollout::has`] says from then on.
     pub fn advance(&mut self, grace_ms: u64, seen: &[Seen], now_ms: u64) -> Vec<String> {
+        if self.failure().is_some() {
+            // Its Worker has yet to go back.
+            return Vec::new();
+        }
         if self.status == Status::Pending && self.kind == Kind::FullAuto {
             self.begin(seen);
         }
         while self.status == Status::Progressing {
             if let Some(reason) = self.deaf(seen, now_ms) {
                 self.fail(&reason);
+                if self.failure().is_some() {
+                    return Vec::new();
+                }
                 break;
             }
             if !self.is_done(seen, now_ms) {
@@ -242,6 +253,35 @@ impl Rollout {
             self.begin(seen);
         }
         self.to_end(grace_ms, seen, now_ms)
+    }
+
+    /// It reaches everything at the same moment as its Worker; whether that was good is seen from then on.
+    pub(crate) fn begin_together(&mut self) {
+        let now = clock::now();
+        for step in &mut self.steps {
+            step.status = StepStatus::Progressing;
+            step.share = RANKS;
+            step.started = Some(now.clone());
+            // Somebody will ask for those that were ended.
+            step.ended = true;
+        }
+        self.begun = self.steps.len();
+        self.share = RANKS;
+        self.status = Status::Progressing;
+        self.updated = now;
+        self.atomic = true;
+    }
+
+    /// Why it is to be given up together with its Worker.
+    pub fn failure(&self) -> Option<&str> {
+        let current = self.begun.checked_sub(1)?;
+        let reason = self.steps.get(current)?.reason.as_deref();
+        reason.filter(|_| self.atomic && self.is_active())
+    }
+
+    /// Its Worker has gone back.
+    pub(crate) fn give_up(&mut self) {
+        self.revert();
     }
 
     /// All of its steps are done.
@@ -259,15 +299,18 @@ impl Rollout {
         self.updated = now;
     }
 
-    /// Undoes it because of a new instance.
+    /// Undoes it because of a new instance; one that goes with its Worker only says so ([`Rollout::failure`]).
     pub fn fail(&mut self, reason: &str) {
         if !self.is_active() {
             return;
         }
-        if let Some(step) = self.current() {
+        let former = self.failure().is_some();
+        if let Some(step) = self.current().filter(|_| !former) {
             step.reason = Some(reason.to_owned());
         }
-        self.revert();
+        if !self.atomic {
+            self.revert();
+        }
     }
 
     /// Does what a client asks for.
@@ -278,6 +321,11 @@ impl Rollout {
         let refuse = |problem: &str| Err(wrong("action", problem.to_owned()));
         if !self.is_active() {
             return refuse("is not possible: the rollout is over");
+        }
+        if self.atomic {
+            return refuse(
+                "is not possible: it goes with its Worker, go back to a version of that",
+            );
         }
         match act {
             Act::Next => {

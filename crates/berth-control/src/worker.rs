@@ -293,6 +293,9 @@ pub struct Deployment {
     /// The containers change at the same moment as the Worker.
     #[serde(default)]
     pub atomic: bool,
+    /// The version that is live again if the new containers fail.
+    #[serde(default)]
+    pub back_to: Option<String>,
 }
 
 impl Worker {

@@ -79,6 +79,9 @@ pub const CLASS_IMAGE: &str = "berth/class:latest";
 /// Label of a container with the [`Chosen::version`] that it was made with.
 pub const VERSION_LABEL: &str = "dev.berth.version";
 
+/// Label of a container with [`Application::made_for`].
+pub const MADE_FOR_LABEL: &str = "dev.berth.made-for";
+
 /// What an instance is made with.
 #[derive(Clone, Debug)]
 pub struct Chosen {
@@ -132,6 +135,8 @@ pub struct Application {
     pub limits: Limits,
     /// Image and limits of each instance; `None`: workerd names the image, and `limits` are for all.
     pub chooser: Option<Chooser>,
+    /// Put into a label of each container, for whoever wants to know later.
+    pub made_for: Option<String>,
     /// Understands the sizes that objects ask for; `None`: they may ask for none.
     pub sizer: Option<Sizer>,
     /// When an idle instance goes to sleep; `None`: never.

@@ -110,6 +110,7 @@ pub(crate) mod tests {
                     limits: berth_jail::Limits::default(),
                     chooser: None,
                     sizer: None,
+                    made_for: None,
                     sleep: None,
                     max_instances: 1,
                     stop_grace: berth_engine::STOP_GRACE,

@@ -122,6 +122,9 @@ fn describe(api: &Api, application: &Application, rollout: &Rollout) -> Value {
         },
         "steps": rollout.steps.iter().enumerate().map(describe_step).collect::<Vec<_>>(),
     });
+    if rollout.atomic {
+        shown["atomic"] = true.into();
+    }
     if let Some(started) = first.and_then(|step| step.started.as_ref()) {
         shown["started_at"] = started.clone().into();
     }

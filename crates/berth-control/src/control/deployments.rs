@@ -84,6 +84,7 @@ impl Worker {
             configurations: BTreeMap::new(),
             made: Vec::new(),
             atomic: false,
+            back_to: None,
         };
         self.pending = None;
         self.deployments.insert(0, deployment.clone());

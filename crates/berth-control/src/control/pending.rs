@@ -101,6 +101,7 @@ impl Control {
                 .take()
                 .filter(|pending| pending.version_id == version);
             let pending = waiting.ok_or_else(|| ControlError::NotWaiting(worker.name.clone()))?;
+            let former = worker.live().map(|live| live.id.clone());
             worker.classes = pending.classes;
             worker.migration_tag = pending.migration_tag;
             worker.discarded.extend(pending.discarded);
@@ -110,6 +111,7 @@ impl Control {
                 worker.deploy(&pending.version_id, &pending.author, pending.annotations);
             if let Some(first) = worker.deployments.first_mut() {
                 first.atomic = true;
+                first.back_to = former;
                 first.configurations = pending.configurations;
                 first.made = pending.made;
                 deployment = first.clone();
@@ -229,16 +231,109 @@ mod tests {
         assert!(worker.deployments[0].made.is_empty());
         let mut applications = control.applications().unwrap();
         applications.sort_by(|one, other| one.name.cmp(&other.name));
-        let images: Vec<_> = applications.iter().map(|one| &one.live.image).collect();
+        let images: Vec<_> = applications
+            .iter()
+            .map(|one| &one.wanted("").0.image)
+            .collect();
         assert_eq!(images, ["image:2", "image:3"]);
-        assert_eq!(applications[0].rollouts[0].status, Status::Completed);
+        // Whether it was good is yet to be seen.
+        assert_eq!(applications[0].rollouts[0].status, Status::Progressing);
 
         // Back, with what it had.
         let back = control
             .deploy("app", &live, "me", &BTreeMap::new(), false)
             .unwrap();
         assert!(back.atomic);
-        assert_eq!(control.application(&made.id).unwrap().live.image, "image:1");
+        let application = control.application(&made.id).unwrap();
+        assert_eq!(application.live.image, "image:1");
+        assert_eq!(application.rollouts[0].status, Status::Completed);
+        assert_eq!(application.rollouts[1].status, Status::Replaced);
+        assert_eq!(
+            application.rollouts[0].from_version,
+            application.rollouts[1].to_version
+        );
+    }
+
+    #[test]
+    fn what_fails_goes_back_whole() {
+        let (directory, control) = control();
+        let worker = deploy(&control, "one", first());
+        let live = worker.live().unwrap().id.clone();
+        let namespace = worker.classes["C"].namespace_id.clone();
+        let made = control
+            .create_application(application(&namespace, "c", "image:1"))
+            .unwrap();
+        let go_live = |code: &str, image: &str| {
+            let waiting = deploy(&control, code, metadata(json!({}))).pending.unwrap();
+            let target = json!({"target_configuration": {"image": image}});
+            control.roll_out(&made.id, &object(target)).unwrap();
+            control.go_live("app", &waiting.version_id).unwrap();
+            waiting.version_id
+        };
+        let second = go_live("two", "image:2");
+        assert_eq!(
+            control.give_up(&made.id).unwrap(),
+            None,
+            "nothing has failed"
+        );
+        let fail = |control: &Control, reason: &str| {
+            let failed = control.progress(&made.id, |rollout| rollout.fail(reason));
+            failed.unwrap().0
+        };
+        let failed = fail(&control, "it ended");
+        assert_eq!(failed.wanted("").0.image, "image:2", "until both go back");
+        fail(&control, "so did another");
+        // Also after a kill.
+        drop(control);
+        let control = open(&directory);
+        let (name, back) = control.give_up(&made.id).unwrap().unwrap();
+        assert_eq!((name.as_str(), &back), ("app", &live));
+        let worker = control.worker("app").unwrap();
+        assert_eq!(worker.live().unwrap().id, live);
+        assert_eq!(worker.deployments[1].version_id, second);
+        let message = &worker.deployments[0].annotations["workers/message"];
+        assert_eq!(message, "Goes back: it ended");
+        let application = control.application(&made.id).unwrap();
+        assert_eq!(application.wanted("").0.image, "image:1");
+        let [first, given_up, ..] = application.rollouts.as_slice() else {
+            panic!("{application:?}");
+        };
+        assert_eq!(first.status, Status::Completed);
+        assert_eq!(given_up.status, Status::Reverted);
+        assert_eq!(given_up.steps[0].reason.as_deref(), Some("it ended"));
+        assert_eq!(application.sent["configuration"]["image"], "image:1");
+        // It does not go back from there.
+        fail(&control, "this one, too");
+        assert_eq!(control.give_up(&made.id).unwrap(), None);
+    }
+
+    #[test]
+    fn what_has_been_replaced_by_hand_is_not_gone_back_from() {
+        let (_directory, control) = control();
+        let worker = deploy(&control, "one", first());
+        let namespace = worker.classes["C"].namespace_id.clone();
+        let made = control
+            .create_application(application(&namespace, "c", "image:1"))
+            .unwrap();
+        let waiting = deploy(&control, "two", metadata(json!({})))
+            .pending
+            .unwrap();
+        let target = json!({"target_configuration": {"image": "image:2"}});
+        control.roll_out(&made.id, &object(target)).unwrap();
+        control.go_live("app", &waiting.version_id).unwrap();
+        control
+            .progress(&made.id, |rollout| rollout.fail("it ended"))
+            .unwrap();
+        // A secret, say: the same version's code is live, by another deployment.
+        let id = waiting.version_id.clone();
+        control
+            .deploy("app", &id, "me", &BTreeMap::new(), false)
+            .unwrap();
+        assert_eq!(control.give_up(&made.id).unwrap(), None);
+        let application = control.application(&made.id).unwrap();
+        assert!(application.rollout().is_none(), "it is over");
+        assert_eq!(application.live.image, "image:2");
+        assert_eq!(control.worker("app").unwrap().live().unwrap().id, id);
     }
 
     #[test]
@@ -267,7 +362,7 @@ mod tests {
         assert_eq!(control.application(&made.id).unwrap().live.image, "image:1");
         let (workers, applications) = control.deployed().unwrap();
         assert_eq!(workers[0].live().unwrap().id, waiting.version_id);
-        assert_eq!(applications[0].live.image, "image:2");
+        assert_eq!(applications[0].wanted("").0.image, "image:2");
     }
 
     #[test]

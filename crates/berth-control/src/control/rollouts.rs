@@ -15,6 +15,9 @@ use crate::containers::{self, Application, ApplicationError, Policy, Rollout};
 use crate::rollout::{Act, Seen};
 use crate::worker::{Deployment, Worker};
 
+/// Who goes back by itself.
+const AUTHOR: &str = "berth";
+
 impl Control {
     /// Makes instances run with `target_configuration` of a request, in the steps that it names. Replaces a
     /// rollout that is under way. If a version of its Worker waits for it, it is done with that, all at once.
@@ -41,7 +44,11 @@ impl Control {
             if application.policy() == Policy::Object {
                 return Err(ApplicationError::NoRollouts(application.name.clone()).into());
             }
-            put_first(application, new.clone());
+            if is_renamed(application, &new) {
+                put_completed(application, new.clone());
+            } else {
+                put_first(application, new.clone());
+            }
             Ok(())
         })?;
         let rollout = application.rollouts.first().cloned();
@@ -143,10 +150,16 @@ impl Control {
                 .and_then(Value::as_object)
                 != Some(wanted)
             {
+                if is_renamed(application, &new) {
+                    put_completed(application, new.clone());
+                    return Ok(());
+                }
                 put_first(application, new.clone());
-                if deployment.atomic {
-                    // Whoever runs the Worker ends its instances, and starts none in between.
-                    application.complete_at_once();
+                // Whoever runs the Worker ends its instances, and starts none in between.
+                match (deployment.atomic, &deployment.back_to) {
+                    (true, Some(_)) => application.begin_together(),
+                    (true, None) => application.complete_at_once(),
+                    (false, _) => {}
                 }
             }
             Ok(())
@@ -155,6 +168,52 @@ impl Control {
             Ok(_) | Err(ControlError::NoApplication(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes the version live again, containers included, that was before an atomic deployment whose new
+    /// instances have failed; the Worker's name, and that version. `None`: there is nothing to go back from any more.
+    ///
+    /// # Errors
+    /// The records; what was live before cannot be any more. The failed version stays live then.
+    pub fn give_up(&self, application: &str) -> Result<Option<(String, String)>, ControlError> {
+        let failed = self.application(application)?;
+        let reason = failed.rollout().and_then(Rollout::failure);
+        let Some(reason) = reason.map(str::to_owned) else {
+            return Ok(None);
+        };
+        let back = self.go_back_from(&failed, &reason);
+        // Whatever became of it: it has been decided on.
+        self.progress(application, |rollout| {
+            if rollout.failure().is_some() {
+                rollout.complete();
+            }
+        })?;
+        back
+    }
+
+    fn go_back_from(
+        &self,
+        failed: &Application,
+        reason: &str,
+    ) -> Result<Option<(String, String)>, ControlError> {
+        let mut workers = self.workers()?.into_iter();
+        let of_class = |worker: &Worker| {
+            let mut classes = worker.classes.values();
+            classes.any(|class| class.namespace_id == failed.namespace_id)
+        };
+        let Some(worker) = workers.find(of_class) else {
+            return Ok(None);
+        };
+        // Somebody may have deployed something else meanwhile.
+        let deployment = worker.deployments.first();
+        let deployment = deployment.filter(|first| failed.obeyed.as_ref() == Some(&first.id));
+        let Some(former) = deployment.and_then(|first| first.back_to.clone()) else {
+            return Ok(None);
+        };
+        let message = format!("Goes back: {reason}");
+        let annotations = BTreeMap::from([("workers/message".to_owned(), message)]);
+        self.deploy(&worker.name, &former, AUTHOR, &annotations, true)?;
+        Ok(Some((worker.name, former)))
     }
 
     /// What a version of a Worker ran with when it was live, by namespace; nothing for classes that had no
@@ -218,8 +277,52 @@ impl Control {
     }
 }
 
+/// Whether a rollout only calls the image that instances run with by another name: the registry has another
+/// address now, say.
+fn is_renamed(application: &Application, new: &Rollout) -> bool {
+    let same = |sent: &Map<String, Value>| {
+        let image =
+            |one: &Map<String, Value>| one.get("image").and_then(Value::as_str).map(content);
+        let rest = |one: &Map<String, Value>| {
+            let mut rest = one.clone();
+            rest.remove("image");
+            rest
+        };
+        let digest = image(sent).flatten();
+        digest.is_some()
+            && digest == image(&new.configuration).flatten()
+            && rest(sent) == rest(&new.configuration)
+    };
+    let sent = application.sent.get("configuration");
+    let sent = sent.and_then(Value::as_object);
+    application.rollout().is_none()
+        && sent.is_some_and(|sent| *sent != new.configuration && same(sent))
+}
+
+/// What an image's name says of its content, whatever registry it is in.
+fn content(image: &str) -> Option<String> {
+    let (_, digest) = image.split_once('@')?;
+    Some(digest.to_owned())
+}
+
+/// Records a rollout that changes nothing.
+fn put_completed(application: &mut Application, mut new: Rollout) {
+    let sent = application.sent.get("configuration");
+    new.former = sent.and_then(Value::as_object).cloned().unwrap_or_default();
+    let version = application.live_version();
+    (new.from_version, new.to_version) = (version, version);
+    new.complete();
+    let target = new.configuration.clone();
+    application
+        .sent
+        .insert("configuration".to_owned(), target.into());
+    application.rollouts.insert(0, new);
+    application.rollouts.truncate(containers::ROLLOUTS_KEPT);
+    application.settle();
+}
+
 /// Begins a rollout in place of the one that is under way.
-fn put_first(application: &mut Application, mut new: Rollout) {
+pub(super) fn put_first(application: &mut Application, mut new: Rollout) {
     let sent = application
         .sent
         .get("configuration")
@@ -229,9 +332,20 @@ fn put_first(application: &mut Application, mut new: Rollout) {
     if let Some(unfinished) = application.rollouts.first_mut()
         && unfinished.is_active()
     {
-        // Never became what instances run with.
-        former.clone_from(&unfinished.former);
-        unfinished.replace();
+        if unfinished.failure().is_some() {
+            unfinished.give_up();
+        } else if unfinished.atomic {
+            // Instances run with it, nobody has seen yet how well.
+            if let Some(target) = &unfinished.target {
+                application.live = target.clone();
+                application.live_version = unfinished.to_version;
+            }
+            unfinished.replace();
+        } else {
+            // Never became what instances run with.
+            former.clone_from(&unfinished.former);
+            unfinished.replace();
+        }
     }
     new.from_version = application.live_version;
     new.to_version = application.version + 1;

@@ -530,6 +530,44 @@ fn an_application_is_echoed_and_changes_with_rollouts() {
 }
 
 #[test]
+fn another_address_of_the_registry_is_no_other_image() {
+    let (_directory, control) = control();
+    let worker = deploy(
+        &control,
+        "one",
+        json!({"migrations": {"new_tag": "v1", "steps": [{"new_sqlite_classes": ["C"]}]}}),
+    );
+    let digest = |char: &str| format!("sha256:{}", char.repeat(64));
+    let named = |host: &str, char: &str, more: serde_json::Value| {
+        let mut configuration = json!({"image": format!("{host}/a/b@{}", digest(char))});
+        let fields = configuration.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        configuration
+    };
+    let made = json!({
+        "name": "c", "configuration": named("127.0.0.1:1", "a", json!({})),
+        "durable_objects": {"namespace_id": worker.classes["C"].namespace_id},
+    });
+    let made = control.create_application(object(made)).unwrap();
+    let roll_out = |target: serde_json::Value| {
+        let request = object(json!({"target_configuration": target}));
+        control.roll_out(&made.id, &request).unwrap()
+    };
+    let (application, rollout) = roll_out(named("127.0.0.1:2", "a", json!({})));
+    assert_eq!(rollout.status, Status::Completed);
+    assert_eq!((rollout.from_version, rollout.to_version), (1, 1));
+    assert_eq!(application.wanted("x").1, 1, "instances stay");
+    assert!(application.live.image.starts_with("127.0.0.1:2/"));
+    let sent = &application.sent["configuration"];
+    assert_eq!(*sent, named("127.0.0.1:2", "a", json!({})));
+    // Another content, and another size, are changes.
+    let (_, rollout) = roll_out(named("127.0.0.1:2", "a", json!({"vcpu": 1})));
+    assert_eq!(rollout.status, Status::Pending);
+    let (_, rollout) = roll_out(named("127.0.0.1:3", "b", json!({"vcpu": 1})));
+    assert_eq!((rollout.status, rollout.to_version), (Status::Pending, 3));
+}
+
+#[test]
 fn a_rollout_that_is_given_up_leaves_what_was_before() {
     let (_directory, control) = control();
     let namespace = with_object(&control);

@@ -91,6 +91,10 @@ pub(crate) async fn create(api: &Arc<Api>, name: Option<&str>, mut body: CreateC
 /// Puts what the application chooses in the place of its class's image. The limits.
 fn choose(parsed: &ParsedName<'_>, body: &mut CreateContainer) -> Option<Limits> {
     let application = parsed.application?;
+    if let Some(made_for) = &application.made_for {
+        let label = crate::MADE_FOR_LABEL.to_owned();
+        body.labels.insert(label, made_for.clone());
+    }
     if let Some(limits) = size(application, body) {
         return Some(limits);
     }

@@ -176,6 +176,7 @@ pub(crate) fn applications() -> Applications {
             sleep: None,
             chooser: None,
             sizer: None,
+            made_for: None,
             max_instances: 4,
             stop_grace: berth_engine::STOP_GRACE,
             application_id: "the-application".to_owned(),

@@ -16,6 +16,9 @@ const TIERS: [u8; 2] = [1, 2];
 /// Seconds between two looks at an image that is being prepared, and how many there are at most.
 const PREPARATION: (u64, usize) = (2, 450);
 
+/// What comes of an application whose Worker waits for it.
+pub(super) const TOGETHER: &str = "changes with the Worker";
+
 /// Applies the container applications of a project.
 pub(super) struct Deploying<'a> {
     pub(super) client: &'a Client,
@@ -188,12 +191,7 @@ impl Deploying<'_> {
         let call = self.client.call(Method::POST, format!("{path}/rollouts"));
         let rollout: Value = call.json(&rollout).send().await?;
         if self.together {
-            return Ok(outcome(
-                app,
-                &present["id"],
-                "changes with the Worker",
-                None,
-            ));
+            return Ok(outcome(app, &present["id"], TOGETHER, None));
         }
         Ok(outcome(
             app,

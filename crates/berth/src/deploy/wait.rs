@@ -6,6 +6,7 @@ use berth_client::{Client, segment};
 use berth_error::Report;
 use serde_json::Value;
 
+use super::containers::TOGETHER;
 use super::steps::Steps;
 
 /// Between two looks.
@@ -15,15 +16,23 @@ const EVERY: Duration = Duration::from_millis(500);
 pub(super) async fn all(client: &Client, applied: &[Value], steps: &Steps) -> Result<(), Report> {
     for one in applied {
         let word = |name: &str| one[name].as_str().unwrap_or_default();
-        let (name, id, rollout) = (word("name"), word("id"), word("rollout_id"));
+        let (name, id) = (word("name"), word("id"));
+        let rollouts = format!("containers/applications/{}/rollouts", segment(id));
+        let rollout = match word("change") {
+            // It was made when both went live.
+            TOGETHER => {
+                let all: Value = client.get(rollouts.clone()).await?;
+                let mut all = all.as_array().into_iter().flatten();
+                let newest = all.find(|rollout| rollout["atomic"] == true);
+                let id = newest.and_then(|rollout| rollout["id"].as_str());
+                id.unwrap_or_default().to_owned()
+            }
+            _ => word("rollout_id").to_owned(),
+        };
         if rollout.is_empty() {
             continue;
         }
-        let path = format!(
-            "containers/applications/{}/rollouts/{}",
-            segment(id),
-            segment(rollout)
-        );
+        let path = format!("{rollouts}/{}", segment(&rollout));
         let work = async {
             let detail = follow(client, &path, name, steps).await?;
             Ok(((), detail))
@@ -71,9 +80,13 @@ fn ended(name: &str, status: &str, rollout: &Value) -> Report {
     let steps = rollout["steps"].as_array().into_iter().flatten();
     let mut reasons = steps.filter_map(|step| step["reason"].as_str());
     let reason = rollout["reason"].as_str().or_else(|| reasons.next());
+    let hint = match rollout["atomic"] == true {
+        true => "the version before is live again, with its containers",
+        false => "instances that were not replaced run on with what they had",
+    };
     let report = Report::new(
         format!("the rollout of `{name}` ended as `{status}`"),
-        Some("instances that were not replaced run on with what they had".to_owned()),
+        Some(hint.to_owned()),
     );
     match reason {
         Some(reason) => report.because(reason),

@@ -40,6 +40,7 @@ pub(crate) fn applications(
             },
             chooser: None,
             sizer: None,
+            made_for: None,
             sleep: app.sleep.map(|sleep| SleepPolicy {
                 freeze_after: sleep.freeze_after,
                 quiet_connection_after: sleep.quiet_connection_after,

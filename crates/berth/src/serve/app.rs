@@ -321,13 +321,7 @@ impl Runner {
         )?;
         let mut switch = self.answering.is_before(worker).then(|| {
             let hold = self.surroundings.config.gateway.hold;
-            Switch::new(
-                &containers,
-                worker,
-                applications,
-                self.version.as_deref(),
-                hold,
-            )
+            Switch::new(&containers, worker, applications, hold)
         });
         if switch.is_some() || !self.process.runs(&config) {
             let new = Running::new(config, source_map, layout)?;

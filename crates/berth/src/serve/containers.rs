@@ -18,6 +18,8 @@ use berth_workerd::{ClassImages, ContainerOptions};
 
 mod told;
 
+pub(super) use told::Known;
+
 use super::others::Others;
 use super::registry::OwnRegistry;
 use super::watch::Watch;
@@ -233,20 +235,22 @@ impl Containers {
         }
     }
 
-    /// Names of the containers of a class.
-    pub(super) fn names(&self, key: &str) -> Vec<String> {
-        let containers = self.of_class(key).into_iter();
-        containers.map(|container| container.name).collect()
-    }
-
-    /// Names of those that were made with another version of their application.
-    pub(super) fn others_than(&self, key: &str, version: u64) -> Vec<String> {
+    /// Names of an application's containers that were made with something else than they would be now. `images`:
+    /// those that its objects may choose.
+    pub(super) fn others_than(&self, known: &Known, images: &BTreeSet<String>) -> Vec<String> {
+        let application = &known.application;
+        let key = &application.namespace_id;
+        let is_other = |container: &ContainerInfo| match application.policy() {
+            Policy::Application => {
+                let (_, wanted) = application.wanted(object(&container.name, key));
+                version_of(container) != Some(wanted)
+            }
+            Policy::Object => known.is_other(container, images),
+        };
         let mut containers = self.of_class(key);
-        containers.retain(|container| version_of(container) != Some(version));
-        containers
-            .into_iter()
-            .map(|container| container.name)
-            .collect()
+        containers.retain(is_other);
+        let names = containers.into_iter().map(|container| container.name);
+        names.collect()
     }
 
     /// Ends a container, and nothing is left of it.

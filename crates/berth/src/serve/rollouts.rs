@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use berth_control::ControlError;
-use berth_control::containers::{Application, Policy};
+use berth_control::containers::{Application, Policy, Rollout};
 use berth_control::rollout::{Seen, Status, YOUNG_MS};
 use berth_engine::{ContainerInfo, Event};
+use berth_logs::Level;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::MissedTickBehavior;
 
@@ -116,8 +117,12 @@ impl Reconciler {
         let applications = self.apps.control.applications()?;
         let switching = self.apps.switching(&self.apps.control.workers()?);
         for application in applications {
-            let others = switching.contains(&application.namespace_id);
-            if application.policy() == Policy::Object || others {
+            if application.policy() == Policy::Object {
+                continue;
+            }
+            if switching.contains(&application.namespace_id) {
+                // Nothing tells when that is over.
+                active |= application.rollout().is_some();
                 continue;
             }
             let (names, seen): (Vec<String>, Vec<Seen>) = self
@@ -128,6 +133,10 @@ impl Reconciler {
                 .unzip();
             let (application, objects) = self.go_on(application, &seen)?;
             active |= application.rollout().is_some();
+            if application.rollout().and_then(Rollout::failure).is_some() {
+                self.give_up(&application);
+                continue;
+            }
             for (name, one) in names.into_iter().zip(&seen) {
                 if objects.contains(&one.object) {
                     end.push((name, one.version));
@@ -135,6 +144,32 @@ impl Reconciler {
             }
         }
         Ok((active, end))
+    }
+
+    /// Has a Worker go back together with its containers. Its task does it.
+    fn give_up(&self, application: &Application) {
+        let rollout = application.rollout();
+        let reason = rollout.and_then(Rollout::failure).unwrap_or_default();
+        let name = &application.name;
+        match self.apps.control.give_up(&application.id) {
+            Ok(Some((worker, version))) => {
+                tracing::error!(application = name, reason, "a deployment was given up");
+                let text = format!(
+                    "the deployment is given up, version {version} is live again: {reason}"
+                );
+                self.apps.watch.say(&worker, None, Level::Error, text);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let error = berth_error::chain(&error);
+                tracing::error!(
+                    application = name,
+                    reason,
+                    error,
+                    "a deployment has failed, and the version before cannot be live again"
+                );
+            }
+        }
     }
 
     /// The application afterwards, and the objects whose instances are to end.
@@ -148,7 +183,7 @@ impl Reconciler {
         if now.rollout().is_some() {
             let grace_ms = now.grace_seconds().saturating_mul(1000);
             let at = unix_ms();
-            let advance = |rollout: &mut berth_control::containers::Rollout| {
+            let advance = |rollout: &mut Rollout| {
                 let before = (rollout.status, rollout.begun);
                 let objects = rollout.advance(grace_ms, seen, at);
                 (before != (rollout.status, rollout.begun), objects)
@@ -234,7 +269,9 @@ fn tell(application: &Application) {
         return;
     };
     let (name, steps) = (&application.name, rollout.steps.len());
-    if rollout.status == Status::Reverted {
+    if let Some(reason) = rollout.failure() {
+        tracing::error!(application = name, reason, "a rollout has failed");
+    } else if rollout.status == Status::Reverted {
         let mut reasons = rollout
             .steps
             .iter()

@@ -4,14 +4,14 @@
 //! recorded; while it is made, no workerd of the Worker runs, so that nobody asks a container of the one
 //! version in the name of the other; if the new workerd does not start, the former one finds what it had.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_control::containers::{Application, Policy};
-use berth_control::worker::{Version, Worker};
+use berth_control::containers::Application;
+use berth_control::worker::Worker;
 
-use super::containers::Containers;
+use super::containers::{Containers, Known};
 
 /// The deployment that the Worker's task has made answer, if any.
 #[derive(Clone, Debug, Default)]
@@ -37,59 +37,49 @@ impl Answering {
 pub(super) struct Switch {
     containers: Arc<Containers>,
     /// As they are to be.
-    applications: Vec<Application>,
-    /// Keys of the classes whose objects choose among other images than before.
-    choosing: BTreeSet<String>,
+    applications: Vec<Known>,
+    /// Those that objects may choose, by namespace.
+    images: BTreeMap<String, BTreeSet<String>>,
     /// As they were, once the switch has been made.
-    former: Vec<Application>,
+    former: Vec<Known>,
     /// How long a container may take to end after SIGTERM.
     grace: Duration,
 }
 
 impl Switch {
-    /// That of a Worker whose version `former` answers. `hold`: so long requests wait at most.
+    /// That of a Worker. `hold`: so long requests wait at most.
     pub(super) fn new(
         containers: &Arc<Containers>,
         worker: &Worker,
         applications: &[Application],
-        former: Option<&str>,
         hold: Duration,
     ) -> Self {
-        let former = former.and_then(|id| worker.version(id));
-        let images = |version: Option<&Version>, class: &str| {
-            version
-                .map(|version| version.images(class))
-                .unwrap_or_default()
-        };
-        let choosing = worker.classes.iter().filter(|(name, class)| {
-            let mut own = applications.iter();
-            let own = own.find(|one| one.namespace_id == class.namespace_id);
-            own.is_some_and(|one| one.policy() == Policy::Object)
-                && former.is_some()
-                && images(former, name) != images(worker.live(), name)
+        let workers = std::slice::from_ref(worker);
+        let known = applications.iter().map(|one| Known::new(one, workers));
+        let images = worker.classes.iter().map(|(name, class)| {
+            let images = worker.live().map(|live| live.images(name));
+            let images = images.unwrap_or_default().into_values().collect();
+            (class.namespace_id.clone(), images)
         });
         Self {
             containers: Arc::clone(containers),
-            applications: applications.to_vec(),
-            choosing: choosing.map(|(_, class)| class.key.clone()).collect(),
+            applications: known.collect(),
+            images: images.collect(),
             former: Vec::new(),
             // Who waits is answered.
             grace: containers.stop_grace.min(hold / 2),
         }
     }
 
-    /// Ends what the former version's objects run with; from now on they start with what is new. No workerd
-    /// of the Worker may run.
+    /// Ends what objects of another version run with, whoever has started it; from now on they start with what is
+    /// new. No workerd of the Worker may run.
     pub(super) async fn make(&mut self) {
         self.former = self.containers.tell_of(&self.applications);
+        let none = BTreeSet::new();
         let mut names = Vec::new();
-        for application in &self.applications {
-            let key = &application.namespace_id;
-            names.extend(match application.policy() {
-                Policy::Application => self.containers.others_than(key, application.live_version()),
-                Policy::Object if self.choosing.contains(key) => self.containers.names(key),
-                Policy::Object => Vec::new(),
-            });
+        for known in &self.applications {
+            let images = self.images.get(&known.application.namespace_id);
+            names.extend(self.containers.others_than(known, images.unwrap_or(&none)));
         }
         let ends = names
             .iter()

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::load::{Seen, during};
-use crate::serve_rollout::{self, application, rollout};
+use crate::serve_rollout::{self, application};
 use crate::world;
 
 const WORKER: &str = r#"
@@ -113,8 +113,10 @@ async fn wrangler_deploys_a_worker_and_its_image_at_the_same_moment() {
     };
     let ((), seen) = during(&server, "greeter", &OBJECTS, deploy).await;
     assert_pairs(&seen, ["word1", "word2"]);
-    let done = rollout(&server).await;
-    assert_eq!(done["status"], "completed", "{done}");
+    serve_rollout::until(&server, &["/a"], |_, rollout| {
+        rollout["status"] == "completed"
+    })
+    .await;
     let first = deployments(&server).await["deployments"][1].clone();
 
     // Its image cannot be had: it ends half-way, and what was live is, whole, also after a restart.
@@ -189,6 +191,156 @@ async fn wrangler_deploys_a_worker_and_its_image_at_the_same_moment() {
     })
     .await;
     assert_pairs(&seen, ["word6", "word1"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_deployment_whose_new_instances_fail_goes_back_whole() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let project = project(&world);
+    let own = json!({"containers": {"Greeter": {"rollout": "atomic"}}});
+    project.write("berth.jsonc", own.to_string());
+    say(&project, "word1", &json!({}));
+    server.berth_ok(&project, ["deploy"], "").await;
+    ask_all(&server).await;
+    let first = deployments(&server).await["deployments"][0].clone();
+
+    // There is no such program in the new image.
+    say(&project, "word2", &json!({}));
+    let dockerfile = project.read("Dockerfile");
+    let broken = dockerfile.replace("CMD [\"/", "CMD [\"/not-");
+    assert_ne!(dockerfile, broken);
+    project.write("Dockerfile", broken);
+    let (output, seen) = during(&server, "greeter", &OBJECTS, async {
+        server.berth(&project, ["deploy", "--wait"], "", &[]).await
+    })
+    .await;
+    let text = said(&output);
+    assert!(!output.status.success(), "{text}");
+    for needle in [
+        "`reverted`",
+        "did not start",
+        "the version before is live again",
+    ] {
+        assert!(text.contains(needle), "{needle}: {text}");
+    }
+    // While it was tried there was no answer of a container; none came from one of them with the other.
+    for (path, text) in &seen.answers {
+        let whole = ["word1 word1 word1 ", "word2 word2 Failed to start"];
+        assert!(
+            whole.iter().any(|whole| text.starts_with(whole)),
+            "{path}: {text}"
+        );
+    }
+    let (_, rollout) = serve_rollout::until(&server, &OBJECTS, |answers, _| {
+        answers
+            .iter()
+            .all(|answer| answer.starts_with("word1 word1 word1 "))
+    })
+    .await;
+    assert_eq!(rollout["status"], "completed", "{rollout}");
+    let all = deployments(&server).await["deployments"].clone();
+    assert_eq!(all[0]["versions"], first["versions"], "{all}");
+    let message = all[0]["annotations"]["workers/message"].as_str().unwrap();
+    assert!(message.contains("did not start"), "{message}");
+    let logs = server
+        .berth_ok(&project, ["logs", "--app", "greeter"], "")
+        .await;
+    assert!(logs.contains("the deployment is given up"), "{logs}");
+
+    // The next one is as any.
+    project.write("Dockerfile", dockerfile);
+    say(&project, "word3", &json!({}));
+    let text = server.berth_ok(&project, ["deploy", "--wait"], "").await;
+    assert!(text.contains("1 of 1"), "{text}");
+    assert!(
+        server
+            .text("greeter", "/a")
+            .await
+            .starts_with("word3 word3 word3 ")
+    );
+    server.stop().await;
+}
+
+/// Starts its container with the one image that there is.
+const BOXES: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+export class Box extends DurableObject {
+  async ask() {
+    const { container } = this.ctx;
+    if (!container.running) {
+      container.start({ image: container.images.only, enableInternet: false });
+      container.monitor().catch(() => {});
+    }
+    for (let tries = 0; ; tries++) {
+      try {
+        return `${this.env.WORD} ${await (await container.getTcpPort(8080).fetch("http://box/x")).text()}`;
+      } catch (error) {
+        if (tries > 20) throw error;
+      }
+    }
+  }
+}
+export default {
+  async fetch(request, env) {
+    const { pathname } = new URL(request.url);
+    return new Response(`${env.WORD} ${await env.BOX.getByName(pathname).ask()}`);
+  },
+};
+"#;
+
+/// A Worker `greeter` whose objects choose their images themselves.
+pub(crate) fn choosing(world: &World) -> Project {
+    let project = serve_rollout::project(world, &json!({}));
+    project.write("index.js", BOXES);
+    project
+}
+
+pub(crate) fn say_choosing(project: &Project, word: &str) {
+    let mut config = json!({
+        "name": "greeter", "main": "index.js", "compatibility_date": "2026-11-01",
+        "containers": [{"class_name": "Box", "scheduling_policy": "durable_object",
+            "images": {"only": {"dockerfile": "./Dockerfile"}}}],
+        "durable_objects": {"bindings": [{"name": "BOX", "class_name": "Box"}]},
+        "migrations": [{"tag": "v1", "new_sqlite_classes": ["Box"]}],
+        "vars": {"WORD": word},
+    });
+    let atomic = wrangler_says().as_object().unwrap().clone();
+    config.as_object_mut().unwrap().extend(atomic);
+    project.write("wrangler.jsonc", config.to_string());
+    project.write("greeting", word);
+}
+
+#[tokio::test]
+async fn objects_that_choose_have_new_code_and_new_images_at_the_same_moment() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let project = choosing(&world);
+    say_choosing(&project, "word1");
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    ask_all(&server).await;
+    for (former, next) in [("word1", "word2"), ("word2", "word3")] {
+        say_choosing(&project, next);
+        let ((), seen) = during(&server, "greeter", &OBJECTS, async {
+            server.wrangler_ok(&project, ["deploy"], "").await;
+            ask_all(&server).await;
+        })
+        .await;
+        assert_pairs(&seen, [former, next]);
+    }
+    // The code alone changes: the containers stay.
+    let counted = server.text("greeter", "/a").await;
+    let count: u64 = counted.rsplit_once(' ').unwrap().1.parse().unwrap();
+    let config = project
+        .read("wrangler.jsonc")
+        .replace("\"WORD\":\"word3\"", "\"WORD\":\"word4\"");
+    project.write("wrangler.jsonc", config);
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    let answer = server.text("greeter", "/a").await;
+    assert_eq!(answer, format!("word4 word4 word3 {}", count + 1));
     server.stop().await;
 }
 

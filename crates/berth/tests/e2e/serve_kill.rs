@@ -342,3 +342,49 @@ async fn an_atomic_deployment_while_its_workerds_are_killed_mixes_nothing() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn objects_that_choose_never_have_an_old_image_with_new_code() {
+    let world = world();
+    let (data, points) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut server = world.server_that_crashes(data.path(), points.path()).await;
+    let project = serve_atomic::choosing(&world);
+    serve_atomic::say_choosing(&project, "word0");
+    server.wrangler_ok(&project, ["deploy"], "").await;
+    let mut word = "word0".to_owned();
+    for (step, (point, is_new)) in [
+        ("deploy.tried", false),
+        ("deploy.replacing", true),
+        ("deploy.between", true),
+        ("deploy.replaced", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let pair = format!("{word} {word} {word} ");
+        let answer = server.text("greeter", "/a").await;
+        assert!(answer.starts_with(&pair), "before {point}: {answer}");
+        let next = format!("word{}", step + 1);
+        serve_atomic::say_choosing(&project, &next);
+        std::fs::write(points.path().join(point), "").unwrap();
+        server.wrangler(&project, ["deploy"], "").await;
+        let killed = server.crashed().await;
+        killed.footprint.assert_server_ends();
+        server = world.server_that_crashes(data.path(), points.path()).await;
+        if is_new {
+            word = next;
+        }
+        let answer = server.text("greeter", "/a").await;
+        let pair = format!("{word} {word} {word} ");
+        assert!(answer.starts_with(&pair), "after {point}: {answer}");
+    }
+    // A container with the image that is wanted is the next server's.
+    let before = server.text("greeter", "/a").await;
+    let count: u64 = before.rsplit_once(' ').unwrap().1.parse().unwrap();
+    let killed = server.kill().await;
+    killed.footprint.assert_server_ends();
+    let server = world.server_that_crashes(data.path(), points.path()).await;
+    let answer = server.text("greeter", "/a").await;
+    assert_eq!(answer, format!("{word} {word} {word} {}", count + 1));
+    server.stop().await;
+}

@@ -156,7 +156,7 @@ async fn a_client_elsewhere_pushes_to_the_address_of_the_api() {
     let world = world();
     let (data, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let server = world.server(data.path()).await;
-    let project = serve_rollout::project(&world, &json!({"max_instances": 1}));
+    let project = serve_rollout::project(&world, &json!({"max_instances": 2}));
     project.write("greeting", "far");
     let api = server.variable("CLOUDFLARE_API_BASE_URL");
     let variables = [
@@ -175,6 +175,25 @@ async fn a_client_elsewhere_pushes_to_the_address_of_the_api() {
     let host = api.split('/').nth(2).unwrap();
     assert!(image.starts_with(&format!("{host}/")), "{image}");
     assert_eq!(server.text("greeter", "/a").await, "far 1");
+
+    // The same image by another address of the registry is no change: what runs runs on.
+    let before = serve_rollout::application(&server).await;
+    let own = server.variable("CLOUDFLARE_CONTAINER_REGISTRY");
+    let mut target = before["configuration"].clone();
+    target["image"] = json!(image.replacen(host, own, 1));
+    let path = format!(
+        "/containers/applications/{}/rollouts",
+        before["id"].as_str().unwrap()
+    );
+    let asked = json!({"target_configuration": target, "step_percentage": 100});
+    server.api(Method::POST, &path, asked).await.ok();
+    let rollout = serve_rollout::rollout(&server).await;
+    assert_eq!(rollout["status"], "completed", "{rollout}");
+    assert_eq!(rollout["current_version"], rollout["target_version"]);
+    let after = serve_rollout::application(&server).await;
+    assert_eq!(after["configuration"], target);
+    assert_eq!(server.text("greeter", "/a").await, "far 2");
+    assert_eq!(server.text("greeter", "/b").await, "far 1");
 
     // Without a token of the server's nobody is let in there.
     let client = berth_test::Client::new(&format!("http://{host}"));

@@ -9,6 +9,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use berth_control::containers::{Application, Policy};
 use berth_control::worker::{Version, Worker};
 use berth_docker::{Applications, Chooser, Chosen, Sizer};
+use berth_engine::ContainerInfo;
 use berth_jail::Limits;
 
 use super::Containers;
@@ -20,7 +21,51 @@ pub(super) struct Told {
     /// Name and key of every class.
     classes: Vec<(String, String)>,
     /// By namespace.
-    applications: BTreeMap<String, Application>,
+    applications: BTreeMap<String, Known>,
+}
+
+/// An application, and which images its objects may choose.
+#[derive(Clone)]
+pub(in crate::serve) struct Known {
+    pub(in crate::serve) application: Application,
+    /// A digest of them; `None`: they choose none.
+    made_for: Option<String>,
+}
+
+impl Known {
+    /// That of a Worker's class.
+    pub(in crate::serve) fn new(application: &Application, workers: &[Worker]) -> Self {
+        let of = |worker: &Worker| {
+            let mut classes = worker.classes.iter();
+            let (class, _) =
+                classes.find(|(_, class)| class.namespace_id == application.namespace_id)?;
+            Some(digest(&worker.live()?.images(class)))
+        };
+        let made_for = workers.iter().find_map(of);
+        Self {
+            made_for: made_for.filter(|_| application.policy() == Policy::Object),
+            application: application.clone(),
+        }
+    }
+
+    /// Whether a container was made for other images than these. One of a server before this one, which says
+    /// nothing of it, was if its image is none of them.
+    pub(super) fn is_other(&self, container: &ContainerInfo, images: &BTreeSet<String>) -> bool {
+        match container.labels.get(berth_docker::MADE_FOR_LABEL) {
+            Some(made_for) => Some(made_for) != self.made_for.as_ref(),
+            None => !images.contains(&container.image),
+        }
+    }
+}
+
+/// Equal for equal images with equal names.
+fn digest(images: &BTreeMap<String, String>) -> String {
+    use sha2::{Digest as _, Sha256};
+    let digest = Sha256::digest(serde_json::json!(images).to_string());
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl Containers {
@@ -34,17 +79,16 @@ impl Containers {
     ) {
         {
             let mut told = self.told();
-            let former = std::mem::take(&mut told.applications);
+            let mut former = std::mem::take(&mut told.applications);
             let now = applications.iter().filter_map(|application| {
                 let namespace = &application.namespace_id;
-                match switching.contains(namespace) {
-                    true => former.get(namespace),
-                    false => Some(application),
-                }
+                let known = match switching.contains(namespace) {
+                    true => former.remove(namespace)?,
+                    false => Known::new(application, workers),
+                };
+                Some((namespace.clone(), known))
             });
-            told.applications = now
-                .map(|one| (one.namespace_id.clone(), one.clone()))
-                .collect();
+            told.applications = now.collect();
             let all = workers.iter().flat_map(|worker| worker.classes.iter());
             told.classes = all
                 .map(|(name, class)| (name.clone(), class.key.clone()))
@@ -61,11 +105,11 @@ impl Containers {
     }
 
     /// Tells the engine of these applications anew; what it was told of them before.
-    pub(in crate::serve) fn tell_of(&self, applications: &[Application]) -> Vec<Application> {
+    pub(in crate::serve) fn tell_of(&self, applications: &[Known]) -> Vec<Known> {
         let mut told = self.told();
-        let told_of = applications.iter().filter_map(|application| {
-            let namespace = application.namespace_id.clone();
-            told.applications.insert(namespace, application.clone())
+        let told_of = applications.iter().filter_map(|known| {
+            let namespace = known.application.namespace_id.clone();
+            told.applications.insert(namespace, known.clone())
         });
         let former = told_of.collect();
         self.tell(&told);
@@ -81,7 +125,11 @@ impl Containers {
         let mut known = identity::unknown_applications(&self.deployment_id);
         for (class_name, key) in &told.classes {
             // The key of a class is its namespace's id from the beginning.
-            let Some(application) = told.applications.get(key) else {
+            let Some(Known {
+                application,
+                made_for,
+            }) = told.applications.get(key)
+            else {
                 continue;
             };
             known.applications.push(berth_docker::Application {
@@ -89,6 +137,7 @@ impl Containers {
                 class_name: class_name.clone(),
                 limits: limits(&application.live),
                 chooser: chooser(application),
+                made_for: made_for.clone(),
                 sizer: (application.policy() == Policy::Object).then(|| self.sizer()),
                 sleep: None,
                 max_instances: application.max_instances(),
