@@ -27,6 +27,9 @@ pub struct Class {
     /// Id of the Worker whose it was, as long as its objects are kept there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_by: Option<String>,
+    /// It was another Worker's, and so was its container application, which has a name of there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transferred: bool,
 }
 
 /// Classes by name.
@@ -281,6 +284,7 @@ mod tests {
             key: format!("key-{name}"),
             sqlite,
             kept_by: None,
+            transferred: false,
         }
     }
 

@@ -1,11 +1,12 @@
 //! Container applications.
 
 use berth_store::StoreError;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Control;
+use super::rollouts::put_first;
 use crate::ControlError;
-use crate::containers::{self, Application, ApplicationError, Policy};
+use crate::containers::{self, Application, ApplicationError, Instance, Policy, Rollout};
 
 impl Control {
     /// Every container application, oldest first.
@@ -32,7 +33,8 @@ impl Control {
     }
 
     /// Makes an application of a request; its instances run with what the request says at once, or when the
-    /// version of its Worker that waits for it is live.
+    /// version of its Worker that waits for it is live. That of a class which was transferred is there: it gets
+    /// the name of the request, and its instances are rolled out all at once.
     ///
     /// # Errors
     /// [`ControlError::Application`].
@@ -74,6 +76,10 @@ impl Control {
                 return Err(ApplicationError::NameTaken(name).into());
             }
             if other.namespace_id == namespace {
+                let same = waiting.is_none() && other.policy() == policy;
+                if same && self.was_transferred(&namespace)? {
+                    return self.rename_application(&other.id, &name, &sent, &live);
+                }
                 return Err(ApplicationError::Taken(other.name).into());
             }
         }
@@ -105,6 +111,44 @@ impl Control {
             .create(containers::KIND, &application.id, &application)?;
         self.changed();
         Ok(application)
+    }
+
+    /// Gives an application another name, and its instances what a request says.
+    fn rename_application(
+        &self,
+        id: &str,
+        name: &str,
+        sent: &Map<String, Value>,
+        live: &Instance,
+    ) -> Result<Application, ControlError> {
+        let wanted = sent.get("configuration").and_then(Value::as_object);
+        let request = json!({"description": "Of another Worker now", "step_percentage": 100});
+        let request = request.as_object().cloned().unwrap_or_default();
+        let new = match wanted {
+            Some(wanted) if containers::policy(sent) == Policy::Application => {
+                Some(Rollout::new(&request, wanted, live.clone())?)
+            }
+            _ => None,
+        };
+        self.update_application(id, |application| {
+            let former = std::mem::replace(&mut application.sent, sent.clone());
+            name.clone_into(&mut application.name);
+            let before = former.get("configuration");
+            if let Some(new) = new.clone().filter(|_| before != sent.get("configuration")) {
+                if let Some(before) = before {
+                    let key = "configuration".to_owned();
+                    application.sent.insert(key, before.clone());
+                }
+                put_first(application, new);
+            }
+            Ok(())
+        })
+    }
+
+    fn was_transferred(&self, namespace: &str) -> Result<bool, ControlError> {
+        let workers = self.workers()?;
+        let mut classes = workers.iter().flat_map(|worker| worker.classes.values());
+        Ok(classes.any(|class| class.namespace_id == namespace && class.transferred))
     }
 
     /// Changes what is wanted. A `configuration` is only checked: it comes with the rollout, and until then

@@ -255,6 +255,7 @@ impl NewVersion {
                 namespace_id: id,
                 sqlite,
                 kept_by: None,
+                transferred: false,
             }
         };
         // What the records say is looked at before: here it has the form of a migration's own error.

@@ -48,6 +48,7 @@ impl Sources {
         }
         Ok(Class {
             kept_by: Some(source.id.clone()),
+            transferred: true,
             ..class.clone()
         })
     }
@@ -237,6 +238,34 @@ mod tests {
             gone.to_string().contains("has no Durable Object class `C`"),
             "{gone}"
         );
+    }
+
+    #[test]
+    fn its_container_application_goes_with_it_and_gets_a_name_of_there() {
+        let (_directory, control) = control();
+        let namespace = first(&control, false).classes["C"].namespace_id.clone();
+        let sent = |name: &str, image: &str| {
+            super::super::tests::object(json!({
+                "name": name, "configuration": {"image": image}, "max_instances": 3,
+                "durable_objects": {"namespace_id": namespace},
+            }))
+        };
+        let made = control.create_application(sent("app-c", "i:1")).unwrap();
+        let taken = control.create_application(sent("other-d", "i:2"));
+        assert!(taken.unwrap_err().to_string().contains("`app-c`"));
+        take(&control, second()).unwrap();
+
+        let same = control.create_application(sent("other-d", "i:1")).unwrap();
+        assert_eq!(
+            (same.id.as_str(), same.name.as_str()),
+            (made.id.as_str(), "other-d")
+        );
+        assert!(same.rollout().is_none(), "the image is what it was");
+        let other = control.create_application(sent("another", "i:2")).unwrap();
+        assert_eq!(other.id, made.id);
+        assert_eq!(other.rollout().unwrap().former["image"], "i:1");
+        assert_eq!(other.sent["configuration"]["image"], "i:2");
+        assert_eq!(control.applications().unwrap().len(), 1);
     }
 
     #[test]

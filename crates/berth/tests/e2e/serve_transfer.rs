@@ -4,6 +4,8 @@ use berth_test::{Project, ServerSession};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::deployed::greeter;
+use crate::serve_rollout::application;
 use crate::world;
 
 const WORKER: &str = r#"
@@ -117,6 +119,99 @@ async fn a_class_goes_to_another_worker_with_its_objects() {
     server.stop().await;
     let server = world.server(data.path()).await;
     assert_eq!(server.text("second", "/a").await, "4");
+    server.stop().await;
+}
+
+/// Its alarm rings only in the Worker that the class goes to: in the one before, it fails and is tried again.
+const BOX: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+export class Box extends DurableObject {
+  async fetch(request) {
+    const { storage, container } = this.ctx;
+    const { pathname } = new URL(request.url);
+    if (pathname === "/arm") {
+      await storage.setAlarm(Date.now() + 1000);
+      return new Response("armed");
+    }
+    if (pathname === "/rang") return new Response((await storage.get("rang")) ?? "not yet");
+    if (!container.running) {
+      container.start({ enableInternet: false });
+      container.monitor().catch(() => {});
+    }
+    for (let tries = 0; ; tries++) {
+      try {
+        return new Response(await (await container.getTcpPort(8080).fetch("http://box/x")).text());
+      } catch (error) {
+        if (tries > 20) throw error;
+      }
+    }
+  }
+  async alarm() {
+    if (this.env.NAME === "first") throw new Error("not here");
+    await this.ctx.storage.put("rang", this.env.NAME);
+  }
+}
+export default {
+  fetch: (request, env) => env.BOX ? env.BOX.getByName("one").fetch(request) : new Response("none"),
+};
+"#;
+
+fn configure_box(project: &Project, name: &str, has: bool, migrations: &Value) {
+    let mut config = json!({
+        "name": name, "main": "index.js", "compatibility_date": "2026-11-01",
+        "vars": {"NAME": name}, "migrations": migrations,
+    });
+    if has {
+        config["durable_objects"] = json!({"bindings": [{"name": "BOX", "class_name": "Box"}]});
+        config["containers"] =
+            json!([{"class_name": "Box", "image": "./Dockerfile", "max_instances": 2}]);
+    }
+    project.write("wrangler.jsonc", config.to_string());
+    project.write("index.js", BOX);
+}
+
+async fn until(server: &ServerSession, worker: &str, path: &str, begin: &str) {
+    let mut answer = String::new();
+    let asked = async {
+        while !answer.starts_with(begin) {
+            answer = server.get(worker, path).await.text();
+        }
+    };
+    let limit = tokio::time::timeout(std::time::Duration::from_secs(60), asked).await;
+    assert!(limit.is_ok(), "{worker}{path}: {answer}, not {begin}");
+}
+
+#[tokio::test]
+async fn its_containers_and_alarms_go_with_a_class() {
+    let world = world();
+    let data = tempfile::tempdir().unwrap();
+    let server = world.server(data.path()).await;
+    let (first, second) = (greeter(&world), greeter(&world));
+    let made = json!([{"tag": "v1", "new_sqlite_classes": ["Box"]}]);
+    let class = json!({"from": "Box", "from_script": "first", "to": "Box"});
+    let taken = json!([{"tag": "t1", "transferred_classes": [class]}]);
+    configure_box(&first, "first", true, &made);
+    first.write("greeting", "hello");
+    server.wrangler_ok(&first, ["deploy"], "").await;
+    assert_eq!(server.text("first", "/ask").await, "hello 1");
+    assert_eq!(server.text("first", "/arm").await, "armed");
+    let before = application(&server).await;
+
+    configure_box(&first, "first", false, &made);
+    server.wrangler_ok(&first, ["deploy"], "").await;
+    configure_box(&second, "second", true, &taken);
+    second.write("greeting", "bonjour");
+    server.wrangler_ok(&second, ["deploy"], "").await;
+    until(&server, "second", "/rang", "second").await;
+    until(&server, "second", "/ask", "bonjour").await;
+    assert_eq!(server.text("first", "/ask").await, "none");
+    let after = application(&server).await;
+    assert_eq!(after["id"], before["id"]);
+    assert_eq!(after["durable_objects"], before["durable_objects"]);
+    assert_eq!(after["name"], "second-box");
+    // The Worker that it was made for takes nothing with it.
+    server.wrangler_ok(&first, ["delete", "--force"], "").await;
+    assert!(server.text("second", "/ask").await.starts_with("bonjour"));
     server.stop().await;
 }
 
