@@ -7,11 +7,6 @@ use serde_json::{Value, json};
 
 use crate::{code_sandbox, cron_batch_job, frontend_backend, hello, websocket_chat, world};
 
-/// The data directory with base images that tests of examples share, one at a time.
-pub(crate) const DATA: &str = "seeds";
-/// Held by whoever has it.
-pub(crate) static DATA_LOCK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 /// Longer than until the next full minute, when a cron trigger comes.
 const NEXT_MINUTE: Duration = Duration::from_secs(90);
 
@@ -81,8 +76,7 @@ async fn drive_hooks(client: &Client) {
 #[tokio::test]
 async fn the_examples_are_deployed_and_driven() {
     let world = world();
-    let _lock = DATA_LOCK.lock().await;
-    let data = world.data_with_images(DATA);
+    let data = world.data_with_images("seeds");
     let server = world.server(&data).await;
 
     // First, so that its minute passes meanwhile.

@@ -14,7 +14,7 @@ use berth_test::{Client, Project, ServerSession, World};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::{env_vars, serve_seeds, world};
+use crate::{env_vars, world};
 
 const PICTURE: &[u8] = include_bytes!("../fixtures/picture.jpg");
 
@@ -215,8 +215,7 @@ async fn drive_variables(world: &World, server: &ServerSession) {
 #[tokio::test]
 async fn use_cases_and_pages_are_deployed_and_driven() {
     let world = world();
-    let _lock = serve_seeds::DATA_LOCK.lock().await;
-    let data = world.data_with_images(serve_seeds::DATA);
+    let data = world.data_with_images("use-cases");
     let server = world.server_with(&data, &["--s3", "127.0.0.1:0"]).await;
 
     drive_environment(&world, &server).await;
