@@ -205,12 +205,7 @@ impl Index {
                 .prepare_cached("SELECT id FROM uploads WHERE created < ?")?
                 .query_map([kept(before)], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
-            let mut free = Vec::new();
-            for id in ids {
-                free.extend(forget(transaction, &id)?);
-                transaction.execute("DELETE FROM uploads WHERE id = ?", [&id])?;
-            }
-            Ok(free)
+            give_up(transaction, &ids)
         })
     }
 
@@ -232,12 +227,7 @@ impl Index {
                 )?
                 .query_map(params![bucket, prefix, kept(until)], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
-            let mut free = Vec::new();
-            for id in ids {
-                free.extend(forget(transaction, &id)?);
-                transaction.execute("DELETE FROM uploads WHERE id = ?", [&id])?;
-            }
-            Ok(free)
+            give_up(transaction, &ids)
         })
     }
 
@@ -281,6 +271,19 @@ impl Index {
         )?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+/// Forgets uploads with their parts; the blobs that nobody needs any more.
+fn give_up(
+    transaction: &rusqlite::Transaction<'_>,
+    ids: &[String],
+) -> Result<Vec<String>, R2Error> {
+    let mut free = Vec::new();
+    for id in ids {
+        free.extend(forget(transaction, id)?);
+        transaction.execute("DELETE FROM uploads WHERE id = ?", [id])?;
+    }
+    Ok(free)
 }
 
 /// Takes the parts of an upload away.
