@@ -151,7 +151,7 @@ impl World {
     /// kept, and what was deployed goes with the next call.
     pub fn data_with_images(&self, name: &str) -> PathBuf {
         let data = self.cached(&format!("server-{name}"), |data| {
-            copy_all(&self.base_images(), data);
+            self.add_base_images(data);
         });
         for part in ["server", "registry", "keys"] {
             match std::fs::remove_dir_all(data.join(part)) {
@@ -164,11 +164,16 @@ impl World {
         data
     }
 
+    /// Puts the base images into a data directory that has no images.
+    pub fn add_base_images(&self, data: &Path) {
+        copy_all(&self.base_images(), data);
+    }
+
     fn prepare(&self) {
         let _lock = lock(&self.inner.root.join("base-images.lock"));
         let data = self.data_dir();
         if !data.exists() {
-            copy_all(&self.base_images(), &data);
+            self.add_base_images(&data);
         }
         // Those whose recipe has changed.
         self.make_images(&data);

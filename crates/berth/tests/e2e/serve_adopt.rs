@@ -89,6 +89,13 @@ fn project(world: &World) -> Project {
     project
 }
 
+/// A data directory that has the image which [`project`] builds on.
+fn data(world: &World) -> tempfile::TempDir {
+    let data = tempfile::tempdir().unwrap();
+    world.add_base_images(data.path());
+    data
+}
+
 async fn get(server: &ServerSession, path: &str) -> Value {
     server.get("keeper", path).await.ok().json()
 }
@@ -192,7 +199,7 @@ async fn egress_is_as_ever(server: &ServerSession) {
 #[tokio::test]
 async fn containers_outlive_a_server_that_is_killed() {
     let world = world();
-    let data = tempfile::tempdir().unwrap();
+    let data = data(&world);
     let server = world.server(data.path()).await;
     let project = project(&world);
     server.berth_ok(&project, ["deploy"], "").await;
@@ -269,7 +276,7 @@ async fn containers_outlive_a_server_that_is_killed() {
 #[tokio::test]
 async fn what_ends_between_two_servers_is_reported_with_its_code() {
     let world = world();
-    let data = tempfile::tempdir().unwrap();
+    let data = data(&world);
     let server = world.server(data.path()).await;
     let project = project(&world);
     server.berth_ok(&project, ["deploy"], "").await;
@@ -299,7 +306,7 @@ async fn what_ends_between_two_servers_is_reported_with_its_code() {
 #[tokio::test]
 async fn what_is_idle_ends_under_the_next_server() {
     let world = world();
-    let data = tempfile::tempdir().unwrap();
+    let data = data(&world);
     let server = world.server(data.path()).await;
     let project = project(&world);
     project.replace("index.js", "sleepAfter = \"10m\"", "sleepAfter = \"8s\"");
@@ -337,7 +344,7 @@ fn memos() -> Vec<std::path::PathBuf> {
 #[tokio::test]
 async fn a_container_whose_record_is_damaged_is_ended_and_the_next_is_a_fresh_one() {
     let world = world();
-    let data = tempfile::tempdir().unwrap();
+    let data = data(&world);
     let server = world.server(data.path()).await;
     let project = project(&world);
     server.berth_ok(&project, ["deploy"], "").await;
@@ -374,7 +381,7 @@ async fn a_container_whose_record_is_damaged_is_ended_and_the_next_is_a_fresh_on
 #[tokio::test]
 async fn a_program_is_replaced_in_place_and_its_containers_run_on() {
     let world = world();
-    let data = tempfile::tempdir().unwrap();
+    let data = data(&world);
     let settings = "[containers]\nkeep_on_stop = true\nkeep_for = \"60s\"\n";
     std::fs::write(data.path().join("berth.toml"), settings).unwrap();
     let program = data.path().join("berth");
@@ -484,7 +491,7 @@ fn end_containers(server: &ServerSession) {
 #[tokio::test]
 async fn nobody_comes_for_containers_that_end_when_their_time_is_over() {
     let world = world();
-    let data = tempfile::tempdir().unwrap();
+    let data = data(&world);
     std::fs::write(
         data.path().join("berth.toml"),
         "[containers]\nkeep_for = \"2s\"\n",
