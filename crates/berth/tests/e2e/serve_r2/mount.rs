@@ -67,6 +67,7 @@ exec busybox httpd -f -p 8080 -h /www
 #[tokio::test]
 async fn a_container_mounts_a_bucket() {
     let data = tempfile::tempdir().unwrap();
+    crate::world().add_base_images(data.path());
     let (server, _) = server(data.path(), "[containers]\nfuse = true\n").await;
     let project = Project::empty();
     project.write("wrangler.jsonc", CONFIG);
