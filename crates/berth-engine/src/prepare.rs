@@ -192,10 +192,21 @@ fn keeper(means: &Means, fixed: Fixed, network: &Network) -> Option<Keeper> {
     }
 }
 
+/// What of an image is not there.
+fn missing(images: &ImageStore, reference: &str) -> String {
+    match images.lost_layer(reference) {
+        Ok(Some(layer)) => {
+            format!("{reference} has lost the layer {layer}; build or pull it again")
+        }
+        // It was looked up without an error a moment ago.
+        Ok(None) | Err(_) => reference.to_owned(),
+    }
+}
+
 pub(crate) fn resolve(images: &ImageStore, reference: &str) -> Result<Image, EngineError> {
     match images.resolve(reference) {
         Ok(Some(image)) => Ok(image),
-        Ok(None) => Err(EngineError::NoSuchImage(reference.to_owned())),
+        Ok(None) => Err(EngineError::NoSuchImage(missing(images, reference))),
         Err(source) => Err(EngineError::Image {
             reference: reference.to_owned(),
             source,

@@ -159,6 +159,24 @@ impl ImageStore {
         Ok(None)
     }
 
+    /// The layer that an image has lost, so that [`ImageStore::resolve`] does not find it.
+    ///
+    /// # Errors
+    /// The index or the image's documents cannot be read.
+    pub fn lost_layer(&self, reference: &str) -> Result<Option<Digest>, ImageError> {
+        let Some(manifest) = self.index()?.find(reference)? else {
+            return Ok(None);
+        };
+        let hold = self.hold(vec![Item::Manifest(manifest.clone(), String::new())])?;
+        match self.load(&manifest, hold) {
+            Err(ImageError::MissingBlob {
+                what: LAYER,
+                digest,
+            }) => Ok(Some(digest)),
+            loaded => loaded.map(|_| None),
+        }
+    }
+
     /// All names, sorted.
     pub fn list(&self) -> Result<Vec<ImageSummary>, ImageError> {
         let index = self.index()?;

@@ -418,6 +418,9 @@ fn an_image_that_a_power_cut_took_a_layer_of_is_in_nobodys_way() {
     assert_eq!(found, expected);
     assert_eq!(store.usage().unwrap().images.len(), 2);
     assert_eq!(store.size(&lost).unwrap(), 0);
+    let lost_layer = store.lost_layer("lost:1").unwrap();
+    assert_eq!(lost_layer.as_ref(), Some(&lost.layers[0].digest));
+    assert_eq!(store.lost_layer("whole:1").unwrap(), None);
     // Made again it is there again.
     assert_eq!(build("lost", "lost:1").id, lost.id);
     assert!(store.resolve("lost:1").unwrap().is_some());
